@@ -1,0 +1,65 @@
+/*
+ * Who does the work of a device: the one table between "what the driver sees" and "who serves it".
+ *
+ * A virtio_device (device.h) holds what the driver can see; a back end holds what makes it do
+ * something. Built in (builtin.h) is one; kernel vhost, vhost-user and vDPA are others. Queues
+ * start and stop one by one.
+ *
+ * Calls come under the device's control lock, from vCPU threads or the main thread, never two at
+ * once for one device. The back end calls back through `struct virtio_device_events`, from any
+ * thread, without locks.
+ */
+#ifndef VIRTIO_BACKEND_H
+#define VIRTIO_BACKEND_H
+
+#include "base/error.h"
+#include "guest/memory.h"
+#include "virtio/features.h"
+#include "virtio/virtqueue.h"
+
+struct virtio_backend;
+
+/* What a back end tells the device it serves. Any thread; never blocks. */
+struct virtio_device_events {
+    void (*notify_queue)(void *opaque, uint16_t index); /* used buffers were published */
+    void (*config_changed)(void *opaque);               /* config bytes differ from before */
+    void (*needs_reset)(void *opaque);                  /* the device cannot go on (2.1.2) */
+    void *opaque;
+};
+
+struct virtio_backend_ops {
+    const char *name;
+
+    /* Bits the back end can serve, transport bits excepted. Constant for its lifetime. */
+    void (*features)(struct virtio_backend *b, struct virtio_features *out);
+
+    /* FEATURES_OK: the driver's choice, already a subset of what was offered with all dependencies
+     * met. A negative errno refuses it (FEAT-08). */
+    int (*set_features)(struct virtio_backend *b, const struct virtio_features *negotiated);
+
+    /* Device-specific configuration (2.5), little-endian. Bytes beyond its end read as 0, and
+     * writes to read-only bytes are dropped. Any vCPU thread; the device's lock is held. */
+    void (*config_read)(struct virtio_backend *b, uint32_t offset, void *data, uint32_t len);
+    void (*config_write)(struct virtio_backend *b, uint32_t offset, const void *data, uint32_t len);
+
+    /* Serve a queue from `position` on. `kick_fd` is an eventfd the driver's notifications signal;
+     * it stays the transport's and lives until queue_stop. */
+    int (*queue_start)(struct virtio_backend *b, const struct virtqueue_setup *setup,
+                       struct virtqueue_position position, int kick_fd, struct error *err);
+
+    /* Stop it: waits until requests in flight can no longer touch guest memory (STAT-07). */
+    struct virtqueue_position (*queue_stop)(struct virtio_backend *b, uint16_t index);
+
+    /* Back to the state after creation; all queues are stopped by then. */
+    void (*reset)(struct virtio_backend *b);
+
+    void (*destroy)(struct virtio_backend *b);
+};
+
+struct virtio_backend {
+    const struct virtio_backend_ops *ops;
+    const struct guest_memory *memory;
+    struct virtio_device_events events; /* set by virtio_device_init */
+};
+
+#endif

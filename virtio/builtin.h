@@ -1,0 +1,73 @@
+/*
+ * The built-in back end: runs a device model of ours on an event loop of ours.
+ *
+ * A *model* (devices/...) is a const table. What it implements is small: its options, its
+ * configuration bytes, and a handler for "there may be buffers in this queue". It runs on exactly
+ * one loop; its code takes no lock for its own state.
+ */
+#ifndef VIRTIO_BUILTIN_H
+#define VIRTIO_BUILTIN_H
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "base/option.h"
+#include "virtio/backend.h"
+#include "virtio/features.h"
+#include "virtio/virtqueue.h"
+
+struct virtio_builtin;
+
+struct virtio_model {
+    const char *name; /* "blk": the TYPE of --device */
+    uint16_t id;      /* enum virtio_device_id */
+    const char *help; /* one line */
+
+    const struct option_spec *options; /* fill a structure of options_size bytes */
+    size_t option_count, options_size;
+    const struct virtio_feature_name *features; /* the type's own bits, for NAME=on|off */
+    size_t feature_count;
+
+    uint16_t queues_default, queues_max; /* `queues=` */
+    uint16_t queue_size_default;
+
+    /*
+     * Open host resources and return the model's state in *out. `options` was filled from the table
+     * and outlives the model. Main thread, before the guest runs; everything that can be refused is
+     * refused here.
+     */
+    int (*create)(struct virtio_builtin *b, const void *options, void **out, struct error *err);
+    void (*destroy)(void *model);
+
+    void (*get_features)(void *model, struct virtio_features *out); /* type's bits offered */
+    void (*set_features)(void *model, const struct virtio_features *negotiated); /* may be NULL */
+
+    /* Under the device's lock, any vCPU thread: only data that is constant or atomic. */
+    void (*config_read)(void *model, uint32_t offset, void *data, uint32_t len);
+    void (*config_write)(void *model, uint32_t offset, const void *data,
+                         uint32_t len); /* or NULL */
+
+    /* On the loop: pop and work until the queue is empty. Kicks are disabled and enabled around it.
+     * A negative errno (as from virtqueue_pop) breaks the device. */
+    int (*queue_ready)(void *model, struct virtqueue *queue);
+
+    /* On the loop: finish or abandon all that is in flight in the queue, then return. May be NULL
+     * when the model completes everything within queue_ready. */
+    void (*queue_drain)(void *model, struct virtqueue *queue);
+
+    void (*reset)(void *model); /* on the loop, queues stopped; may be NULL */
+};
+
+/* Make a back end that runs `model` on `loop`. `options` as for create; borrowed. `queue_count`
+ * queues. */
+int virtio_builtin_create(const struct virtio_model *model, const void *options,
+                          const struct guest_memory *memory, struct loop *loop,
+                          uint16_t queue_count, struct virtio_backend **out, struct error *err);
+
+/* For models. */
+struct loop *virtio_builtin_loop(struct virtio_builtin *b);
+uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b);
+void virtio_builtin_config_changed(struct virtio_builtin *b);
+void virtio_builtin_broken(struct virtio_builtin *b,
+                           struct virtqueue *queue); /* after an -EPROTO */
+
+#endif

@@ -1,0 +1,134 @@
+/*
+ * A virtio device as its driver sees it, whatever the transport: type, features, status,
+ * configuration and queue registers (specification chapter 2 and 3.1).
+ *
+ * Transports translate register accesses into these calls; the device does all the rest, in
+ * particular the one status state machine (status.c). Every call takes the device's control lock
+ * and may come from any vCPU thread, except those marked [events], which a back end makes from any
+ * thread and which take no lock.
+ */
+#ifndef VIRTIO_DEVICE_H
+#define VIRTIO_DEVICE_H
+
+#include "base/error.h"
+#include "virtio/backend.h"
+#include "virtio/features.h"
+#include "virtio/virtqueue.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* 2.1 Device status field */
+enum virtio_status {
+    VIRTIO_STATUS_ACKNOWLEDGE = 1,
+    VIRTIO_STATUS_DRIVER = 2,
+    VIRTIO_STATUS_DRIVER_OK = 4,
+    VIRTIO_STATUS_FEATURES_OK = 8,
+    VIRTIO_STATUS_NEEDS_RESET = 64,
+    VIRTIO_STATUS_FAILED = 128,
+};
+
+/* 5: Device types */
+enum virtio_device_id {
+    VIRTIO_ID_NET = 1,
+    VIRTIO_ID_BLOCK = 2,
+    VIRTIO_ID_CONSOLE = 3,
+    VIRTIO_ID_ENTROPY = 4,
+    VIRTIO_ID_BALLOON = 5,
+    VIRTIO_ID_SCSI = 8,
+    VIRTIO_ID_GPU = 16,
+    VIRTIO_ID_INPUT = 18,
+    VIRTIO_ID_VSOCK = 19,
+    VIRTIO_ID_FS = 26,
+};
+
+#define VIRTIO_QUEUES_MAX 1024
+
+/* What a device tells its transport. Any thread; takes no lock of the device. */
+struct virtio_transport_ops {
+    void (*notify_queue)(void *transport, uint16_t index); /* raise the queue's interrupt */
+    void (*notify_config)(void *transport);                /* raise the configuration interrupt */
+};
+
+/* A queue's registers. */
+struct virtio_queue {
+    uint16_t size_max; /* offered */
+    uint16_t size;     /* chosen by the driver, size_max after reset */
+    bool enabled;      /* queue_enable / QueueReady */
+    bool running;      /* the back end serves it */
+    gpa_t desc, driver, device;
+    int kick_fd; /* eventfd, owned by the device; made by virtio_device_init */
+};
+
+struct virtio_device {
+    uint16_t id;      /* enum virtio_device_id */
+    const char *name; /* the user's id=, for logs */
+    struct virtio_backend *backend;
+    const struct virtio_transport_ops *transport_ops;
+    void *transport;
+
+    pthread_mutex_t lock;
+    struct virtio_features offered, driver; /* `driver`: written so far, final from FEATURES_OK */
+    atomic_uint status;                     /* low 8 bits; NEEDS_RESET may be set by [events] */
+    atomic_uint config_generation;          /* CFG-03 */
+
+    uint16_t queue_count;
+    struct virtio_queue *queues;
+};
+
+/*
+ * Make a device with `queue_count` queues of at most `queue_size` entries each. `offered` is the
+ * back end's features plus the ring features every device has (INDIRECT_DESC, EVENT_IDX,
+ * VERSION_1), minus `masked` (switched off by the user). The device owns the back end from now on.
+ */
+int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
+                       struct virtio_backend *backend, uint16_t queue_count, uint16_t queue_size,
+                       const struct virtio_features *masked, struct error *err);
+void virtio_device_destroy(struct virtio_device *dev);
+
+/* The transport attaches itself once, before the guest runs. */
+void virtio_device_attach(struct virtio_device *dev, const struct virtio_transport_ops *ops,
+                          void *transport);
+
+uint8_t virtio_device_status(struct virtio_device *dev);
+
+/* A driver's write to the status register; 0 resets. Steps that break a rule (DRV-INIT-..) are
+ * logged and, where the specification lets us, refused; see status.c. Returns when the new status
+ * can be read back. */
+void virtio_device_set_status(struct virtio_device *dev, uint8_t value);
+
+uint32_t virtio_device_features(struct virtio_device *dev, uint32_t word); /* 0 beyond the last */
+uint32_t virtio_device_driver_features(struct virtio_device *dev, uint32_t word);
+void virtio_device_set_driver_features(struct virtio_device *dev, uint32_t word, uint32_t bits);
+
+uint32_t virtio_device_config_generation(struct virtio_device *dev);
+void virtio_device_config_read(struct virtio_device *dev, uint32_t offset, void *data,
+                               uint32_t len);
+void virtio_device_config_write(struct virtio_device *dev, uint32_t offset, const void *data,
+                                uint32_t len);
+
+/* Queue registers by index; an index that does not exist reads as an absent queue (size 0) and
+ * ignores writes. Writes the state forbids (DRV-QCFG-..) are logged and ignored. */
+enum virtio_queue_address { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_DRIVER, VIRTIO_QUEUE_DEVICE };
+uint16_t virtio_device_queue_size(struct virtio_device *dev, uint16_t index);
+uint16_t virtio_device_queue_size_max(struct virtio_device *dev, uint16_t index);
+void virtio_device_set_queue_size(struct virtio_device *dev, uint16_t index, uint16_t size);
+uint64_t virtio_device_queue_address(struct virtio_device *dev, uint16_t index,
+                                     enum virtio_queue_address which);
+/* Set the low (`high` false) or high 32 bits. */
+void virtio_device_set_queue_address(struct virtio_device *dev, uint16_t index,
+                                     enum virtio_queue_address which, bool high, uint32_t bits);
+bool virtio_device_queue_enabled(struct virtio_device *dev, uint16_t index);
+/* Enable: checked by the back end when the queue starts (at DRIVER_OK). Disable (MMIO QueueReady =
+ * 0): stops it, synchronously. */
+void virtio_device_set_queue_enabled(struct virtio_device *dev, uint16_t index, bool enabled);
+
+/* A notification that came by register access instead of ioeventfd. */
+void virtio_device_kick(struct virtio_device *dev, uint16_t index);
+
+/* The guest's reset button (machine reset): as status 0, without rule checks. */
+void virtio_device_reset(struct virtio_device *dev);
+
+#endif

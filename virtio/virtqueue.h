@@ -1,0 +1,125 @@
+/*
+ * A virtqueue as a device sees it (specification 2.6 to 2.8): buffers in, completions out.
+ *
+ * The driver and the device share rings in guest memory. The driver makes a *buffer* available: a
+ * chain of descriptors, first those the device may read, then those it may write. The device takes
+ * buffers (virtqueue_pop), works on them for as long as it likes and in any order, records each as
+ * used (virtqueue_push), and publishes a batch of records with one notification decision
+ * (virtqueue_publish).
+ *
+ *       driver                    device
+ *       avail ring  -->  pop      ...     push, publish  -->  used ring  [-> interrupt]
+ *
+ * A device never sees whether the ring is split or packed, descriptors direct or indirect, or how
+ * notifications are suppressed. Everything in guest memory is hostile: each descriptor is copied
+ * exactly once and the copy is validated. A ring that breaks a rule is *broken*: pop returns
+ * -EPROTO, the rule's id (as in tests/CONFORMANCE.md, DRV-...) is in `broken_rule`, and the ring
+ * yields nothing more until it is started anew.
+ *
+ * Thread: all calls for one queue come from one thread, the device's loop. No call allocates once a
+ * buffer as long has been seen before, takes a lock or makes a system call, but for the
+ * notification itself.
+ */
+#ifndef VIRTIO_VIRTQUEUE_H
+#define VIRTIO_VIRTQUEUE_H
+
+#include "base/error.h"
+#include "guest/memory.h"
+#include "virtio/features.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#define VIRTQUEUE_SIZE_MAX  32768 /* 2.7, 2.8.10.1 */
+#define VIRTQUEUE_CHAIN_MAX 1024  /* descriptors in a chain; longer ones break the ring */
+
+/* What the driver programmed through its transport. */
+struct virtqueue_setup {
+    uint16_t index; /* of the queue in its device */
+    uint16_t size;
+    gpa_t desc, driver, device; /* descriptor area, driver (avail) area, device (used) area */
+};
+
+/* Where a stopped ring stood, to start it again there (2.7: free-running indexes). */
+struct virtqueue_position {
+    uint16_t avail; /* next entry of the avail ring to take */
+    uint16_t used;  /* next entry of the used ring to fill */
+};
+
+/*
+ * One buffer. Owned by the queue, valid from pop until push (of this buffer) or stop. `readable`
+ * and `writable` point at guest memory and never at anything else; their content may change at any
+ * time.
+ */
+struct virtqueue_buffer {
+    struct iovec *readable, *writable;
+    uint16_t readable_count, writable_count;
+    uint16_t head;     /* 2.7.8: the id that goes into the used ring */
+    uint16_t capacity; /* of the iovec array behind both */
+    bool in_flight;
+    uint32_t readable_bytes, writable_bytes; /* together at most 2^32-1 */
+};
+
+struct virtqueue {
+    const struct guest_memory *memory;
+    uint16_t index, size;
+    bool indirect, event_idx; /* negotiated */
+    bool started;
+    const char *broken_rule; /* NULL while the ring is sound */
+
+    /* Host pointers to the three areas, checked at start for the whole size of each. */
+    uint8_t *desc, *avail, *used;
+
+    uint16_t next_avail;     /* 2.7.6 free-running: next avail entry to take */
+    uint16_t next_used;      /* next used entry to fill */
+    uint16_t published_used; /* used.idx as the driver sees it */
+    bool kicks_enabled;      /* the driver is asked to notify us */
+
+    struct virtqueue_buffer *buffers; /* one per descriptor table entry, indexed by head */
+    uint32_t in_flight;               /* buffers popped and not pushed */
+
+    /* Called by publish when the driver wants an interrupt (2.7.7.2). Set by the back end. */
+    void (*notify)(void *opaque, uint16_t index);
+    void *notify_opaque;
+};
+
+/*
+ * Start a queue: check sizes, alignment (DRV-QCFG-01..06, -17) and that each area lies in guest
+ * memory. `queue` was zeroed or stopped before; `notify` fields are kept. -EINVAL names the rule in
+ * err.
+ */
+int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
+                    const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
+                    struct virtqueue_position position, struct error *err);
+
+/* Forget the rings; buffers in flight become invalid. Returns where the ring stood. */
+struct virtqueue_position virtqueue_stop(struct virtqueue *queue);
+
+/* Take the next buffer: 1 and *out, 0 when none is available, -EPROTO when the ring is broken. */
+int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
+
+/* Record a buffer as used; `written` bytes of its writable part hold data (RING-10: never too
+ * many). */
+void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
+
+/* Make all pushes since the last publish visible and notify the driver unless it does not want it.
+ */
+void virtqueue_publish(struct virtqueue *queue);
+
+/*
+ * Ask the driver to notify us of new buffers, or not to. While enabled and idle, every new buffer
+ * brings a kick. `virtqueue_enable_kicks` returns true when buffers came in meanwhile: handle them
+ * first (EVT-06).
+ */
+bool virtqueue_enable_kicks(struct virtqueue *queue);
+void virtqueue_disable_kicks(struct virtqueue *queue);
+
+/* Copies between a buffer's parts and plain memory, from byte `offset`; returns the bytes copied.
+ */
+size_t virtqueue_read(const struct virtqueue_buffer *buffer, size_t offset, void *data, size_t len);
+size_t virtqueue_write(const struct virtqueue_buffer *buffer, size_t offset, const void *data,
+                       size_t len);
+
+#endif
