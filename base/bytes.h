@@ -40,17 +40,17 @@ static inline bool is_power_of_two(uint64_t value)
     return value && !(value & (value - 1));
 }
 
-#define BYTES_ACCESSORS(bits)                                                                      \
-    static inline uint##bits##_t load_le##bits(const void *p)                                      \
-    {                                                                                              \
-        uint##bits##_t v;                                                                          \
-        memcpy(&v, p, sizeof(v));                                                                  \
-        return le##bits##toh(v);                                                                   \
-    }                                                                                              \
-    static inline void store_le##bits(void *p, uint##bits##_t v)                                   \
-    {                                                                                              \
-        v = htole##bits(v);                                                                        \
-        memcpy(p, &v, sizeof(v));                                                                  \
+#define BYTES_ACCESSORS(bits)                                    \
+    static inline uint##bits##_t load_le##bits(const void *p)    \
+    {                                                            \
+        uint##bits##_t v;                                        \
+        memcpy(&v, p, sizeof(v));                                \
+        return le##bits##toh(v);                                 \
+    }                                                            \
+    static inline void store_le##bits(void *p, uint##bits##_t v) \
+    {                                                            \
+        v = htole##bits(v);                                      \
+        memcpy(p, &v, sizeof(v));                                \
     }
 
 BYTES_ACCESSORS(16)

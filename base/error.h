@@ -1,9 +1,9 @@
 /*
  * Errors: a negative errno for the caller's logic, a sentence for the user.
  *
- * Every function that can fail for a reason a user could act on takes a `struct error *` as its last
- * argument, returns 0 or a negative errno, and says in the error what was being attempted and why it
- * did not work. Only vmm/ prints it. A caller that does not care passes NULL.
+ * Every function that can fail for a reason a user could act on takes a `struct error *` as its
+ * last argument, returns 0 or a negative errno, and says in the error what was being attempted and
+ * why it did not work. Only vmm/ prints it. A caller that does not care passes NULL.
  */
 #ifndef BASE_ERROR_H
 #define BASE_ERROR_H
@@ -15,7 +15,10 @@ struct error {
     char text[480]; /* one line, no full stop, no newline */
 };
 
-#define ERROR_INIT {0}
+#define ERROR_INIT \
+    {              \
+        0          \
+    }
 
 /*
  * Set `err` (may be NULL) to the formatted sentence and return -code. `code` is a positive errno;

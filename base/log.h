@@ -1,8 +1,8 @@
 /*
  * Logging for people and for programs: one line an event, to stderr, as text or JSON.
  *
- * Any thread may log; a line is written by one write(2), so lines never mix. Guest-triggered messages
- * must go through log_limited so that a guest cannot fill a disk.
+ * Any thread may log; a line is written by one write(2), so lines never mix. Guest-triggered
+ * messages must go through log_limited so that a guest cannot fill a disk.
  */
 #ifndef BASE_LOG_H
 #define BASE_LOG_H
@@ -32,10 +32,10 @@ struct log_limit {
 };
 bool log_limit_pass(struct log_limit *limit);
 
-#define log_at(level, module, ...)                                                                 \
-    do {                                                                                           \
-        if ((level) <= log_threshold)                                                              \
-            log_write((level), (module), __VA_ARGS__);                                             \
+#define log_at(level, module, ...)                     \
+    do {                                               \
+        if ((level) <= log_threshold)                  \
+            log_write((level), (module), __VA_ARGS__); \
     } while (0)
 
 #define log_error(module, ...) log_at(LOG_ERROR, module, __VA_ARGS__)
@@ -44,11 +44,11 @@ bool log_limit_pass(struct log_limit *limit);
 #define log_debug(module, ...) log_at(LOG_DEBUG, module, __VA_ARGS__)
 
 /* For what a guest or a peer can trigger as often as it likes. */
-#define log_limited(level, module, ...)                                                            \
-    do {                                                                                           \
-        static struct log_limit log_limit_here;                                                    \
-        if ((level) <= log_threshold && log_limit_pass(&log_limit_here))                           \
-            log_write((level), (module), __VA_ARGS__);                                             \
+#define log_limited(level, module, ...)                                  \
+    do {                                                                 \
+        static struct log_limit log_limit_here;                          \
+        if ((level) <= log_threshold && log_limit_pass(&log_limit_here)) \
+            log_write((level), (module), __VA_ARGS__);                   \
     } while (0)
 
 #endif

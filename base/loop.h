@@ -27,7 +27,8 @@ void loop_stop(struct loop *loop); /* [any], also from a signal handler */
 int loop_start_thread(struct loop *loop, const char *name, struct error *err);
 void loop_join_thread(struct loop *loop); /* stop it and wait */
 
-/* File descriptors. `events` as for epoll (EPOLLIN, EPOLLOUT; level-triggered). */
+/* File descriptors. `events` as for epoll (EPOLLIN, EPOLLOUT; level-triggered). Adding a regular
+ * file is -EPERM, as for epoll: it is always ready. Remove a descriptor before closing it. */
 struct loop_fd {
     int fd;
     uint32_t events;
@@ -61,6 +62,9 @@ struct loop_task {
     bool queued;
 };
 void loop_post(struct loop *loop, struct loop_task *task);
+
+/* After this returns `run` is not called unless the task is posted again. [loop] */
+void loop_task_cancel(struct loop *loop, struct loop_task *task);
 
 uint64_t loop_now_ns(void); /* CLOCK_MONOTONIC */
 

@@ -18,7 +18,8 @@ struct acpi_window {
     uint64_t base, size; /* size 0: absent */
 };
 
-/* A virtio-mmio device: \_SB.VMnn, _HID LNRO0005, edge-triggered exclusive interrupt. */
+/* A virtio-mmio device: \_SB.VMnn (nn hexadecimal), _HID LNRO0005, edge-triggered exclusive
+ * interrupt. */
 struct acpi_virtio_mmio {
     uint64_t base, size;
     uint32_t gsi;
@@ -34,8 +35,8 @@ struct acpi_config {
     struct acpi_window pci32; /* memory window below 4 GiB */
     struct acpi_window pci64; /* memory window above RAM */
     struct acpi_window pci_io;
-    uint32_t pci_slots;       /* bit n: slot n exists and wants _PRT entries */
-    uint32_t pci_gsi_base;    /* INTA..INTD of slot s, pin p: base + (s + p) % count */
+    uint32_t pci_slots;    /* bit n: slot n exists and wants _PRT entries */
+    uint32_t pci_gsi_base; /* INTA..INTD of slot s, pin p: base + (s + p) % count */
     uint32_t pci_gsi_count;
 
     const struct acpi_virtio_mmio *virtio_mmio;
@@ -44,12 +45,24 @@ struct acpi_config {
     uint16_t serial_port; /* 16550 at this I/O port, 0: none */
     uint32_t serial_gsi;
 
-    uint32_t power_button_gsi; /* GED interrupt: edge on it is a press of the power button */
+    uint32_t power_button_gsi;   /* GED interrupt: edge on it is a press of the power button */
     uint16_t sleep_control_port; /* FADT SLEEP_CONTROL_REG; status follows at +1 */
     uint16_t reset_port;         /* FADT RESET_REG */
     uint8_t reset_value;
     uint16_t pvpanic_port; /* QEMU0001, 0: none */
 };
+
+#define ACPI_VIRTIO_MMIO_MAX 256 /* nn has two digits */
+
+/*
+ * What a guest does to sleep_control_port (ACPI 6.4, section 4.8.3.7): to power off it writes
+ * SLP_EN with the SLP_TYP of soft off; before that it clears WAK_STS by writing it to the status
+ * port, and afterwards waits for WAK_STS there if the machine is still on.
+ */
+#define ACPI_SLP_TYP_S5      5
+#define ACPI_SLEEP_ENABLE    0x20                                       /* SLP_EN */
+#define ACPI_SLEEP_POWER_OFF (ACPI_SLEEP_ENABLE | ACPI_SLP_TYP_S5 << 2) /* SLP_TYP: bits 4-2 */
+#define ACPI_SLEEP_WAK_STS   0x80                                       /* status port */
 
 #define ACPI_TABLES_MAX 8
 
@@ -60,17 +73,22 @@ struct acpi_tables {
     uint64_t rsdp;    /* guest address of the RSDP */
     size_t count;
     struct acpi_table {
-        char name[8];  /* "DSDT", "FACP", ... for --dump-acpi */
+        char name[8];  /* "RSDP", "DSDT", "FACP", ... for --dump-acpi */
         size_t offset; /* in data */
         size_t length;
     } tables[ACPI_TABLES_MAX];
 };
 
-/* Build all tables for guest address `address`, at most `max` bytes. -E2BIG when they do not fit. */
+/*
+ * Build all tables for guest address `address` (a multiple of 16), at most `max` bytes. -E2BIG when
+ * they do not fit, -EINVAL when the description cannot be expressed (the error says what), -ENOMEM.
+ * `out` need not be freed after a failure.
+ */
 int acpi_build(const struct acpi_config *config, uint64_t address, size_t max,
                struct acpi_tables *out, struct error *err);
 
-/* Write each table to DIR/NAME.aml, as acpidump would and `iasl -d` reads. */
+/* Write each table to DIR/NAME.aml, as `acpidump -b` would and `iasl -d` reads. DIR is made if need
+ * be. */
 int acpi_tables_dump(const struct acpi_tables *tables, const char *dir, struct error *err);
 
 void acpi_tables_free(struct acpi_tables *tables);

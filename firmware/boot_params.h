@@ -1,8 +1,9 @@
 /*
- * What an x86 kernel is handed at its first instruction: the memory map, where the command line, the
- * initrd and the RSDP are; as Linux's boot_params (the "zero page") or as PVH's hvm_start_info.
+ * What an x86 kernel is handed at its first instruction: the memory map, where the command line,
+ * the initrd and the RSDP are; as Linux's boot_params (the "zero page") or as PVH's hvm_start_info.
  *
- * Linux: Documentation/arch/x86/boot.rst, zero-page.rst. PVH: Xen's public/arch-x86/hvm/start_info.h.
+ * Linux: Documentation/arch/x86/boot.rst, zero-page.rst. PVH: Xen's
+ * public/arch-x86/hvm/start_info.h.
  */
 #ifndef FIRMWARE_BOOT_PARAMS_H
 #define FIRMWARE_BOOT_PARAMS_H
@@ -32,8 +33,8 @@ struct boot_info {
 };
 
 /*
- * Write boot_params (4096 bytes) at `where`. `setup_header` is the image's own header from offset 0x1f1;
- * fields the loader must fill are filled here. -EFAULT when `where` is not RAM.
+ * Write boot_params (4096 bytes) at `where`. `setup_header` is the image's own header from offset
+ * 0x1f1; fields the loader must fill are filled here. -EFAULT when `where` is not RAM.
  */
 int boot_params_write(const struct boot_info *info, const uint8_t *setup_header, size_t header_size,
                       struct guest_memory *mem, gpa_t where, struct error *err);

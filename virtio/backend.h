@@ -7,7 +7,7 @@
  *
  * Calls come under the device's control lock, from vCPU threads or the main thread, never two at
  * once for one device. The back end calls back through `struct virtio_device_events`, from any
- * thread, without locks.
+ * thread; these never take that lock, so a back end may wait for its own threads in every call.
  */
 #ifndef VIRTIO_BACKEND_H
 #define VIRTIO_BACKEND_H
@@ -38,7 +38,8 @@ struct virtio_backend_ops {
     int (*set_features)(struct virtio_backend *b, const struct virtio_features *negotiated);
 
     /* Device-specific configuration (2.5), little-endian. Bytes beyond its end read as 0, and
-     * writes to read-only bytes are dropped. Any vCPU thread; the device's lock is held. */
+     * writes to read-only bytes are dropped. Any vCPU thread; the device's lock is held. The device
+     * keeps a copy of what it read until config_changed, a write, set_features or a reset. */
     void (*config_read)(struct virtio_backend *b, uint32_t offset, void *data, uint32_t len);
     void (*config_write)(struct virtio_backend *b, uint32_t offset, const void *data, uint32_t len);
 
@@ -50,7 +51,8 @@ struct virtio_backend_ops {
     /* Stop it: waits until requests in flight can no longer touch guest memory (STAT-07). */
     struct virtqueue_position (*queue_stop)(struct virtio_backend *b, uint16_t index);
 
-    /* Back to the state after creation; all queues are stopped by then. */
+    /* Back to the state after creation; all queues are stopped by then, and once it returns no
+     * event of the time before may come any more (STAT-06). */
     void (*reset)(struct virtio_backend *b);
 
     void (*destroy)(struct virtio_backend *b);
@@ -59,7 +61,14 @@ struct virtio_backend_ops {
 struct virtio_backend {
     const struct virtio_backend_ops *ops;
     const struct guest_memory *memory;
-    struct virtio_device_events events; /* set by virtio_device_init */
+
+    /* The names and dependencies of the type's own features, for checks and logs. May be empty. */
+    const struct virtio_feature_name *feature_names;
+    size_t feature_count;
+
+    /* Set by virtio_device_init. */
+    const char *name; /* the device's, for logs */
+    struct virtio_device_events events;
 };
 
 #endif

@@ -39,26 +39,38 @@ struct virtio_model {
     void (*destroy)(void *model);
 
     void (*get_features)(void *model, struct virtio_features *out); /* type's bits offered */
-    void (*set_features)(void *model, const struct virtio_features *negotiated); /* may be NULL */
+
+    /* At FEATURES_OK, on the loop; may be NULL. */
+    void (*set_features)(void *model, const struct virtio_features *negotiated);
 
     /* Under the device's lock, any vCPU thread: only data that is constant or atomic. */
     void (*config_read)(void *model, uint32_t offset, void *data, uint32_t len);
     void (*config_write)(void *model, uint32_t offset, const void *data,
                          uint32_t len); /* or NULL */
 
-    /* On the loop: pop and work until the queue is empty. Kicks are disabled and enabled around it.
-     * A negative errno (as from virtqueue_pop) breaks the device. */
+    /* On the loop: there are new buffers. Pop and work until pop yields no more, or the model
+     * cannot take more now; it then pops the rest when it can. Kicks are disabled before and
+     * enabled after it, pushes are published, and it is called again when buffers came in meanwhile
+     * or pop only feigned an empty ring (so that other queues get their turn). A negative errno (as
+     * from virtqueue_pop) breaks the device. */
     int (*queue_ready)(void *model, struct virtqueue *queue);
 
-    /* On the loop: finish or abandon all that is in flight in the queue, then return. May be NULL
-     * when the model completes everything within queue_ready. */
+    /* On the loop: finish or abandon all that is in flight in the queue, then return; also of a
+     * broken queue. May be NULL when the model completes everything within queue_ready. */
     void (*queue_drain)(void *model, struct virtqueue *queue);
 
     void (*reset)(void *model); /* on the loop, queues stopped; may be NULL */
 };
 
-/* Make a back end that runs `model` on `loop`. `options` as for create; borrowed. `queue_count`
- * queues. */
+/*
+ * Make a back end that runs `model` on `loop`. `options` as for create; borrowed. `queue_count`
+ * queues.
+ *
+ * Every call of the back end that changes something is carried out on the loop, by loop_call, while
+ * the caller holds the device's control lock. So nothing that runs on the loop may take that lock,
+ * which is to say: no handler, timer or task of this loop calls virtio_device_...(), and neither
+ * does a model. The functions below are safe.
+ */
 int virtio_builtin_create(const struct virtio_model *model, const void *options,
                           const struct guest_memory *memory, struct loop *loop,
                           uint16_t queue_count, struct virtio_backend **out, struct error *err);
@@ -66,8 +78,12 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
 /* For models. */
 struct loop *virtio_builtin_loop(struct virtio_builtin *b);
 uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b);
+
+/* Configuration bytes differ from before: call it after the change. Any thread. */
 void virtio_builtin_config_changed(struct virtio_builtin *b);
-void virtio_builtin_broken(struct virtio_builtin *b,
-                           struct virtqueue *queue); /* after an -EPROTO */
+
+/* The device cannot go on with this queue: pop failed outside of queue_ready, or the model found a
+ * reason of its own. The driver is told once (2.1.2). On the loop. */
+void virtio_builtin_broken(struct virtio_builtin *b, struct virtqueue *queue);
 
 #endif

@@ -4,8 +4,14 @@
  *
  * Transports translate register accesses into these calls; the device does all the rest, in
  * particular the one status state machine (status.c). Every call takes the device's control lock
- * and may come from any vCPU thread, except those marked [events], which a back end makes from any
- * thread and which take no lock.
+ * and may come from any vCPU thread or the main thread, but never from the loop that serves the
+ * device's queues: a call may wait for that loop with the lock held. What a back end reports
+ * (struct virtio_device_events) may come from any thread, loops included, and takes no lock.
+ *
+ *   status.c           the state machine
+ *   device.c           creation, features, reset, what the back end reports
+ *   device_config.c    configuration and its generation
+ *   device_queue.c     queue registers; starting and stopping of queues
  */
 #ifndef VIRTIO_DEVICE_H
 #define VIRTIO_DEVICE_H
@@ -44,7 +50,8 @@ enum virtio_device_id {
     VIRTIO_ID_FS = 26,
 };
 
-#define VIRTIO_QUEUES_MAX 1024
+#define VIRTIO_QUEUES_MAX  1024
+#define VIRTIO_CONFIG_COPY 256 /* bytes of configuration under generation control */
 
 /* What a device tells its transport. Any thread; takes no lock of the device. */
 struct virtio_transport_ops {
@@ -71,8 +78,12 @@ struct virtio_device {
 
     pthread_mutex_t lock;
     struct virtio_features offered, driver; /* `driver`: written so far, final from FEATURES_OK */
-    atomic_uint status;                     /* low 8 bits; NEEDS_RESET may be set by [events] */
-    atomic_uint config_generation;          /* CFG-03 */
+    atomic_uint status;                     /* low 8 bits; the back end may set NEEDS_RESET */
+
+    /* The configuration as last shown to the driver, and how many versions it has been shown. */
+    uint8_t config[VIRTIO_CONFIG_COPY];
+    uint32_t config_generation;
+    atomic_bool config_stale; /* to be read anew at the next access */
 
     uint16_t queue_count;
     struct virtio_queue *queues;
@@ -81,7 +92,9 @@ struct virtio_device {
 /*
  * Make a device with `queue_count` queues of at most `queue_size` entries each. `offered` is the
  * back end's features plus the ring features every device has (INDIRECT_DESC, EVENT_IDX,
- * VERSION_1), minus `masked` (switched off by the user). The device owns the back end from now on.
+ * VERSION_1), minus `masked` (switched off by the user), minus what lacks a prerequisite then
+ * (FEAT-06). VERSION_1 cannot be masked (FEAT-04). The device owns the back end from now on, also
+ * when this fails; `name` is borrowed.
  */
 int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
                        struct virtio_backend *backend, uint16_t queue_count, uint16_t queue_size,
@@ -95,14 +108,16 @@ void virtio_device_attach(struct virtio_device *dev, const struct virtio_transpo
 uint8_t virtio_device_status(struct virtio_device *dev);
 
 /* A driver's write to the status register; 0 resets. Steps that break a rule (DRV-INIT-..) are
- * logged and, where the specification lets us, refused; see status.c. Returns when the new status
- * can be read back. */
+ * logged and refused; see status.c. Returns when the new status can be read back; a reset, when
+ * nothing in flight can touch guest memory any more (STAT-07). */
 void virtio_device_set_status(struct virtio_device *dev, uint8_t value);
 
 uint32_t virtio_device_features(struct virtio_device *dev, uint32_t word); /* 0 beyond the last */
 uint32_t virtio_device_driver_features(struct virtio_device *dev, uint32_t word);
 void virtio_device_set_driver_features(struct virtio_device *dev, uint32_t word, uint32_t bits);
 
+/* CFG-03. A transport that shows fewer bits may do so: it never moves by more than one between two
+ * accesses of the driver to its configuration. */
 uint32_t virtio_device_config_generation(struct virtio_device *dev);
 void virtio_device_config_read(struct virtio_device *dev, uint32_t offset, void *data,
                                uint32_t len);
@@ -110,7 +125,9 @@ void virtio_device_config_write(struct virtio_device *dev, uint32_t offset, cons
                                 uint32_t len);
 
 /* Queue registers by index; an index that does not exist reads as an absent queue (size 0) and
- * ignores writes. Writes the state forbids (DRV-QCFG-..) are logged and ignored. */
+ * ignores writes. Writes the state forbids (DRV-QCFG-07, -08, DRV-INIT-14) are logged and ignored;
+ * bad sizes and addresses are kept, and found when the queue starts: then the device needs reset.
+ */
 enum virtio_queue_address { VIRTIO_QUEUE_DESC, VIRTIO_QUEUE_DRIVER, VIRTIO_QUEUE_DEVICE };
 uint16_t virtio_device_queue_size(struct virtio_device *dev, uint16_t index);
 uint16_t virtio_device_queue_size_max(struct virtio_device *dev, uint16_t index);
@@ -121,7 +138,7 @@ uint64_t virtio_device_queue_address(struct virtio_device *dev, uint16_t index,
 void virtio_device_set_queue_address(struct virtio_device *dev, uint16_t index,
                                      enum virtio_queue_address which, bool high, uint32_t bits);
 bool virtio_device_queue_enabled(struct virtio_device *dev, uint16_t index);
-/* Enable: checked by the back end when the queue starts (at DRIVER_OK). Disable (MMIO QueueReady =
+/* Enable, between FEATURES_OK and DRIVER_OK, at which the queue starts. Disable (MMIO QueueReady =
  * 0): stops it, synchronously. */
 void virtio_device_set_queue_enabled(struct virtio_device *dev, uint16_t index, bool enabled);
 

@@ -64,7 +64,14 @@ struct virtio_feature_name {
     const char *help;
 };
 
-extern const struct virtio_feature_name virtio_feature_names[]; /* the generic ones we offer */
+/* The generic ones we offer and a user may switch off; VERSION_1 is not among them (FEAT-04). */
+extern const struct virtio_feature_name virtio_feature_names[];
 extern const size_t virtio_feature_names_count;
+
+/* The first row of `table` whose bit is in `f` while the bit it needs is not; NULL when all is
+ * well. */
+const struct virtio_feature_name *features_unmet(const struct virtio_features *f,
+                                                 const struct virtio_feature_name *table,
+                                                 size_t count);
 
 #endif

@@ -13,8 +13,9 @@
  * A device never sees whether the ring is split or packed, descriptors direct or indirect, or how
  * notifications are suppressed. Everything in guest memory is hostile: each descriptor is copied
  * exactly once and the copy is validated. A ring that breaks a rule is *broken*: pop returns
- * -EPROTO, the rule's id (as in tests/CONFORMANCE.md, DRV-...) is in `broken_rule`, and the ring
- * yields nothing more until it is started anew.
+ * -EPROTO, the rule (as in tests/CONFORMANCE.md, DRV-...) is in `broken`, and the ring yields
+ * nothing more until it is started anew; what was popped before may still be pushed and published.
+ * A rule that other devices let pass is only *bent*: remembered in `bent`, for the log.
  *
  * Thread: all calls for one queue come from one thread, the device's loop. No call allocates once a
  * buffer as long has been seen before, takes a lock or makes a system call, but for the
@@ -59,28 +60,39 @@ struct virtqueue_buffer {
     uint16_t head;     /* 2.7.8: the id that goes into the used ring */
     uint16_t capacity; /* of the iovec array behind both */
     bool in_flight;
-    uint32_t readable_bytes, writable_bytes; /* together at most 2^32-1 */
+    uint32_t readable_bytes, writable_bytes; /* together at most 2^32-1: what used.len can say */
+};
+
+/* A driver rule and what was seen of it; literals. `id` is NULL for none. */
+struct virtqueue_rule {
+    const char *id, *what;
 };
 
 struct virtqueue {
     const struct guest_memory *memory;
     uint16_t index, size;
-    bool indirect, event_idx; /* negotiated */
-    bool started;
-    const char *broken_rule; /* NULL while the ring is sound */
+    bool indirect, event_idx;     /* negotiated */
+    bool kicks_enabled;           /* the driver is asked to notify us */
+    struct virtqueue_rule broken; /* .id is NULL while the ring is sound */
+    struct virtqueue_rule bent;   /* the last one bent; whoever logs it clears it */
 
     /* Host pointers to the three areas, checked at start for the whole size of each. */
     uint8_t *desc, *avail, *used;
 
-    uint16_t next_avail;     /* 2.7.6 free-running: next avail entry to take */
+    /* All free-running (2.7.6), so that differences are right across a wrap at 65536. */
+    uint16_t next_avail;     /* next avail entry to take */
+    uint16_t avail_seen;     /* avail.idx when we last looked: entries below it may be taken */
     uint16_t next_used;      /* next used entry to fill */
     uint16_t published_used; /* used.idx as the driver sees it */
-    bool kicks_enabled;      /* the driver is asked to notify us */
+
+    /* Buffers pop may still hand out before it feigns an empty ring: with it whoever serves several
+     * queues keeps a driver that never stops adding from holding the loop. UINT64_MAX: no limit. */
+    uint64_t budget;
 
     struct virtqueue_buffer *buffers; /* one per descriptor table entry, indexed by head */
     uint32_t in_flight;               /* buffers popped and not pushed */
 
-    /* Called by publish when the driver wants an interrupt (2.7.7.2). Set by the back end. */
+    /* Called by publish when the driver wants an interrupt (2.7.7.2). Set before start. */
     void (*notify)(void *opaque, uint16_t index);
     void *notify_opaque;
 };
@@ -94,10 +106,12 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
                     struct virtqueue_position position, struct error *err);
 
-/* Forget the rings; buffers in flight become invalid. Returns where the ring stood. */
+/* Forget the rings; buffers in flight become invalid. Returns where the ring stood. A stopped queue
+ * may still be popped from and published: it is empty. */
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue);
 
-/* Take the next buffer: 1 and *out, 0 when none is available, -EPROTO when the ring is broken. */
+/* Take the next buffer: 1 and *out, 0 when none is available, -EPROTO when the ring is broken,
+ * -ENOMEM when there is no memory to describe it. A buffer may be empty (DRV-RING-13). */
 int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
 
 /* Record a buffer as used; `written` bytes of its writable part hold data (RING-10: never too
@@ -109,9 +123,10 @@ void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, ui
 void virtqueue_publish(struct virtqueue *queue);
 
 /*
- * Ask the driver to notify us of new buffers, or not to. While enabled and idle, every new buffer
- * brings a kick. `virtqueue_enable_kicks` returns true when buffers came in meanwhile: handle them
- * first (EVT-06).
+ * Ask the driver to notify us of new buffers, or not to. `virtqueue_enable_kicks` returns true when
+ * buffers came in that pop has not seen: handle them first (EVT-06). After it returned false, the
+ * next buffer brings a kick, also when older ones were left in the ring. Kicks may come although
+ * they were disabled (EVT-05).
  */
 bool virtqueue_enable_kicks(struct virtqueue *queue);
 void virtqueue_disable_kicks(struct virtqueue *queue);

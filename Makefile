@@ -1,0 +1,140 @@
+# Vireo: a small KVM virtual machine monitor.
+#
+#   make            build build/vireo and its modules
+#   make demo       install what is needed, build, boot a Debian kernel
+#   make test       install what is needed, run every test
+#   make check      the quick part: unit tests, format, include rules, warnings
+#   make install    PREFIX=/usr/local, DESTDIR=
+#
+# Variables: CC, CFLAGS, SAN=address,undefined | thread (builds apart, in build/SAN).
+
+VERSION = 0.1.0
+
+PREFIX ?= /usr/local
+SAN ?=
+empty :=
+comma := ,
+space := $(empty) $(empty)
+BUILD ?= build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
+PKG_CONFIG ?= pkg-config
+
+# --- flags --------------------------------------------------------------------------------------
+
+WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection \
+	 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+CFLAGS ?= -O2 -g
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DVIREO_VERSION='"$(VERSION)"' -MMD -MP -fPIC \
+	     -fno-semantic-interposition -fvisibility=hidden -ffunction-sections -fdata-sections \
+	     $(WARNINGS) $(HARDEN) $(CFLAGS) \
+	     $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
+ALL_LDFLAGS = -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack \
+	      $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
+
+# --- sources ------------------------------------------------------------------------------------
+
+ARCH = x86_64
+CORE_SRC = $(sort $(wildcard base/*.c guest/*.c virtio/*.c devices/*.c devices/*/*.c transport/*.c \
+	     kvm/*.c kvm/$(ARCH)/*.c firmware/*.c vmm/*.c))
+CORE_OBJ = $(CORE_SRC:%.c=$(BUILD)/%.o)
+CORE_LIBS = -l:liburing.a -ldl
+
+# Modules: what most machines do not need, loaded on demand (base/module.h).
+MODULES = unpack config
+unpack_SRC = $(wildcard guest/unpack/*.c)
+unpack_PKG = zlib liblzma liblz4 libzstd libmd
+unpack_LIBS = -lbz2
+config_SRC = $(wildcard vmm/config/*.c)
+config_PKG = jansson
+MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
+
+DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))
+UNIT_SRC = $(wildcard tests/unit/test_*.c)
+UNIT_TESTS = $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
+BENCH_SRC = $(wildcard tests/bench/bench_*.c)
+BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
+
+# --- what is built ------------------------------------------------------------------------------
+
+.PHONY: all check test demo install clean format bench-boot bench-ring unit unit-programs fuzz
+.DELETE_ON_ERROR:
+.SECONDARY:
+
+all: $(BUILD)/vireo $(MODULE_FILES) $(BUILD)/vireo.1
+
+$(BUILD)/libvireo.a: $(filter-out $(BUILD)/vmm/main.o,$(CORE_OBJ))
+	@rm -f $@
+	$(AR) rcs $@ $^
+
+# Modules call the few functions of the core that base/module.syms names.
+$(BUILD)/vireo: $(BUILD)/vmm/main.o $(BUILD)/libvireo.a base/module.syms
+	$(CC) -pie $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ \
+	    $(BUILD)/vmm/main.o $(BUILD)/libvireo.a $(CORE_LIBS)
+
+$(BUILD)/vireo.1: $(BUILD)/vireo
+	$(BUILD)/vireo help man > $@
+
+$(BUILD)/%.o: %.c Makefile
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+
+define MODULE
+$(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
+	$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
+endef
+$(foreach module,$(MODULES),$(eval $(call MODULE,$(module))))
+
+$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ $< \
+	    $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS) $(TEST_LIBS) -lcmocka
+
+# Makes payloads of every format itself, and has the module unpack them.
+$(BUILD)/tests/test_kernel: TEST_LIBS = -lz -llzma -llz4 -lzstd -lbz2
+$(BUILD)/tests/test_kernel: $(BUILD)/vireo-unpack.so
+
+$(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
+	@mkdir -p $(@D)
+	$(CC) $(ALL_LDFLAGS) -o $@ $< $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS)
+
+# --- tests --------------------------------------------------------------------------------------
+
+unit-programs: all $(UNIT_TESTS)
+
+unit: unit-programs
+	tests/unit/run $(BUILD)
+
+check: all
+	tests/check
+
+test:
+	tests/lab/packages test
+	tests/run
+
+demo:
+	tests/lab/packages demo
+	$(MAKE) all
+	tests/demo
+
+bench-boot: all
+	tests/bench/boot
+
+bench-ring: $(BENCHES)
+	tests/bench/ring $(BUILD)
+
+fuzz:
+	tests/fuzz/run
+
+format:
+	clang-format -i $(shell git ls-files '*.c' '*.h')
+
+install: all
+	install -D -s -m 755 $(BUILD)/vireo $(DESTDIR)$(PREFIX)/bin/vireo
+	install -d $(DESTDIR)$(PREFIX)/lib/vireo
+	install -s -m 644 $(MODULE_FILES) $(DESTDIR)$(PREFIX)/lib/vireo/
+	install -D -m 644 $(BUILD)/vireo.1 $(DESTDIR)$(PREFIX)/share/man/man1/vireo.1
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,226 @@
+/*
+ * Host I/O by io_uring: operations go to the kernel in batches, results come back through a ring
+ * in shared memory, and the loop watches the ring's own file descriptor.
+ *
+ *   submit -> waiting --(while the rings have room)--> submission ring -- flush: one system call
+ *   completion ring -> done()
+ *
+ * What the page cache can answer is complete when flush returns from the kernel, and is reaped
+ * there and then, without a turn of the loop.
+ */
+#include "base/bytes.h"
+#include "base/log.h"
+#include "devices/blk/io.h"
+
+#include <errno.h>
+#include <liburing.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+
+/* Two pages of memory in all. The completion ring is made twice as large as the submission ring; no
+ * more operations than it holds are in the rings and the kernel together, so it cannot overflow. */
+#define RING_ENTRIES 64
+#define RING_LIMIT   (2 * RING_ENTRIES)
+
+/* When to try again after the host had no memory to take any operation. */
+#define RETRY_NS 1000000
+
+struct uring {
+    struct blk_engine engine;
+    struct loop *loop;
+    struct loop_fd event;    /* the ring's descriptor, readable while completions wait */
+    struct loop_timer retry; /* set when no completion would bring us back */
+    int fd;
+    struct io_uring ring;
+    struct blk_io_list waiting;
+    unsigned in_ring; /* given to the submission ring and not completed */
+};
+
+static void uring_submit(struct blk_engine *engine, struct blk_io *io)
+{
+    blk_io_list_add(&container_of(engine, struct uring, engine)->waiting, io);
+}
+
+static void uring_prepare(struct io_uring_sqe *sqe, int fd, struct blk_io *io)
+{
+    switch (io->type) {
+    case BLK_IO_READ:
+        io_uring_prep_readv(sqe, fd, io->iov, io->iov_count, io->offset);
+        break;
+    case BLK_IO_WRITE:
+        io_uring_prep_writev2(sqe, fd, io->iov, io->iov_count, io->offset,
+                              io->stable ? RWF_DSYNC : 0);
+        break;
+    default:
+        io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
+        break;
+    }
+    io_uring_sqe_set_data(sqe, io);
+}
+
+/* Move what fits from `waiting` into the submission ring. */
+static void uring_fill(struct uring *u)
+{
+    while (u->waiting.first && u->in_ring < RING_LIMIT) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+
+        if (!sqe)
+            return;
+        uring_prepare(sqe, u->fd, blk_io_list_take(&u->waiting));
+        u->in_ring++;
+    }
+}
+
+/*
+ * Hand the submission ring to the kernel, blocking until `wait` completions are there. Returns how
+ * many operations it took: a host short of memory may take a part, or none (-EAGAIN, -EBUSY), and
+ * the rest stays in the ring for the next time.
+ */
+static unsigned uring_enter(struct uring *u, unsigned wait)
+{
+    if (io_uring_sq_ready(&u->ring) == 0 && wait == 0)
+        return 0;
+
+    int r = io_uring_submit_and_wait(&u->ring, wait);
+    if (r >= 0)
+        return (unsigned)r;
+    if (r != -EINTR && r != -EAGAIN && r != -EBUSY)
+        log_limited(LOG_ERROR, "blk", "io_uring does not take requests: %s", strerror(-r));
+    if (wait > 0 && r != -EINTR)
+        nanosleep(&(struct timespec){.tv_nsec = RETRY_NS}, NULL);
+    return 0;
+}
+
+/* Call done for what is over, and put what is not back in line. Returns how many completions there
+ * were. */
+static unsigned uring_reap(struct uring *u, bool *any_done)
+{
+    struct io_uring_cqe *cqe;
+    unsigned seen = 0;
+
+    while (io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+        struct blk_io *io = io_uring_cqe_get_data(cqe);
+        int result = cqe->res;
+
+        io_uring_cqe_seen(&u->ring, cqe);
+        seen++;
+        u->in_ring--;
+        if (!blk_io_advance(io, result)) {
+            blk_io_list_add(&u->waiting, io);
+            continue;
+        }
+        io->done(io);
+        *any_done = true;
+    }
+    return seen;
+}
+
+/* Submit and reap for as long as there is something to submit and the kernel takes it. */
+static void uring_service(struct uring *u, unsigned wait)
+{
+    bool any_done = false;
+    unsigned progress, left;
+
+    do {
+        uring_fill(u);
+        progress = uring_enter(u, wait);
+        progress += uring_reap(u, &any_done);
+        left = io_uring_sq_ready(&u->ring);
+        wait = 0;
+    } while (progress > 0 && (left > 0 || (u->waiting.first && u->in_ring < RING_LIMIT)));
+
+    if (left > 0 && left == u->in_ring)
+        loop_timer_set(u->loop, &u->retry, RETRY_NS);
+    if (any_done)
+        u->engine.batch_done(u->engine.opaque);
+}
+
+static void uring_flush(struct blk_engine *engine)
+{
+    struct uring *u = container_of(engine, struct uring, engine);
+
+    if (u->waiting.first)
+        uring_service(u, 0);
+}
+
+static void uring_wait(struct blk_engine *engine)
+{
+    struct uring *u = container_of(engine, struct uring, engine);
+
+    if (u->in_ring > 0 || u->waiting.first)
+        uring_service(u, 1);
+}
+
+static void uring_ready(struct loop_fd *self, uint32_t events)
+{
+    (void)events;
+    uring_service(container_of(self, struct uring, event), 0);
+}
+
+static void uring_retry(struct loop_timer *self)
+{
+    uring_service(container_of(self, struct uring, retry), 0);
+}
+
+static void uring_destroy(struct blk_engine *engine)
+{
+    struct uring *u = container_of(engine, struct uring, engine);
+
+    loop_timer_cancel(u->loop, &u->retry);
+    loop_fd_remove(u->loop, &u->event);
+    io_uring_queue_exit(&u->ring);
+    free(u);
+}
+
+static const struct blk_engine_ops uring_ops = {
+    .name = "io_uring",
+    .submit = uring_submit,
+    .flush = uring_flush,
+    .wait = uring_wait,
+    .destroy = uring_destroy,
+};
+
+static int ring_create(struct io_uring *ring, struct error *err)
+{
+    /* Completions need not interrupt the loop's thread at work: it looks for them when it is back
+     * in the kernel. Linux 5.19; older ones do without. */
+    int r = io_uring_queue_init(RING_ENTRIES, ring, IORING_SETUP_COOP_TASKRUN);
+
+    if (r == -EINVAL)
+        r = io_uring_queue_init(RING_ENTRIES, ring, 0);
+    if (r == -EPERM || r == -ENOSYS)
+        return error_errno(err, -r, "the host does not allow io_uring");
+    if (r < 0)
+        return error_errno(err, -r, "cannot set up io_uring");
+    return 0;
+}
+
+int blk_uring_create(struct loop *loop, int fd, struct blk_engine **out, struct error *err)
+{
+    struct uring *u = calloc(1, sizeof(*u));
+    int r;
+
+    if (!u)
+        return error_errno(err, ENOMEM, "cannot set up io_uring");
+    r = ring_create(&u->ring, err);
+    if (r < 0)
+        goto fail;
+
+    u->engine.ops = &uring_ops;
+    u->loop = loop;
+    u->fd = fd;
+    u->retry.expired = uring_retry;
+    blk_io_list_init(&u->waiting);
+    u->event = (struct loop_fd){.fd = u->ring.ring_fd, .events = EPOLLIN, .ready = uring_ready};
+    r = loop_fd_add(loop, &u->event, err);
+    if (r < 0) {
+        io_uring_queue_exit(&u->ring);
+        goto fail;
+    }
+    *out = &u->engine;
+    return 0;
+fail:
+    free(u);
+    return r;
+}

@@ -1,0 +1,270 @@
+/*
+ * unix:PATH[,server=off]: a stream socket in the file system.
+ */
+#include "devices/chardev/internal.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/option.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct unix_options {
+    char *path;
+    bool server;
+};
+
+static const struct option_spec unix_table[] = {
+    {.key = "path",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct unix_options, path),
+     .help = "name of the socket",
+     .metavar = "PATH",
+     .required = true},
+    {.key = "server",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct unix_options, server),
+     .initial = "on",
+     .help = "listen there (on), or connect to it (off)"},
+};
+static const char *const unix_keys[] = {"path", "server", NULL};
+
+struct unix_chardev {
+    struct chardev base;
+    struct unix_options options;
+    struct loop_fd listener; /* fd -1: server=off */
+    bool listening;          /* being watched */
+    int peer, output;        /* the same, twice: input and output are watched apart */
+    struct loop_fd hang_up;  /* of a peer that has said all but still listens */
+    bool hang_up_watched;
+};
+
+static struct unix_chardev *unix_of(struct chardev *base)
+{
+    return container_of(base, struct unix_chardev, base);
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void listen_on(struct unix_chardev *sock)
+{
+    if (sock->listener.fd >= 0 && !sock->listening)
+        sock->listening = !loop_fd_add(sock->base.loop, &sock->listener, NULL);
+}
+
+static void listen_off(struct unix_chardev *sock)
+{
+    if (sock->listening)
+        loop_fd_remove(sock->base.loop, &sock->listener);
+    sock->listening = false;
+}
+
+static void peer_disconnect(struct chardev *base)
+{
+    struct unix_chardev *sock = unix_of(base);
+
+    chardev_input_clear(base);
+    if (sock->hang_up_watched)
+        loop_fd_remove(base->loop, &sock->hang_up);
+    sock->hang_up_watched = false;
+    chardev_output_clear(base);
+    close_fd(&sock->output);
+    close_fd(&sock->peer);
+    listen_on(sock);
+}
+
+static void peer_hung_up(struct loop_fd *self, uint32_t events)
+{
+    (void)events;
+    peer_disconnect(&container_of(self, struct unix_chardev, hang_up)->base);
+}
+
+/* A peer that shut down its sending side (`echo ... | socat - unix:...`) still gets output. */
+static void peer_ended(struct chardev *base)
+{
+    struct unix_chardev *sock = unix_of(base);
+    struct pollfd peer = {.fd = sock->peer};
+
+    poll(&peer, 1, 0);
+    chardev_input_clear(base);
+    sock->hang_up = (struct loop_fd){sock->peer, 0, peer_hung_up};
+    if (!(peer.revents & (POLLHUP | POLLERR)))
+        sock->hang_up_watched = !loop_fd_add(base->loop, &sock->hang_up, NULL);
+    if (!sock->hang_up_watched)
+        peer_disconnect(base);
+}
+
+static void peer_connected(struct unix_chardev *sock, int fd)
+{
+    sock->peer = fd;
+    sock->output = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (sock->output < 0) {
+        log_limited(LOG_WARN, "chardev", "a client is turned away: %s", strerror(errno));
+        close_fd(&sock->peer);
+        return;
+    }
+    listen_off(sock);
+    chardev_output_set(&sock->base, sock->output, OUTPUT_SOCKET);
+    chardev_input_set(&sock->base, sock->peer);
+}
+
+static void listener_ready(struct loop_fd *self, uint32_t events)
+{
+    struct unix_chardev *sock = container_of(self, struct unix_chardev, listener);
+    int fd = accept4(self->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    (void)events;
+    if (fd >= 0) {
+        peer_connected(sock, fd);
+    } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+        log_error("chardev", "%s takes no more clients: %s", sock->base.path, strerror(errno));
+        listen_off(sock);
+    }
+}
+
+static int unix_start(struct chardev *base, struct error *err)
+{
+    struct unix_chardev *sock = unix_of(base);
+
+    (void)err;
+    if (sock->listener.fd >= 0)
+        listen_on(sock);
+    else
+        peer_connected(sock, sock->peer);
+    return 0;
+}
+
+static void unix_close(struct chardev *base)
+{
+    struct unix_chardev *sock = unix_of(base);
+
+    listen_off(sock);
+    if (sock->hang_up_watched)
+        loop_fd_remove(base->loop, &sock->hang_up);
+    close_fd(&sock->output);
+    close_fd(&sock->peer);
+    if (sock->listener.fd >= 0) {
+        unlink(sock->options.path);
+        close_fd(&sock->listener.fd);
+    }
+    option_release(unix_table, ARRAY_SIZE(unix_table), &sock->options);
+}
+
+static const struct chardev_kind unix_kind = {
+    .start = unix_start,
+    .input_ended = peer_ended,
+    .output_failed = peer_disconnect,
+    .close = unix_close,
+};
+
+/* A socket's name stays behind when its owner dies; then nobody answers there. */
+static void remove_stale(const struct sockaddr_un *address)
+{
+    struct stat status;
+    int fd;
+
+    if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
+        return;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return;
+    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
+        errno == ECONNREFUSED)
+        unlink(address->sun_path);
+    close(fd);
+}
+
+static int unix_listen(struct unix_chardev *sock, const struct sockaddr_un *address,
+                       struct error *err)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int code;
+
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make a socket");
+    remove_stale(address);
+    if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 && listen(fd, 1) == 0) {
+        sock->listener.fd = fd;
+        return 0;
+    }
+    code = errno;
+    close(fd);
+    return error_errno(err, code, "cannot listen on %s", address->sun_path);
+}
+
+static int unix_connect(struct unix_chardev *sock, const struct sockaddr_un *address,
+                        struct error *err)
+{
+    sock->peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (sock->peer < 0)
+        return error_errno(err, errno, "cannot make a socket");
+    if (connect(sock->peer, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
+        fcntl(sock->peer, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+        return error_errno(err, errno, "cannot connect to %s", address->sun_path);
+    return 0;
+}
+
+static int unix_parse(const char *where, struct unix_options *options, struct error *err)
+{
+    struct option_list list = {0};
+    char origin[160];
+    int ret;
+
+    snprintf(origin, sizeof(origin), "unix:%s", where);
+    ret = option_list_parse(&list, origin, where, "path", err);
+    if (!ret)
+        ret = option_apply(unix_table, ARRAY_SIZE(unix_table), &list, options, err);
+    if (!ret)
+        ret = option_list_finish(&list, unix_keys, err);
+    option_list_free(&list);
+    return ret;
+}
+
+static int unix_open(struct unix_chardev *sock, const char *where, struct error *err)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int ret = unix_parse(where, &sock->options, err);
+
+    if (ret)
+        return ret;
+    sock->base.path = sock->options.path;
+    if (strlen(sock->options.path) >= sizeof(address.sun_path))
+        return error_set(err, ENAMETOOLONG, "the socket's path %s is longer than %zu bytes",
+                         sock->options.path, sizeof(address.sun_path) - 1);
+    strcpy(address.sun_path, sock->options.path);
+    return sock->options.server ? unix_listen(sock, &address, err)
+                                : unix_connect(sock, &address, err);
+}
+
+int chardev_open_unix(const char *where, struct chardev **out, struct error *err)
+{
+    struct unix_chardev *sock = calloc(1, sizeof(*sock));
+    int ret;
+
+    if (!sock)
+        return error_set(err, ENOMEM, "no memory for a character device");
+    sock->peer = sock->output = -1;
+    sock->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
+    sock->base.kind = &unix_kind;
+    ret = unix_open(sock, where, err);
+    if (ret) {
+        unix_close(&sock->base);
+        free(sock);
+        return ret;
+    }
+    *out = &sock->base;
+    return 0;
+}

@@ -1,0 +1,76 @@
+/*
+ * What the files of kvm/ share about a VM. Not for others: they use vm.h and vcpu.h.
+ */
+#ifndef KVM_INTERNAL_H
+#define KVM_INTERNAL_H
+
+#include "base/platform.h"
+#include "guest/memory.h"
+#include "kvm/bus.h"
+#include "kvm/vcpu.h"
+#include "kvm/vm.h"
+
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct vcpu {
+    struct kvm_vm *vm;
+    unsigned index;
+    int fd;
+    struct kvm_run *run; /* shared with the kernel, vm->run_size bytes */
+    pthread_t thread;
+    bool has_thread;
+    atomic_bool stop;         /* leave the guest and end the thread */
+    atomic_bool report_state; /* leave the guest, set `halted`, go on */
+    atomic_bool halted;       /* last report: in HLT with interrupts off */
+    uint64_t cpu_time_ns;     /* of the thread when kvm_vcpus_halted last looked */
+};
+
+/* Registered eventfds, replayed by kvm_vm_reset. */
+struct ioeventfd {
+    struct kvm_ioeventfd kvm;
+    struct ioeventfd *next;
+};
+struct irqfd {
+    struct kvm_irqfd kvm;
+    struct irqfd *next;
+};
+
+struct kvm_vm {
+    struct platform platform;
+    struct guest_memory *memory;
+    struct machine_bus bus;
+
+    int kvm_fd, fd;
+    size_t run_size;
+    unsigned cpus;
+    struct vcpu *vcpus;
+    struct vcpu_events events;
+
+    pthread_mutex_t lock; /* the two lists, and `fd` while it changes */
+    struct ioeventfd *ioeventfds;
+    struct irqfd *irqfds;
+
+    struct kvm_cpuid2 *cpuid; /* what KVM supports, read once */
+};
+
+/* The processor types's part (kvm/x86_64/): called with the VM just made. */
+int kvm_arch_vm_init(struct kvm_vm *vm, struct error *err); /* before vCPUs exist */
+int kvm_arch_vcpu_setup(struct vcpu *vcpu, const struct boot_state *boot, struct error *err);
+bool kvm_arch_vcpu_halted(struct vcpu *vcpu); /* on its thread */
+void kvm_arch_describe_failure(struct vcpu *vcpu, char *text, size_t size);
+
+/* The vCPU this thread runs, or NULL. */
+extern _Thread_local struct vcpu *vcpu_current;
+
+/* platform.c */
+void kvm_platform_init(struct kvm_vm *vm);
+int kvm_platform_replay(struct kvm_vm *vm, struct error *err); /* vm->lock held */
+void kvm_platform_free(struct kvm_vm *vm);
+
+/* Make / unmake everything in the kernel, without touching what is registered. */
+int kvm_vm_open(struct kvm_vm *vm, struct error *err);
+void kvm_vm_close(struct kvm_vm *vm);
+
+#endif

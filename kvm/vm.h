@@ -1,0 +1,50 @@
+/*
+ * A KVM virtual machine: the only code that opens /dev/kvm, and the provider of `struct platform`.
+ *
+ * The machine (vmm/) makes one, adds its devices through kvm_vm_platform, then starts vCPUs.
+ * Everything registered with the platform is remembered here, so that kvm_vm_reset can throw the
+ * whole in-kernel machine away and build a pristine one: a reboot in place needs no knowledge of
+ * what state KVM keeps.
+ */
+#ifndef KVM_VM_H
+#define KVM_VM_H
+
+#include "base/error.h"
+#include "base/platform.h"
+#include "guest/memory.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct kvm_vm;
+
+/*
+ * Open /dev/kvm and make a VM with an in-kernel interrupt controller and the regions of `memory` as
+ * its RAM. `memory` is borrowed and must not change. Errors say what to do: -ENOENT no /dev/kvm,
+ * -EACCES no permission, -ENOTSUP a KVM that lacks something needed.
+ */
+int kvm_vm_create(struct guest_memory *memory, unsigned cpus, struct kvm_vm **out,
+                  struct error *err);
+
+/* Stop nothing, free everything: vCPU threads must have ended. */
+void kvm_vm_destroy(struct kvm_vm *vm);
+
+struct platform *kvm_vm_platform(struct kvm_vm *vm);
+
+/*
+ * Make the in-kernel machine anew: vCPUs, interrupt controllers and clocks as at power-on. Memory
+ * slots, ioeventfds and irqfds are registered again. vCPU threads must have ended.
+ */
+int kvm_vm_reset(struct kvm_vm *vm, struct error *err);
+
+/*
+ * Run a few instructions every stock kernel uses, some of which incomplete KVMs cannot execute, on
+ * vCPU 0. `scratch` is the guest address of 32 KiB of RAM that is overwritten and zeroed again.
+ * -ENOTSUP names the instruction and what to do.
+ */
+int kvm_vm_probe(struct kvm_vm *vm, gpa_t scratch, struct error *err);
+
+/* The most vCPUs this host's KVM runs in one VM. */
+unsigned kvm_vm_max_cpus(void);
+
+#endif

@@ -1,0 +1,49 @@
+/*
+ * A virtio device whose back end does nothing but remember: for tests of transports.
+ *
+ * It has 16 bytes of configuration: byte i reads as 0xa0 + i until it is written; all of it is
+ * writable. It offers the type's bits 0, 5 and 66 (so that three feature words count), and starts
+ * every queue it is told to start.
+ */
+#ifndef TESTS_DRIVER_TOY_DEVICE_H
+#define TESTS_DRIVER_TOY_DEVICE_H
+
+#include "base/error.h"
+#include "guest/memory.h"
+#include "virtio/backend.h"
+#include "virtio/device.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define TOY_CONFIG_SIZE 16
+#define TOY_QUEUES_MAX  64
+#define TOY_QUEUE_SIZE  256
+
+struct toy_backend {
+    struct virtio_backend backend;
+    uint8_t config[TOY_CONFIG_SIZE];
+    struct virtio_features negotiated;
+    struct virtqueue_setup setups[TOY_QUEUES_MAX]; /* of the last start */
+    bool running[TOY_QUEUES_MAX];
+    unsigned starts, stops, resets;
+};
+
+struct toy_device {
+    struct virtio_device dev;
+    struct toy_backend *backend; /* owned by dev */
+    struct guest_memory memory;  /* 1 MiB at 0 */
+};
+
+int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct error *err);
+void toy_device_destroy(struct toy_device *toy);
+
+/* Notifications the queue's eventfd got since the last call. */
+uint64_t toy_take_kicks(struct toy_device *toy, uint16_t index);
+
+/* What a back end tells its device. */
+void toy_used(struct toy_device *toy, uint16_t index);
+void toy_config_changed(struct toy_device *toy);
+void toy_needs_reset(struct toy_device *toy);
+
+#endif

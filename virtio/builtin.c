@@ -1,0 +1,326 @@
+#include "virtio/builtin.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+/* A queue gets this many buffers handled before the others of its loop get their turn... */
+#define TURN_BUFFERS 256
+/* ...and is asked this often whether there is more, which saves going back to the loop. */
+#define TURN_ROUNDS 4
+
+struct builtin_queue {
+    struct virtio_builtin *owner;
+    struct virtqueue ring;
+    struct loop_fd kick; /* the driver's notifications */
+    bool listening;      /* `kick` is on the loop */
+    bool broken;         /* and reported */
+};
+
+struct virtio_builtin {
+    struct virtio_backend backend;
+    const struct virtio_model *model;
+    void *state; /* the model's */
+    struct loop *loop;
+    struct virtio_features negotiated;
+    uint16_t queue_count;
+    struct builtin_queue queues[];
+};
+
+static struct virtio_builtin *builtin_of(struct virtio_backend *backend)
+{
+    return container_of(backend, struct virtio_builtin, backend);
+}
+
+/* --- on the loop: serving queues ------------------------------------------------------------- */
+
+static void queue_stop_listening(struct builtin_queue *queue)
+{
+    if (queue->listening)
+        loop_fd_remove(queue->owner->loop, &queue->kick);
+    queue->listening = false;
+}
+
+static void queue_broken(struct builtin_queue *queue, int reason)
+{
+    const struct virtqueue_rule *rule = &queue->ring.broken;
+    struct virtio_builtin *b = queue->owner;
+
+    if (queue->broken)
+        return;
+    queue->broken = true;
+    queue_stop_listening(queue);
+    if (rule->id)
+        log_limited(LOG_WARN, "virtio", "%s: queue %u is broken: %s: %s", b->backend.name,
+                    queue->ring.index, rule->id, rule->what);
+    else
+        log_limited(LOG_WARN, "virtio", "%s: queue %u cannot go on: %s", b->backend.name,
+                    queue->ring.index, strerror(-reason));
+    b->backend.events.needs_reset(b->backend.events.opaque);
+}
+
+static void queue_log_bent(struct builtin_queue *queue)
+{
+    struct virtqueue_rule *rule = &queue->ring.bent;
+
+    if (!rule->id)
+        return;
+    log_limited(LOG_INFO, "virtio", "%s: queue %u: %s: %s", queue->owner->backend.name,
+                queue->ring.index, rule->id, rule->what);
+    *rule = (struct virtqueue_rule){0};
+}
+
+/* Let the model work through the queue; true when there is more to do. */
+static bool queue_serve(struct builtin_queue *queue)
+{
+    struct virtio_builtin *b = queue->owner;
+    struct virtqueue *ring = &queue->ring;
+    bool more;
+    int ret;
+
+    virtqueue_disable_kicks(ring);
+    ret = b->model->queue_ready(b->state, ring);
+    virtqueue_publish(ring);
+    queue_log_bent(queue);
+    if (ret < 0) {
+        queue_broken(queue, ret);
+        return false;
+    }
+    more = virtqueue_enable_kicks(ring);
+    return more || ring->budget == 0;
+}
+
+static void queue_kicked(struct loop_fd *kick, uint32_t events)
+{
+    struct builtin_queue *queue = container_of(kick, struct builtin_queue, kick);
+    eventfd_t count;
+    bool more = true;
+
+    (void)events;
+    eventfd_read(kick->fd, &count);
+    queue->ring.budget = TURN_BUFFERS;
+    for (int i = 0; i < TURN_ROUNDS && more && queue->ring.budget > 0; i++)
+        more = queue_serve(queue);
+    queue->ring.budget = UINT64_MAX; /* the model may pop outside of turns, too */
+    if (more)
+        eventfd_write(kick->fd, 1);
+}
+
+/* --- calls of the device: carried out on the loop -------------------------------------------- */
+
+struct start_call {
+    struct virtio_builtin *builtin;
+    const struct virtqueue_setup *setup;
+    struct virtqueue_position position;
+    int kick_fd;
+    struct error *err;
+    int ret;
+};
+
+static void start_on_loop(void *arg)
+{
+    struct start_call *call = arg;
+    struct virtio_builtin *b = call->builtin;
+    struct builtin_queue *queue = &b->queues[call->setup->index];
+
+    call->ret = virtqueue_start(&queue->ring, b->backend.memory, call->setup, &b->negotiated,
+                                call->position, call->err);
+    if (call->ret)
+        return;
+    queue->kick = (struct loop_fd){call->kick_fd, EPOLLIN, queue_kicked};
+    call->ret = loop_fd_add(b->loop, &queue->kick, call->err);
+    if (call->ret) {
+        virtqueue_stop(&queue->ring);
+        return;
+    }
+    queue->listening = true;
+    queue->broken = false;
+}
+
+static int builtin_queue_start(struct virtio_backend *backend, const struct virtqueue_setup *setup,
+                               struct virtqueue_position position, int kick_fd, struct error *err)
+{
+    struct start_call call = {builtin_of(backend), setup, position, kick_fd, err, 0};
+    struct virtqueue *ring = &call.builtin->queues[setup->index].ring;
+
+    /* Straight to the device: one call less for each interrupt. */
+    ring->notify = backend->events.notify_queue;
+    ring->notify_opaque = backend->events.opaque;
+    loop_call(call.builtin->loop, start_on_loop, &call);
+    return call.ret;
+}
+
+struct stop_call {
+    struct builtin_queue *queue;
+    struct virtqueue_position position;
+};
+
+static void stop_on_loop(void *arg)
+{
+    struct stop_call *call = arg;
+    struct builtin_queue *queue = call->queue;
+    struct virtio_builtin *b = queue->owner;
+
+    queue_stop_listening(queue);
+    if (b->model->queue_drain)
+        b->model->queue_drain(b->state, &queue->ring);
+    virtqueue_publish(&queue->ring);
+    call->position = virtqueue_stop(&queue->ring);
+}
+
+static struct virtqueue_position builtin_queue_stop(struct virtio_backend *backend, uint16_t index)
+{
+    struct virtio_builtin *b = builtin_of(backend);
+    struct stop_call call = {.queue = &b->queues[index]};
+
+    loop_call(b->loop, stop_on_loop, &call);
+    return call.position;
+}
+
+static void set_features_on_loop(void *arg)
+{
+    struct virtio_builtin *b = arg;
+
+    if (b->model->set_features)
+        b->model->set_features(b->state, &b->negotiated);
+}
+
+static int builtin_set_features(struct virtio_backend *backend,
+                                const struct virtio_features *negotiated)
+{
+    struct virtio_builtin *b = builtin_of(backend);
+
+    b->negotiated = *negotiated; /* no queue runs: the loop does not look at it */
+    loop_call(b->loop, set_features_on_loop, b);
+    return 0;
+}
+
+static void reset_on_loop(void *arg)
+{
+    struct virtio_builtin *b = arg;
+
+    if (b->model->reset)
+        b->model->reset(b->state);
+}
+
+static void builtin_reset(struct virtio_backend *backend)
+{
+    struct virtio_builtin *b = builtin_of(backend);
+
+    b->negotiated = (struct virtio_features){0};
+    loop_call(b->loop, reset_on_loop, b);
+}
+
+static void destroy_on_loop(void *arg)
+{
+    struct virtio_builtin *b = arg;
+
+    b->model->destroy(b->state);
+}
+
+static void builtin_destroy(struct virtio_backend *backend)
+{
+    struct virtio_builtin *b = builtin_of(backend);
+
+    loop_call(b->loop, destroy_on_loop, b);
+    free(b);
+}
+
+/* --- calls of the device that need no loop --------------------------------------------------- */
+
+static void builtin_features(struct virtio_backend *backend, struct virtio_features *out)
+{
+    struct virtio_builtin *b = builtin_of(backend);
+
+    *out = (struct virtio_features){0};
+    b->model->get_features(b->state, out);
+}
+
+static void builtin_config_read(struct virtio_backend *backend, uint32_t offset, void *data,
+                                uint32_t len)
+{
+    struct virtio_builtin *b = builtin_of(backend);
+
+    if (b->model->config_read)
+        b->model->config_read(b->state, offset, data, len);
+    else
+        memset(data, 0, len);
+}
+
+static void builtin_config_write(struct virtio_backend *backend, uint32_t offset, const void *data,
+                                 uint32_t len)
+{
+    struct virtio_builtin *b = builtin_of(backend);
+
+    if (b->model->config_write)
+        b->model->config_write(b->state, offset, data, len);
+}
+
+static const struct virtio_backend_ops builtin_ops = {
+    .name = "built-in",
+    .features = builtin_features,
+    .set_features = builtin_set_features,
+    .config_read = builtin_config_read,
+    .config_write = builtin_config_write,
+    .queue_start = builtin_queue_start,
+    .queue_stop = builtin_queue_stop,
+    .reset = builtin_reset,
+    .destroy = builtin_destroy,
+};
+
+int virtio_builtin_create(const struct virtio_model *model, const void *options,
+                          const struct guest_memory *memory, struct loop *loop,
+                          uint16_t queue_count, struct virtio_backend **out, struct error *err)
+{
+    struct virtio_builtin *b = calloc(1, sizeof(*b) + queue_count * sizeof(b->queues[0]));
+    int ret;
+
+    if (!b)
+        return error_set(err, ENOMEM, "no memory for a %s device", model->name);
+    b->backend = (struct virtio_backend){
+        .ops = &builtin_ops,
+        .memory = memory,
+        .feature_names = model->features,
+        .feature_count = model->feature_count,
+    };
+    b->model = model;
+    b->loop = loop;
+    b->queue_count = queue_count;
+    for (uint16_t i = 0; i < queue_count; i++)
+        b->queues[i].owner = b;
+    ret = model->create(b, options, &b->state, err);
+    if (ret) {
+        free(b);
+        return ret;
+    }
+    *out = &b->backend;
+    return 0;
+}
+
+/* --- for models ------------------------------------------------------------------------------ */
+
+struct loop *virtio_builtin_loop(struct virtio_builtin *b)
+{
+    return b->loop;
+}
+
+uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b)
+{
+    return b->queue_count;
+}
+
+void virtio_builtin_config_changed(struct virtio_builtin *b)
+{
+    b->backend.events.config_changed(b->backend.events.opaque);
+}
+
+void virtio_builtin_broken(struct virtio_builtin *b, struct virtqueue *queue)
+{
+    (void)b;
+    queue_broken(container_of(queue, struct builtin_queue, ring), -EIO);
+}

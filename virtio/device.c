@@ -1,0 +1,200 @@
+#include "virtio/device.h"
+
+#include "virtio/device_internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+/* --- what the back end reports: any thread, no lock ------------------------------------------ */
+
+static void on_notify_queue(void *opaque, uint16_t index)
+{
+    struct virtio_device *dev = opaque;
+
+    dev->transport_ops->notify_queue(dev->transport, index);
+}
+
+static void on_config_changed(void *opaque)
+{
+    struct virtio_device *dev = opaque;
+
+    device_config_stale(dev);
+    if (atomic_load(&dev->status) != 0) /* STAT-06 */
+        dev->transport_ops->notify_config(dev->transport);
+}
+
+static void on_needs_reset(void *opaque)
+{
+    device_needs_reset(opaque);
+}
+
+/* 2.1.2. A device that is reset needs no reset, so an event that comes late leaves no trace. */
+void device_needs_reset(struct virtio_device *dev)
+{
+    unsigned status = atomic_load(&dev->status);
+
+    do {
+        if (status == 0 || status & VIRTIO_STATUS_NEEDS_RESET)
+            return;
+    } while (
+        !atomic_compare_exchange_weak(&dev->status, &status, status | VIRTIO_STATUS_NEEDS_RESET));
+    if (status & VIRTIO_STATUS_DRIVER_OK) /* STAT-04 */
+        dev->transport_ops->notify_config(dev->transport);
+}
+
+/* --- creation -------------------------------------------------------------------------------- */
+
+/* Drop features until each that is left has what it needs (FEAT-06). */
+static void drop_unmet(struct virtio_features *f, const struct virtio_feature_name *table,
+                       size_t count)
+{
+    const struct virtio_feature_name *row;
+
+    while ((row = features_unmet(f, table, count)))
+        features_set(f, row->bit, false);
+}
+
+static void offer_features(struct virtio_device *dev, const struct virtio_features *masked)
+{
+    struct virtio_backend *backend = dev->backend;
+    struct virtio_features *f = &dev->offered;
+
+    backend->ops->features(backend, f);
+    features_set(f, VIRTIO_F_INDIRECT_DESC, true);
+    features_set(f, VIRTIO_F_EVENT_IDX, true);
+    for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
+        f->word[i] &= ~masked->word[i];
+    features_set(f, VIRTIO_F_VERSION_1, true); /* FEAT-04 */
+    drop_unmet(f, virtio_feature_names, virtio_feature_names_count);
+    drop_unmet(f, backend->feature_names, backend->feature_count);
+}
+
+int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
+                       struct virtio_backend *backend, uint16_t queue_count, uint16_t queue_size,
+                       const struct virtio_features *masked, struct error *err)
+{
+    int ret;
+
+    *dev = (struct virtio_device){.id = id, .name = name, .backend = backend};
+    backend->name = name;
+    backend->events = (struct virtio_device_events){
+        .notify_queue = on_notify_queue,
+        .config_changed = on_config_changed,
+        .needs_reset = on_needs_reset,
+        .opaque = dev,
+    };
+    pthread_mutex_init(&dev->lock, NULL);
+    device_config_stale(dev);
+    offer_features(dev, masked);
+    ret = device_create_queues(dev, queue_count, queue_size, err);
+    if (ret)
+        virtio_device_destroy(dev);
+    return ret;
+}
+
+void virtio_device_attach(struct virtio_device *dev, const struct virtio_transport_ops *ops,
+                          void *transport)
+{
+    dev->transport_ops = ops;
+    dev->transport = transport;
+}
+
+void virtio_device_destroy(struct virtio_device *dev)
+{
+    virtio_device_reset(dev);
+    dev->backend->ops->destroy(dev->backend);
+    device_destroy_queues(dev);
+    pthread_mutex_destroy(&dev->lock);
+}
+
+/* --- status and reset ------------------------------------------------------------------------ */
+
+uint8_t virtio_device_status(struct virtio_device *dev)
+{
+    return (uint8_t)atomic_load(&dev->status);
+}
+
+void virtio_device_set_status(struct virtio_device *dev, uint8_t value)
+{
+    DEVICE_LOCK(dev);
+
+    if (value == 0)
+        device_reset(dev);
+    else
+        device_advance_status(dev, value);
+}
+
+void virtio_device_reset(struct virtio_device *dev)
+{
+    DEVICE_LOCK(dev);
+
+    device_reset(dev);
+}
+
+/* 2.4 Device reset. Status stays as it is until nothing is in flight any more (STAT-07). */
+void device_reset(struct virtio_device *dev)
+{
+    device_reset_queues(dev);
+    dev->backend->ops->reset(dev->backend);
+    dev->driver = (struct virtio_features){0};
+    device_config_stale(dev); /* the driver may have written some of it */
+    atomic_store(&dev->status, 0);
+}
+
+/* --- features -------------------------------------------------------------------------------- */
+
+uint32_t virtio_device_features(struct virtio_device *dev, uint32_t word)
+{
+    return word < VIRTIO_FEATURE_WORDS ? dev->offered.word[word] : 0; /* constant: no lock */
+}
+
+uint32_t virtio_device_driver_features(struct virtio_device *dev, uint32_t word)
+{
+    DEVICE_LOCK(dev);
+
+    return word < VIRTIO_FEATURE_WORDS ? dev->driver.word[word] : 0;
+}
+
+void virtio_device_set_driver_features(struct virtio_device *dev, uint32_t word, uint32_t bits)
+{
+    DEVICE_LOCK(dev);
+
+    if (device_has_status(dev, VIRTIO_STATUS_FEATURES_OK))
+        device_complain(dev, "DRV-INIT-07", "features written after FEATURES_OK");
+    else if (word < VIRTIO_FEATURE_WORDS)
+        dev->driver.word[word] = bits;
+    else if (bits)
+        device_complain(dev, "DRV-INIT-05", "features written in word %u", word);
+}
+
+static bool check_dependencies(struct virtio_device *dev, const struct virtio_feature_name *table,
+                               size_t count)
+{
+    const struct virtio_feature_name *row = features_unmet(&dev->driver, table, count);
+
+    if (row)
+        device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,
+                        row->needs);
+    return !row;
+}
+
+/* 2.2.2: whether the device will work with the driver's choice. */
+int device_accept_features(struct virtio_device *dev)
+{
+    struct virtio_backend *backend = dev->backend;
+    const struct virtio_features *choice = &dev->driver;
+
+    if (!features_subset(choice, &dev->offered)) {
+        device_complain(dev, "DRV-INIT-05", "features accepted that were not offered");
+        return -EINVAL;
+    }
+    if (!features_has(choice, VIRTIO_F_VERSION_1)) { /* FEAT-05 */
+        device_complain(dev, "DRV-INIT-08", "VERSION_1 not accepted");
+        return -EINVAL;
+    }
+    if (!check_dependencies(dev, virtio_feature_names, virtio_feature_names_count) ||
+        !check_dependencies(dev, backend->feature_names, backend->feature_count))
+        return -EINVAL;
+    device_config_stale(dev); /* some fields start with what was negotiated */
+    return backend->ops->set_features(backend, choice);
+}

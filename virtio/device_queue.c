@@ -1,0 +1,240 @@
+/*
+ * Queue registers (specification 4.1.4.3 and 4.2.2, as far as the transports agree), and starting
+ * and stopping of queues.
+ *
+ * Registers keep whatever the driver writes; whether it makes sense is found in one place, when the
+ * queue starts. A queue that cannot start puts the device into NEEDS_RESET (RING-17).
+ */
+#include "base/bytes.h"
+#include "virtio/device_internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static struct virtio_queue *queue_at(struct virtio_device *dev, uint16_t index)
+{
+    return index < dev->queue_count ? &dev->queues[index] : NULL;
+}
+
+static void queue_clear(struct virtio_queue *queue)
+{
+    *queue = (struct virtio_queue){
+        .size_max = queue->size_max,
+        .size = queue->size_max,
+        .kick_fd = queue->kick_fd,
+    };
+}
+
+int device_create_queues(struct virtio_device *dev, uint16_t count, uint16_t size,
+                         struct error *err)
+{
+    if (count > VIRTIO_QUEUES_MAX)
+        return error_set(err, EINVAL, "%s: %u queues are more than %d", dev->name, count,
+                         VIRTIO_QUEUES_MAX);
+    if (size > VIRTQUEUE_SIZE_MAX || !is_power_of_two(size)) /* RING-02 */
+        return error_set(err, EINVAL, "%s: queue size %u is no power of two up to %d", dev->name,
+                         size, VIRTQUEUE_SIZE_MAX);
+    dev->queues = calloc(count, sizeof(*dev->queues));
+    if (!dev->queues && count)
+        return error_set(err, ENOMEM, "%s: no memory for %u queues", dev->name, count);
+    for (; dev->queue_count < count; dev->queue_count++) {
+        struct virtio_queue *queue = &dev->queues[dev->queue_count];
+
+        queue->size_max = size;
+        queue->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        if (queue->kick_fd < 0)
+            return error_errno(err, errno, "%s: cannot make an eventfd", dev->name);
+        queue_clear(queue);
+    }
+    return 0;
+}
+
+void device_destroy_queues(struct virtio_device *dev)
+{
+    for (uint16_t i = 0; i < dev->queue_count; i++)
+        close(dev->queues[i].kick_fd);
+    free(dev->queues);
+    dev->queues = NULL;
+    dev->queue_count = 0;
+}
+
+/* --- start and stop -------------------------------------------------------------------------- */
+
+static int queue_start(struct virtio_device *dev, uint16_t index, struct error *err)
+{
+    struct virtio_queue *queue = &dev->queues[index];
+    const struct virtqueue_setup setup = {
+        .index = index,
+        .size = queue->size,
+        .desc = queue->desc,
+        .driver = queue->driver,
+        .device = queue->device,
+    };
+
+    if (queue->size > queue->size_max)
+        return error_set(err, EINVAL, "DRV-QCFG-03: size %u is above the %u offered", queue->size,
+                         queue->size_max);
+    return dev->backend->ops->queue_start(dev->backend, &setup, (struct virtqueue_position){0, 0},
+                                          queue->kick_fd, err);
+}
+
+void device_start_queues(struct virtio_device *dev)
+{
+    for (uint16_t i = 0; i < dev->queue_count; i++) {
+        struct virtio_queue *queue = &dev->queues[i];
+        struct error err = ERROR_INIT;
+
+        if (!queue->enabled)
+            continue;
+        if (queue_start(dev, i, &err) < 0) {
+            log_limited(LOG_WARN, "virtio", "%s: queue %u cannot start: %s", dev->name, i,
+                        err.text);
+            device_needs_reset(dev);
+            continue;
+        }
+        queue->running = true;
+        /* Buffers may have been made available before there was anybody to tell. */
+        eventfd_write(queue->kick_fd, 1);
+    }
+}
+
+static void queue_stop(struct virtio_device *dev, uint16_t index)
+{
+    if (!dev->queues[index].running)
+        return;
+    dev->backend->ops->queue_stop(dev->backend, index);
+    dev->queues[index].running = false;
+}
+
+void device_reset_queues(struct virtio_device *dev)
+{
+    for (uint16_t i = 0; i < dev->queue_count; i++) {
+        queue_stop(dev, i);
+        queue_clear(&dev->queues[i]);
+    }
+}
+
+/* --- registers ------------------------------------------------------------------------------- */
+
+uint16_t virtio_device_queue_size(struct virtio_device *dev, uint16_t index)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = queue_at(dev, index);
+
+    return queue ? queue->size : 0;
+}
+
+uint16_t virtio_device_queue_size_max(struct virtio_device *dev, uint16_t index)
+{
+    struct virtio_queue *queue = queue_at(dev, index); /* constant: no lock */
+
+    return queue ? queue->size_max : 0;
+}
+
+/* The queue if its size and addresses may be written: not while it is enabled. */
+static struct virtio_queue *queue_to_configure(struct virtio_device *dev, uint16_t index)
+{
+    struct virtio_queue *queue = queue_at(dev, index);
+
+    if (queue && queue->enabled) {
+        device_complain(dev, "DRV-QCFG-07, -08", "queue %u is enabled, and is written to", index);
+        return NULL;
+    }
+    return queue;
+}
+
+void virtio_device_set_queue_size(struct virtio_device *dev, uint16_t index, uint16_t size)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = queue_to_configure(dev, index);
+
+    if (queue)
+        queue->size = size;
+}
+
+static gpa_t *queue_address(struct virtio_queue *queue, enum virtio_queue_address which)
+{
+    switch (which) {
+    case VIRTIO_QUEUE_DESC:
+        return &queue->desc;
+    case VIRTIO_QUEUE_DRIVER:
+        return &queue->driver;
+    case VIRTIO_QUEUE_DEVICE:
+        return &queue->device;
+    }
+    return NULL;
+}
+
+uint64_t virtio_device_queue_address(struct virtio_device *dev, uint16_t index,
+                                     enum virtio_queue_address which)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = queue_at(dev, index);
+
+    return queue ? queue_address(queue, which)->value : 0;
+}
+
+void virtio_device_set_queue_address(struct virtio_device *dev, uint16_t index,
+                                     enum virtio_queue_address which, bool high, uint32_t bits)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = queue_to_configure(dev, index);
+    gpa_t *address;
+
+    if (!queue)
+        return;
+    address = queue_address(queue, which);
+    if (high)
+        address->value = (uint64_t)bits << 32 | (uint32_t)address->value;
+    else
+        address->value = (address->value >> 32) << 32 | bits;
+}
+
+bool virtio_device_queue_enabled(struct virtio_device *dev, uint16_t index)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = queue_at(dev, index);
+
+    return queue && queue->enabled;
+}
+
+static void queue_enable(struct virtio_device *dev, uint16_t index)
+{
+    if (!device_has_status(dev, VIRTIO_STATUS_FEATURES_OK) ||
+        device_has_status(dev, VIRTIO_STATUS_DRIVER_OK))
+        device_complain(dev, "DRV-INIT-14", "queue %u enabled at status 0x%02x", index,
+                        virtio_device_status(dev));
+    else
+        dev->queues[index].enabled = true;
+}
+
+void virtio_device_set_queue_enabled(struct virtio_device *dev, uint16_t index, bool enabled)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = queue_at(dev, index);
+
+    if (!queue) {
+        device_complain(dev, "DRV-QCFG-14", "queue %u does not exist", index);
+    } else if (enabled) {
+        if (!queue->enabled)
+            queue_enable(dev, index);
+    } else {
+        queue_stop(dev, index);
+        queue->enabled = false;
+    }
+}
+
+void virtio_device_kick(struct virtio_device *dev, uint16_t index)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = queue_at(dev, index);
+
+    if (!queue || !queue->enabled)
+        device_complain(dev, "DRV-NTF-07", "notification of queue %u, which is not enabled", index);
+    else if (!device_has_status(dev, VIRTIO_STATUS_DRIVER_OK))
+        device_complain(dev, "DRV-INIT-11", "notification of queue %u before DRIVER_OK", index);
+    else
+        eventfd_write(queue->kick_fd, 1);
+}

@@ -1,0 +1,41 @@
+/*
+ * Between virtqueue.c, which devices call, and the ring formats. Private to virtqueue*.c.
+ *
+ * A format implements the functions of virtqueue.h for its layout; virtqueue.c keeps what is the
+ * same for all and picks the format.
+ */
+#ifndef VIRTIO_VIRTQUEUE_RING_H
+#define VIRTIO_VIRTQUEUE_RING_H
+
+#include "virtio/virtqueue.h"
+
+/* The ring breaks a rule: remember which, and return -EPROTO. Out of line: it happens once. */
+int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what);
+
+/* A rule was bent. */
+void virtqueue_bend(struct virtqueue *queue, const char *rule, const char *what);
+
+/* One of a ring's areas as its format lays it out. */
+struct virtqueue_area {
+    const char *name;
+    gpa_t address;
+    uint64_t bytes, alignment;
+    const char *alignment_rule;
+    uint8_t **host; /* out */
+};
+
+/* Check alignment, memory and overlap of the three areas, and find their host addresses. */
+int virtqueue_map_areas(const struct guest_memory *memory, const struct virtqueue_area areas[3],
+                        struct error *err);
+
+/* virtqueue_split.c */
+int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                          struct error *err);
+int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
+void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                          uint32_t written);
+void virtqueue_split_publish(struct virtqueue *queue);
+bool virtqueue_split_enable_kicks(struct virtqueue *queue);
+void virtqueue_split_disable_kicks(struct virtqueue *queue);
+
+#endif

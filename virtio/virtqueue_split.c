@@ -1,0 +1,321 @@
+/*
+ * The split virtqueue (specification 2.7).
+ *
+ *     descriptor table    avail ring (driver area)          used ring (device area)
+ *     size x 16 bytes     flags idx ring[size] used_event   flags idx ring[size] avail_event
+ *
+ * Ordering. The driver fills descriptors and a ring entry before it moves avail.idx, so we load
+ * avail.idx with acquire before we look at either; we fill used entries before we move used.idx,
+ * with release. Suppression needs more: each side writes one word (an index, or its wish for
+ * notifications) and then reads the word the other side writes, and if both reads could pass both
+ * writes, a notification would be lost (2.7.10, 2.7.13.3.1). There the store and the load that
+ * follows it are both sequentially consistent.
+ */
+#include "base/bytes.h"
+#include "virtio/virtqueue_chain.h"
+#include "virtio/virtqueue_ring.h"
+
+#include <errno.h>
+
+/* 2.7.5 Descriptor table */
+enum split_descriptor_flag {
+    SPLIT_NEXT = 1,
+    SPLIT_WRITE = 2,
+    SPLIT_INDIRECT = 4,
+};
+
+#define SPLIT_DESCRIPTOR_SIZE 16
+
+struct split_descriptor {
+    uint64_t address;
+    uint32_t length;
+    uint16_t flags, next;
+};
+
+/* 2.7.6 Available ring, 2.7.8 Used ring */
+#define SPLIT_FLAGS             0 /* le16 in both rings */
+#define SPLIT_IDX               2 /* le16 in both rings */
+#define SPLIT_RING              4
+#define SPLIT_AVAIL_ENTRY       2 /* le16: head */
+#define SPLIT_USED_ENTRY        8 /* le32: id, le32: length */
+#define SPLIT_NO_INTERRUPT      1 /* avail.flags */
+#define SPLIT_NO_NOTIFY         1 /* used.flags */
+#define SPLIT_AVAIL_BYTES(size) (SPLIT_RING + SPLIT_AVAIL_ENTRY * (size) + 2)
+#define SPLIT_USED_BYTES(size)  (SPLIT_RING + SPLIT_USED_ENTRY * (size) + 2)
+
+/* A word both sides access at the same time. Atomic also where the order does not matter: read once
+ * and never torn. */
+static inline uint16_t shared_load(const uint8_t *word, int order)
+{
+    return le16toh(__atomic_load_n((const uint16_t *)(const void *)word, order));
+}
+
+static inline void shared_store(uint8_t *word, uint16_t value, int order)
+{
+    __atomic_store_n((uint16_t *)(void *)word, htole16(value), order);
+}
+
+/* EVENT_IDX puts a word behind each ring: at which index the other side wants to be notified. */
+static inline const uint8_t *used_event(const struct virtqueue *queue)
+{
+    return queue->avail + SPLIT_RING + SPLIT_AVAIL_ENTRY * (size_t)queue->size;
+}
+
+static inline uint8_t *avail_event(const struct virtqueue *queue)
+{
+    return queue->used + SPLIT_RING + SPLIT_USED_ENTRY * (size_t)queue->size;
+}
+
+/*
+ * Copy a descriptor, reading each byte exactly once: the copy is what is checked and used, whatever
+ * the driver makes of the original meanwhile (RING-15).
+ */
+static inline struct split_descriptor descriptor_copy(const uint8_t *table, uint32_t i)
+{
+    const uint64_t *words = (const uint64_t *)(const void *)(table + i * SPLIT_DESCRIPTOR_SIZE);
+    uint64_t address = le64toh(__atomic_load_n(&words[0], __ATOMIC_RELAXED));
+    uint64_t rest = le64toh(__atomic_load_n(&words[1], __ATOMIC_RELAXED));
+
+    return (struct split_descriptor){
+        .address = address,
+        .length = (uint32_t)rest,
+        .flags = (uint16_t)(rest >> 32),
+        .next = (uint16_t)(rest >> 48),
+    };
+}
+
+enum walk_end { WALK_COMPLETE, WALK_INDIRECT }; /* or a negative errno */
+
+/*
+ * Add descriptors from entry `i` of a table on, until one has no successor (WALK_COMPLETE), or
+ * points to an indirect table (WALK_INDIRECT, *last is that descriptor). A chain of more steps than
+ * the table has entries has come back to where it was: it is a loop.
+ */
+static inline int chain_walk(struct chain *chain, const uint8_t *table, uint32_t entries,
+                             uint32_t i, struct split_descriptor *last)
+{
+    for (uint32_t steps = 0; steps < entries; steps++) {
+        struct split_descriptor d = descriptor_copy(table, i);
+        int ret;
+
+        if (d.flags & ~(SPLIT_NEXT | SPLIT_WRITE | SPLIT_INDIRECT))
+            virtqueue_bend(chain->queue, "DRV-RING-10", "a descriptor has unknown flags");
+        if (d.flags & SPLIT_INDIRECT) {
+            *last = d;
+            return WALK_INDIRECT;
+        }
+        ret = chain_add(chain, d.address, d.length, d.flags & SPLIT_WRITE);
+        if (ret)
+            return ret;
+        if (!(d.flags & SPLIT_NEXT))
+            return WALK_COMPLETE;
+        if (d.next >= entries)
+            return virtqueue_break(chain->queue, "DRV-RING-04",
+                                   "a descriptor's next is beyond the table");
+        i = d.next;
+    }
+    return virtqueue_break(chain->queue, "DRV-RING-06", "a chain of descriptors is a loop");
+}
+
+/* 2.7.5.3 Indirect descriptors: `d` points to a table, whose entry 0 continues the chain. WRITE in
+ * `d` means nothing (IND-01). */
+static int chain_walk_indirect(struct chain *chain, const struct split_descriptor *d)
+{
+    struct virtqueue *queue = chain->queue;
+    uint32_t entries = d->length / SPLIT_DESCRIPTOR_SIZE;
+    struct split_descriptor nested;
+    const uint8_t *table;
+    int ret;
+
+    if (!queue->indirect)
+        return virtqueue_break(queue, "DRV-IND-01", "INDIRECT was not negotiated");
+    if (d->flags & SPLIT_NEXT)
+        return virtqueue_break(queue, "DRV-IND-03", "a descriptor has both INDIRECT and NEXT");
+    if (entries == 0 || d->length % SPLIT_DESCRIPTOR_SIZE)
+        return virtqueue_break(queue, "DRV-IND-05",
+                               "an indirect table's length is no multiple of 16 above 0");
+    if (entries > MAX(queue->size, VIRTQUEUE_CHAIN_MAX))
+        return virtqueue_break(queue, "DRV-IND-06", "an indirect table is too long");
+    if (entries > queue->size) /* forbidden, and yet common: Linux does it */
+        virtqueue_bend(queue, "DRV-IND-06", "an indirect table is longer than the queue");
+    table = guest_memory_map(queue->memory, GPA(d->address), d->length);
+    if (!table)
+        return virtqueue_break(queue, "DRV-RING-09", "an indirect table is not in guest memory");
+    chain->in_table = true;
+    ret = chain_walk(chain, table, entries, 0, &nested);
+    if (ret == WALK_INDIRECT)
+        return virtqueue_break(queue, "DRV-IND-02", "INDIRECT in an indirect table");
+    return ret;
+}
+
+static inline int chain_build(struct virtqueue *queue, uint16_t head,
+                              struct virtqueue_buffer *buffer)
+{
+    struct split_descriptor last;
+    struct chain chain;
+    int ret;
+
+    chain_begin(&chain, queue, buffer);
+    ret = chain_walk(&chain, queue->desc, queue->size, head, &last);
+    if (ret == WALK_INDIRECT)
+        ret = chain_walk_indirect(&chain, &last);
+    if (ret < 0)
+        return ret;
+    chain_end(&chain);
+    return 0;
+}
+
+/*
+ * Look how far the driver has come: 1 when there is something new, 0, or -EPROTO. Free-running
+ * indexes cannot be compared, but the distances between them are at most the ring's size.
+ */
+static inline int avail_refresh(struct virtqueue *queue)
+{
+    uint16_t idx = shared_load(queue->avail + SPLIT_IDX, __ATOMIC_SEQ_CST);
+
+    if (idx == queue->avail_seen)
+        return 0;
+    if ((uint16_t)(idx - queue->avail_seen) > queue->size)
+        return virtqueue_break(queue, "DRV-RING-01", "avail.idx went back or jumped ahead");
+    if ((uint16_t)(idx - queue->published_used) > queue->size)
+        return virtqueue_break(queue, "DRV-RING-02",
+                               "more buffers are available than the ring holds");
+    queue->avail_seen = idx;
+    return 1;
+}
+
+int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+{
+    size_t slot = queue->next_avail & (queue->size - 1);
+    struct virtqueue_buffer *buffer;
+    uint16_t head;
+    int ret;
+
+    if (queue->broken.id)
+        return -EPROTO;
+    if (queue->budget == 0) /* so it is in a stopped queue */
+        return 0;
+    if (queue->next_avail == queue->avail_seen) {
+        ret = avail_refresh(queue);
+        if (ret <= 0)
+            return ret;
+    }
+    head = shared_load(queue->avail + SPLIT_RING + SPLIT_AVAIL_ENTRY * slot, __ATOMIC_RELAXED);
+    if (head >= queue->size)
+        return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
+    buffer = &queue->buffers[head];
+    if (buffer->in_flight)
+        return virtqueue_break(queue, "DRV-RING-08", "a buffer is made available twice");
+    ret = chain_build(queue, head, buffer);
+    if (ret)
+        return ret;
+    buffer->head = head;
+    buffer->in_flight = true;
+    queue->in_flight++;
+    queue->next_avail++;
+    queue->budget--;
+    *out = buffer;
+    return 1;
+}
+
+void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                          uint32_t written)
+{
+    size_t slot = queue->next_used & (queue->size - 1);
+    uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot;
+
+    store_le32(entry, buffer->head);
+    store_le32(entry + 4, MIN(written, buffer->writable_bytes)); /* RING-10 */
+    buffer->in_flight = false;
+    queue->in_flight--;
+    queue->next_used++;
+}
+
+/* Whether the driver wants to hear of the used entries from `old` up to the index (2.7.7.2). */
+static inline bool interrupt_wanted(struct virtqueue *queue, uint16_t old)
+{
+    uint16_t flags, event;
+
+    if (queue->event_idx) {
+        event = shared_load(used_event(queue), __ATOMIC_SEQ_CST);
+        /* The entry at `event` is one of the new ones (EVT-10). */
+        return (uint16_t)(queue->published_used - event - 1) <
+               (uint16_t)(queue->published_used - old);
+    }
+    flags = shared_load(queue->avail + SPLIT_FLAGS, __ATOMIC_SEQ_CST);
+    if (flags & ~SPLIT_NO_INTERRUPT)
+        virtqueue_bend(queue, "DRV-NTF-01", "avail.flags is neither 0 nor 1");
+    return !(flags & SPLIT_NO_INTERRUPT);
+}
+
+void virtqueue_split_publish(struct virtqueue *queue)
+{
+    uint16_t old = queue->published_used;
+
+    if (queue->next_used == old)
+        return;
+    shared_store(queue->used + SPLIT_IDX, queue->next_used, __ATOMIC_SEQ_CST); /* RING-09 */
+    queue->published_used = queue->next_used;
+    if (interrupt_wanted(queue, old))
+        queue->notify(queue->notify_opaque, queue->index);
+}
+
+/* With EVENT_IDX the wish is an index: the first one we have not seen. used.flags stays 0 (EVT-04).
+ */
+bool virtqueue_split_enable_kicks(struct virtqueue *queue)
+{
+    if (queue->broken.id)
+        return false;
+    queue->kicks_enabled = true;
+    if (queue->event_idx)
+        shared_store(avail_event(queue), queue->avail_seen, __ATOMIC_SEQ_CST);
+    else
+        shared_store(queue->used + SPLIT_FLAGS, 0, __ATOMIC_SEQ_CST);
+    return avail_refresh(queue) != 0; /* broken counts: the next pop will say so */
+}
+
+/* With EVENT_IDX there is nothing to write: the index we last asked for is already passed when we
+ * are kicked, and comes round again only after 65536 buffers. */
+void virtqueue_split_disable_kicks(struct virtqueue *queue)
+{
+    if (!queue->event_idx && queue->kicks_enabled)
+        shared_store(queue->used + SPLIT_FLAGS, SPLIT_NO_NOTIFY, __ATOMIC_RELAXED);
+    queue->kicks_enabled = false;
+}
+
+/* A driver that sets a queue up anew has to clear it, or it takes old used entries for new ones. */
+static void check_used_ring(struct virtqueue *queue)
+{
+    if (queue->next_avail != 0 || queue->next_used != 0)
+        return; /* taken up where it stood */
+    if (shared_load(queue->used + SPLIT_IDX, __ATOMIC_RELAXED) != 0)
+        virtqueue_bend(queue, "DRV-QCFG-15", "used.idx is not 0 at the start");
+    if (shared_load(queue->used + SPLIT_FLAGS, __ATOMIC_RELAXED) != 0)
+        virtqueue_bend(queue, "DRV-QCFG-16", "used.flags is not 0 at the start");
+}
+
+int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                          struct error *err)
+{
+    /* RING-01 */
+    const struct virtqueue_area areas[3] = {
+        {"descriptor", setup->desc, SPLIT_DESCRIPTOR_SIZE * (uint64_t)setup->size, 16,
+         "DRV-QCFG-04", &queue->desc},
+        {"driver", setup->driver, SPLIT_AVAIL_BYTES((uint64_t)setup->size), 2, "DRV-QCFG-04",
+         &queue->avail},
+        {"device", setup->device, SPLIT_USED_BYTES((uint64_t)setup->size), 4, "DRV-QCFG-04",
+         &queue->used},
+    };
+    int ret;
+
+    if (!is_power_of_two(setup->size))
+        return error_set(err, EINVAL, "DRV-QCFG-01: %u is no power of two", setup->size);
+    ret = virtqueue_map_areas(queue->memory, areas, err);
+    if (ret)
+        return ret;
+    check_used_ring(queue);
+    virtqueue_split_enable_kicks(queue);
+    if (queue->event_idx)
+        shared_store(queue->used + SPLIT_FLAGS, 0, __ATOMIC_RELAXED);
+    return 0;
+}

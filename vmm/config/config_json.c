@@ -1,0 +1,145 @@
+#include "vmm/config/config_json.h"
+
+#include <errno.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int (*setter)(void *opaque, const char *name, const char *value, struct error *err);
+
+extern const struct config_json_module vireo_module_config;
+
+/* A scalar as the command line would have it; owned by the caller. NULL for arrays and objects. */
+static char *scalar_text(const json_t *value)
+{
+    char *text = NULL;
+
+    switch (json_typeof(value)) {
+    case JSON_STRING:
+        return strdup(json_string_value(value));
+    case JSON_INTEGER:
+        return asprintf(&text, "%" JSON_INTEGER_FORMAT, json_integer_value(value)) < 0 ? NULL
+                                                                                       : text;
+    case JSON_TRUE:
+        return strdup("on");
+    case JSON_FALSE:
+        return strdup("off");
+    default:
+        return NULL;
+    }
+}
+
+/* Append "key=value" with commas in the value doubled, as option_list_parse reads it. */
+static void write_pair(FILE *out, const char *key, const char *value, bool first)
+{
+    fprintf(out, "%s%s=", first ? "" : ",", key);
+    for (; *value; value++) {
+        if (*value == ',')
+            fputc(',', out);
+        fputc(*value, out);
+    }
+}
+
+static char *object_text(const char *name, json_t *object, struct error *err)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    const char *key;
+    json_t *value;
+    bool first = true, bad = false;
+
+    if (!out)
+        return NULL;
+    json_object_foreach(object, key, value)
+    {
+        char *scalar = scalar_text(value);
+        if (!scalar) {
+            error_set(err, EINVAL, "%s: '%s' must be a string, a whole number, true or false", name,
+                      key);
+            bad = true;
+            break;
+        }
+        write_pair(out, key, scalar, first);
+        first = false;
+        free(scalar);
+    }
+    fclose(out);
+    if (bad) {
+        free(text);
+        return NULL;
+    }
+    return text;
+}
+
+static int set_value(const char *name, json_t *value, setter set, void *opaque, struct error *err)
+{
+    char *text;
+    int ret;
+
+    if (json_is_object(value)) {
+        text = object_text(name, value, err);
+        if (!text)
+            return -EINVAL;
+    } else {
+        text = scalar_text(value);
+        if (!text)
+            return error_set(err, EINVAL,
+                             "%s: must be a string, a whole number, true, false or an object",
+                             name);
+    }
+    ret = set(opaque, name, text, err);
+    free(text);
+    return ret;
+}
+
+static int set_all(json_t *root, setter set, void *opaque, struct error *err)
+{
+    const char *name;
+    json_t *value, *item;
+    size_t i;
+
+    json_object_foreach(root, name, value)
+    {
+        int ret = 0;
+        if (json_is_array(value)) {
+            json_array_foreach(value, i, item)
+            {
+                ret = set_value(name, item, set, opaque, err);
+                if (ret)
+                    return ret;
+            }
+        } else {
+            ret = set_value(name, value, set, opaque, err);
+        }
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+static int config_load(const char *path, setter set, void *opaque, struct error *err)
+{
+    FILE *file = fopen(path, "re");
+    json_error_t parse;
+    json_t *root;
+    int ret;
+
+    if (!file)
+        return error_errno(err, errno, "cannot open '%s'", path);
+    root = json_loadf(file, JSON_REJECT_DUPLICATES, &parse);
+    fclose(file);
+    if (!root)
+        return error_set(err, EINVAL, "'%s', line %d column %d: %s", path, parse.line, parse.column,
+                         parse.text);
+    if (json_is_object(root))
+        ret = set_all(root, set, opaque, err);
+    else
+        ret = error_set(err, EINVAL, "'%s': the file must hold one JSON object", path);
+    json_decref(root);
+    return ret;
+}
+
+const struct config_json_module vireo_module_config = {.load = config_load};

@@ -1,0 +1,257 @@
+#include "vmm/help.h"
+
+#include "base/bytes.h"
+#include "vmm/cmdline.h"
+#include "vmm/config.h"
+#include "vmm/exit_status.h"
+#include "vmm/machine_device.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdlib.h>
+
+/* --- pieces, as plain text ------------------------------------------------------------------- */
+
+static void print_run_options(FILE *out)
+{
+    for (size_t i = 0; i < run_option_count; i++) {
+        const struct run_option *option = &run_options[i];
+        int width = option->letter ? fprintf(out, "  -%c, --%s", option->letter, option->name)
+                                   : fprintf(out, "      --%s", option->name);
+        if (option->metavar)
+            width += fprintf(out, " %s", option->metavar);
+        if (width > 33)
+            fprintf(out, "\n%34s%s\n", "", option->help);
+        else
+            fprintf(out, "%*s%s\n", 34 - width, "", option->help);
+    }
+}
+
+static void topic_cmdline(FILE *out)
+{
+    fprintf(out, "The default kernel command line, word by word. --append adds to it, --cmdline "
+                 "replaces it.\n\n");
+    for (size_t i = 0; i < cmdline_word_count; i++)
+        fprintf(out, "  %-26s %s\n", cmdline_words[i].word, cmdline_words[i].why);
+}
+
+static void topic_memory(FILE *out)
+{
+    fprintf(out, "--memory SIZE[,KEY=VALUE...], as in --memory 2G,hugepages=on\n\n");
+    option_print(out, memory_options, memory_option_count);
+}
+
+static void print_features(FILE *out, const struct virtio_feature_name *names, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "  %s=on|off%*s%s\n", names[i].name,
+                (int)MAX(1, 20 - (int)strlen(names[i].name)), "", names[i].help);
+}
+
+static void print_model(FILE *out, const struct virtio_model *model)
+{
+    fprintf(out, "%s: %s\n\n", model->name, model->help);
+    option_print(out, model->options, model->option_count);
+    if (model->feature_count) {
+        fprintf(out, "\nFeature bits of the type, offered where possible unless switched off:\n\n");
+        print_features(out, model->features, model->feature_count);
+    }
+}
+
+static void topic_device(FILE *out)
+{
+    fprintf(out, "--device TYPE[,KEY=VALUE...]; a literal comma in a value is written twice.\n\n"
+                 "Types ('vireo help TYPE' has their keys):\n\n");
+    for (size_t i = 0; device_models[i]; i++)
+        fprintf(out, "  %-10s %s\n", device_models[i]->name, device_models[i]->help);
+    fprintf(out, "\nKeys of every device:\n\n");
+    option_print(out, device_common_options, device_common_option_count);
+    fprintf(out, "\nFeature bits of every device, by the specification's names:\n\n");
+    print_features(out, virtio_feature_names, virtio_feature_names_count);
+}
+
+static void topic_serial(FILE *out)
+{
+    fprintf(out, "--serial WHERE: the host's end of the serial port (ttyS0).\n\n"
+                 "  stdio              this terminal, in raw mode; keys below\n"
+                 "  null               nowhere\n"
+                 "  file:PATH          appended to a file\n"
+                 "  pty                a new pseudo-terminal, whose name is printed\n"
+                 "  unix:PATH          a Unix socket; ,server=off connects to one\n"
+                 "\nKeys in the terminal:\n\n"
+                 "  Ctrl-A x           quit\n"
+                 "  Ctrl-A c           send a break (Linux: then a SysRq key)\n"
+                 "  Ctrl-A h           help\n"
+                 "  Ctrl-A Ctrl-A      send Ctrl-A\n");
+}
+
+static void topic_config(FILE *out)
+{
+    fprintf(out, "--config FILE.json: one object whose names are the options of 'vireo run' "
+                 "without dashes.\nArrays repeat an option, objects are KEY=VALUE lists, switches "
+                 "are true or false.\nOptions behind --config on the command line come on "
+                 "top.\n\n"
+                 "  {\n"
+                 "    \"kernel\": \"/boot/vmlinuz\",\n"
+                 "    \"initrd\": \"/boot/initrd.img\",\n"
+                 "    \"cpus\": 2,\n"
+                 "    \"memory\": {\"size\": \"1G\", \"shared\": true},\n"
+                 "    \"append\": \"root=/dev/vda rw\",\n"
+                 "    \"disk\": [{\"path\": \"root.img\"}, {\"path\": \"data.img\", \"readonly\": "
+                 "true}],\n"
+                 "    \"device\": [{\"type\": \"blk\", \"path\": \"more.img\", \"transport\": "
+                 "\"mmio\"}],\n"
+                 "    \"no-reboot\": true\n"
+                 "  }\n");
+}
+
+static void topic_exit(FILE *out)
+{
+    fprintf(out, "Exit statuses of 'vireo run':\n\n");
+    for (size_t i = 0; i < exit_statuses_count; i++)
+        fprintf(out, "  %4d  %s\n", exit_statuses[i].status, exit_statuses[i].meaning);
+    fprintf(out, "\nSIGTERM, SIGINT, SIGHUP and SIGQUIT press the guest's power button; a second "
+                 "one ends it.\n");
+}
+
+static void man_page(FILE *out);
+
+static const struct topic {
+    const char *name;
+    void (*print)(FILE *out);
+    const char *help;
+} topics[] = {
+    {"device", topic_device, "devices, and the keys they all have"},
+    {"memory", topic_memory, "the keys of --memory"},
+    {"serial", topic_serial, "where the serial console can go, and its keys"},
+    {"cmdline", topic_cmdline, "the default kernel command line, word by word"},
+    {"config", topic_config, "the JSON configuration file"},
+    {"exit", topic_exit, "exit statuses and signals"},
+    {"man", man_page, "all of it as a manual page (roff)"},
+};
+
+static void overview(FILE *out)
+{
+    fprintf(out, "Vireo " VIREO_VERSION ", a small KVM virtual machine monitor\n\n"
+                 "  vireo run [OPTIONS] KERNEL [-- WORDS for the kernel command line]\n"
+                 "  vireo check                  can this host run a stock kernel?\n"
+                 "  vireo help [TOPIC]\n"
+                 "  vireo --version\n\n"
+                 "Boot the kernel of a Debian-like machine with its disk:\n\n"
+                 "  vireo run -m 1G -i /boot/initrd.img -d disk.img /boot/vmlinuz -- "
+                 "root=/dev/vda1 rw\n\n"
+                 "Options:\n\n");
+    print_run_options(out);
+    fprintf(out, "\nTopics:\n\n");
+    for (size_t i = 0; i < ARRAY_SIZE(topics); i++)
+        fprintf(out, "  %-10s %s\n", topics[i].name, topics[i].help);
+    for (size_t i = 0; device_models[i]; i++)
+        fprintf(out, "  %-10s the keys of --device %s\n", device_models[i]->name,
+                device_models[i]->name);
+}
+
+/* --- the manual page ---------------------------------------------------------------------------
+ */
+
+/* Text in roff: backslashes and dashes escaped, a leading dot or quote protected. */
+static void roff_text(FILE *out, const char *text)
+{
+    bool line_start = true;
+
+    for (; *text; text++) {
+        if (line_start && (*text == '.' || *text == '\''))
+            fputs("\\&", out);
+        if (*text == '\\')
+            fputs("\\e", out);
+        else if (*text == '-')
+            fputs("\\-", out);
+        else
+            fputc(*text, out);
+        line_start = *text == '\n';
+    }
+}
+
+static void roff_options(FILE *out)
+{
+    for (size_t i = 0; i < run_option_count; i++) {
+        const struct run_option *option = &run_options[i];
+        fputs(".TP\n.B ", out);
+        if (option->letter)
+            fprintf(out, "\\-%c, ", option->letter);
+        fputs("\\-\\-", out);
+        roff_text(out, option->name);
+        if (option->metavar) {
+            fputc(' ', out);
+            roff_text(out, option->metavar);
+        }
+        fputc('\n', out);
+        roff_text(out, option->help);
+        fputc('\n', out);
+    }
+}
+
+/* A topic's plain text, unfilled. */
+static void roff_verbatim(FILE *out, const char *title, void (*print)(FILE *out))
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *stream = open_memstream(&text, &size);
+
+    if (!stream)
+        return;
+    print(stream);
+    fclose(stream);
+    fprintf(out, ".SH %s\n.nf\n", title);
+    roff_text(out, text);
+    fputs(".fi\n", out);
+    free(text);
+}
+
+static void print_models(FILE *out)
+{
+    for (size_t i = 0; device_models[i]; i++)
+        print_model(out, device_models[i]);
+}
+
+static void man_page(FILE *out)
+{
+    fputs(".TH VIREO 1 \"\" \"Vireo " VIREO_VERSION "\" \"User Commands\"\n"
+          ".SH NAME\nvireo \\- a small KVM virtual machine monitor\n"
+          ".SH SYNOPSIS\n.B vireo run\n[OPTIONS] KERNEL [\\-\\- WORDS]\n.br\n"
+          ".B vireo check\n.br\n"
+          ".B vireo help\n[TOPIC]\n.br\n.B vireo \\-\\-version\n"
+          ".SH DESCRIPTION\n"
+          "Boots a Linux kernel, as distributions ship it, in a KVM virtual machine with virtio "
+          "devices. WORDS are added to the kernel command line.\n"
+          ".SH OPTIONS\n",
+          out);
+    roff_options(out);
+    roff_verbatim(out, "MEMORY", topic_memory);
+    roff_verbatim(out, "DEVICES", topic_device);
+    roff_verbatim(out, "DEVICE TYPES", print_models);
+    roff_verbatim(out, "SERIAL CONSOLE", topic_serial);
+    roff_verbatim(out, "KERNEL COMMAND LINE", topic_cmdline);
+    roff_verbatim(out, "CONFIGURATION FILE", topic_config);
+    roff_verbatim(out, "EXIT STATUS", topic_exit);
+}
+
+int help_print(FILE *out, const char *topic)
+{
+    const struct virtio_model *model;
+
+    if (!topic) {
+        overview(out);
+        return 0;
+    }
+    for (size_t i = 0; i < ARRAY_SIZE(topics); i++) {
+        if (strcmp(topics[i].name, topic) == 0) {
+            topics[i].print(out);
+            return 0;
+        }
+    }
+    model = device_model_find(topic);
+    if (!model)
+        return -ENOENT;
+    print_model(out, model);
+    return 0;
+}

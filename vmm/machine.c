@@ -1,0 +1,244 @@
+#include "vmm/machine.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "vmm/cmdline.h"
+#include "vmm/exit_status.h"
+#include "vmm/layout_x86_64.h"
+#include "vmm/timing.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* $XDG_CACHE_HOME/vireo, or ~/.cache/vireo; NULL when neither is known. Owned by the caller. */
+static char *cache_directory(void)
+{
+    const char *cache = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    char *path = NULL;
+    int ret = -1;
+
+    if (cache && cache[0] == '/')
+        ret = asprintf(&path, "%s/vireo", cache);
+    else if (home && home[0] == '/')
+        ret = asprintf(&path, "%s/.cache/vireo", home);
+    return ret < 0 ? NULL : path;
+}
+
+static int open_images(struct machine *machine, struct error *err)
+{
+    const struct vm_config *config = machine->config;
+    struct kernel_options options = {
+        .path = config->kernel,
+        .kaslr = config->kaslr && !cmdline_has_word(config, "nokaslr"),
+        .unpack = config->unpack,
+    };
+    int ret;
+
+    options.cache_dir = machine->cache_dir = cache_directory();
+    ret = kernel_open(&options, &machine->kernel, err);
+    if (ret)
+        return ret;
+    ret = initrd_open(&machine->initrd, (const char *const *)config->initrds.items,
+                      config->initrds.count, err);
+    if (ret) {
+        error_prefix(err, "--initrd");
+        return ret;
+    }
+    return cmdline_build(config, MIN(kernel_cmdline_max(machine->kernel), LAYOUT_CMDLINE_MAX - 1),
+                         &machine->cmdline, err);
+}
+
+static int add_memory(struct machine *machine, struct error *err)
+{
+    const struct vm_config *config = machine->config;
+    unsigned flags = (config->shared ? GUEST_MEMORY_SHARED : 0) |
+                     (config->hugepages ? GUEST_MEMORY_HUGEPAGES : 0);
+    uint64_t low = MIN(config->memory_size, LAYOUT_HOLE);
+    int ret = guest_memory_add(&machine->memory, 0, low, flags, err);
+
+    if (!ret && config->memory_size > low)
+        ret = guest_memory_add(&machine->memory, LAYOUT_HOLE_END, config->memory_size - low, flags,
+                               err);
+    if (ret)
+        error_prefix(err, "--memory");
+    return ret;
+}
+
+static int open_kvm(struct machine *machine, int *exit_status, struct error *err)
+{
+    int ret;
+
+    if (machine->config->dry_run) {
+        machine->platform = dry_run_platform();
+        return 0;
+    }
+    *exit_status = EXIT_NO_KVM;
+    ret = kvm_vm_create(&machine->memory, (unsigned)machine->config->cpus, &machine->vm, err);
+    if (!ret)
+        ret = kvm_vm_probe(machine->vm, GPA(LAYOUT_BOOT_TABLES), err);
+    if (ret)
+        return ret;
+    *exit_status = EXIT_USAGE;
+    machine->platform = kvm_vm_platform(machine->vm);
+    return 0;
+}
+
+static void power_event(void *opaque, enum power_event event)
+{
+    struct machine *machine = opaque;
+
+    switch (event) {
+    case POWER_OFF:
+        machine_request(machine, REQUEST_POWEROFF);
+        break;
+    case POWER_PANIC:
+        machine_request(machine, REQUEST_PANIC);
+        break;
+    case POWER_RESET:
+        machine_request(machine, machine_reset_is_panic(machine) ? REQUEST_PANIC : REQUEST_RESET);
+        break;
+    }
+}
+
+static void console_command(void *opaque, enum chardev_command command)
+{
+    struct machine *machine = opaque;
+
+    if (command == CHARDEV_QUIT)
+        machine_request(machine, REQUEST_QUIT);
+    else if (command == CHARDEV_BREAK)
+        serial_send_break(machine->serial);
+}
+
+static int add_platform_devices(struct machine *machine, struct error *err)
+{
+    struct pci_bus_config pci = {
+        .platform = machine->platform,
+        .ecam = {LAYOUT_ECAM, LAYOUT_ECAM_SIZE},
+        .mem32 = {LAYOUT_PCI32, LAYOUT_PCI32_SIZE},
+        .io = {LAYOUT_PCI_IO, LAYOUT_PCI_IO_SIZE},
+        .gsi_base = LAYOUT_GSI_PCI,
+        .gsi_count = LAYOUT_GSI_PCI_COUNT,
+        .ports = true,
+    };
+    const char *where = machine->config->serial ? machine->config->serial : "stdio";
+    int ret = 0;
+
+    /* A dry run opens no console: it must not take the terminal or a socket's name. */
+    if (machine->config->dry_run)
+        where = "null";
+    ret = chardev_open(where, machine->main_loop, &machine->console, err);
+    if (ret) {
+        error_prefix(err, "--serial");
+        return ret;
+    }
+    chardev_set_command(machine->console, console_command, machine);
+    ret = serial_create(machine->platform, machine->main_loop, LAYOUT_SERIAL_PORT,
+                        LAYOUT_GSI_SERIAL, machine->console, &machine->serial, err);
+    if (!ret)
+        ret = power_create(machine->platform, LAYOUT_POWER_PORT, LAYOUT_PVPANIC_PORT,
+                           LAYOUT_GSI_POWER, power_event, machine, &machine->power, err);
+    if (!ret)
+        ret = pci_bus_create(&pci, &machine->pci, err);
+    if (!ret)
+        timing_watch_serial(machine->serial);
+    return ret;
+}
+
+/* Two devices with one id, or one image twice: the second is the mistake. */
+static int check_unique(const struct machine *machine, const struct machine_device *device,
+                        const char *origin, struct error *err)
+{
+    for (size_t i = 0; i < machine->device_count; i++)
+        if (strcmp(machine->devices[i]->common.id, device->common.id) == 0)
+            return error_set(err, EEXIST, "%s: id: another device is called '%s' already", origin,
+                             device->common.id);
+    return 0;
+}
+
+static int add_devices(struct machine *machine, struct error *err)
+{
+    struct device_site site = {
+        .platform = machine->platform,
+        .memory = &machine->memory,
+        .loop = machine->device_loop,
+        .bus = machine->pci,
+    };
+    struct vm_config *config = machine->config;
+
+    machine->devices = calloc(MAX(config->device_count, (size_t)1), sizeof(*machine->devices));
+    if (!machine->devices)
+        return error_set(err, ENOMEM, "no memory for devices");
+    for (size_t i = 0; i < config->device_count; i++) {
+        struct machine_device *device;
+        int ret = machine_device_create(&config->devices[i], i, &site, &device, err);
+        if (ret)
+            return ret;
+        ret = check_unique(machine, device, config->devices[i].options.origin, err);
+        if (ret) {
+            machine_device_destroy(device);
+            return ret;
+        }
+        machine->devices[machine->device_count++] = device;
+    }
+    return 0;
+}
+
+int machine_create(struct machine *machine, struct vm_config *config, int *exit_status,
+                   struct error *err)
+{
+    int ret;
+
+    *machine = (struct machine){.config = config};
+    *exit_status = EXIT_USAGE;
+    guest_memory_init(&machine->memory);
+    machine_lifecycle_init(machine);
+
+    ret = open_images(machine, err);
+    if (!ret)
+        ret = add_memory(machine, err);
+    if (!ret)
+        ret = loop_create(&machine->main_loop, err);
+    if (!ret)
+        ret = loop_create(&machine->device_loop, err);
+    if (!ret)
+        ret = open_kvm(machine, exit_status, err);
+    if (!ret)
+        ret = add_platform_devices(machine, err);
+    if (!ret)
+        ret = add_devices(machine, err);
+    if (!ret)
+        ret = machine_build_acpi(machine, err);
+    return ret;
+}
+
+void machine_destroy(struct machine *machine)
+{
+    if (machine->device_loop_runs)
+        loop_join_thread(machine->device_loop);
+    for (size_t i = 0; i < machine->device_count; i++)
+        machine_device_destroy(machine->devices[i]);
+    free(machine->devices);
+    if (machine->pci)
+        pci_bus_destroy(machine->pci);
+    if (machine->power)
+        power_destroy(machine->power);
+    if (machine->serial)
+        serial_destroy(machine->serial);
+    if (machine->console)
+        chardev_close(machine->console);
+    kvm_vm_destroy(machine->vm);
+    if (machine->device_loop)
+        loop_destroy(machine->device_loop);
+    if (machine->main_loop)
+        loop_destroy(machine->main_loop);
+    acpi_tables_free(&machine->acpi);
+    initrd_close(&machine->initrd);
+    kernel_close(machine->kernel);
+    free(machine->cmdline);
+    free(machine->cache_dir);
+    guest_memory_destroy(&machine->memory);
+}
