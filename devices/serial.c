@@ -29,6 +29,7 @@ enum { RBR_THR, IER, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 
 #define FCR_ENABLE   0x01
 #define FCR_CLEAR_RX 0x02
+#define FCR_KEPT     0xc9 /* enable, DMA mode, trigger level; the others act once */
 
 #define LCR_DLAB 0x80
 
@@ -327,13 +328,13 @@ static void write_mcr(struct serial *serial, uint8_t value)
 
 static void write_fcr(struct serial *serial, uint8_t value)
 {
+    serial->fcr = value & FCR_ENABLE ? value & FCR_KEPT : 0;
     /* Bytes in the transmitter have left it already, as far as the guest can tell. Switching FIFOs
      * on or off does not clear the receiver either: drivers clear it expressly. */
-    if (value & FCR_CLEAR_RX) {
+    if (serial->fcr && (value & FCR_CLEAR_RX)) {
         rx_clear(serial);
         rx_resume(serial);
     }
-    serial->fcr = value & FCR_ENABLE ? value & 0xc9 : 0;
 }
 
 static void write_ier(struct serial *serial, uint8_t value)

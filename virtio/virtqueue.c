@@ -11,11 +11,10 @@
 
 #define CHAIN_FIRST_CAPACITY 8 /* most requests of most devices fit */
 
-__attribute__((cold)) int virtqueue_break(struct virtqueue *queue, const char *rule,
-                                          const char *what)
+__attribute__((cold)) void virtqueue_set_broken(struct virtqueue *queue, const char *rule,
+                                                const char *what)
 {
     queue->broken = (struct virtqueue_rule){rule, what};
-    return -EPROTO;
 }
 
 __attribute__((cold)) void virtqueue_bend(struct virtqueue *queue, const char *rule,
@@ -24,14 +23,14 @@ __attribute__((cold)) void virtqueue_bend(struct virtqueue *queue, const char *r
     queue->bent = (struct virtqueue_rule){rule, what};
 }
 
-__attribute__((cold)) int chain_grow(struct chain *chain)
+__attribute__((cold)) int virtqueue_buffer_grow(struct virtqueue *queue,
+                                                struct virtqueue_buffer *buffer)
 {
-    struct virtqueue_buffer *buffer = chain->buffer;
     unsigned capacity = buffer->capacity ? buffer->capacity * 2 : CHAIN_FIRST_CAPACITY;
     struct iovec *iov;
 
     if (capacity > VIRTQUEUE_CHAIN_MAX)
-        return virtqueue_break(chain->queue, "DRV-RING-12",
+        return virtqueue_break(queue, "DRV-RING-12",
                                "a chain has more descriptors than the device takes");
     iov = realloc(buffer->readable, capacity * sizeof(*iov));
     if (!iov)
@@ -39,6 +38,17 @@ __attribute__((cold)) int chain_grow(struct chain *chain)
     buffer->readable = iov;
     buffer->capacity = (uint16_t)capacity;
     return 0;
+}
+
+void *virtqueue_map_slow(struct virtqueue *queue, uint64_t address, uint32_t length)
+{
+    const struct guest_memory *memory = queue->memory;
+    void *host = guest_memory_map(memory, GPA(address), length);
+
+    for (size_t i = 0; host && i < memory->count; i++)
+        if (address - memory->regions[i].start < memory->regions[i].size)
+            queue->region = memory->regions[i];
+    return host;
 }
 
 static bool areas_overlap(const struct virtqueue_area *a, const struct virtqueue_area *b)

@@ -70,6 +70,7 @@ struct virtqueue_rule {
 
 struct virtqueue {
     const struct guest_memory *memory;
+    struct guest_region region; /* of memory: where the last buffer was */
     uint16_t index, size;
     bool indirect, event_idx;     /* negotiated */
     bool kicks_enabled;           /* the driver is asked to notify us */

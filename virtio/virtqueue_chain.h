@@ -1,83 +1,117 @@
 /*
  * Making a buffer of the descriptors of a chain, one at a time. Private to the ring formats.
  *
- * The caller hands in fields of a descriptor it has copied out of guest memory; here they are
+ * The format hands in fields of a descriptor it has copied out of guest memory; here they are
  * checked against what holds for any ring: readable before writable, inside guest memory, not too
  * long, not too many.
+ *
+ * This is the hot path of every device. All of it is inlined into the format's pop, and only what
+ * happens rarely is called; so a `struct chain` never leaves the registers.
  */
 #ifndef VIRTIO_VIRTQUEUE_CHAIN_H
 #define VIRTIO_VIRTQUEUE_CHAIN_H
 
 #include "virtio/virtqueue_ring.h"
 
+#define CHAIN_INLINE static inline __attribute__((always_inline))
+#define unlikely(x)  __builtin_expect(!!(x), 0)
+
 struct chain {
     struct virtqueue *queue;
     struct virtqueue_buffer *buffer;
-    unsigned count; /* iovecs so far, of both parts */
-    bool writable;  /* the writable part has begun */
-    bool in_table;  /* walking an indirect table */
-    uint64_t bytes; /* in both parts */
+    struct iovec *iov;        /* of the buffer, both parts */
+    unsigned count, capacity; /* of it */
+    uint64_t bytes;           /* in both parts */
+    bool writable;            /* the writable part has begun, after... */
+    unsigned readable_count;
+    uint64_t readable_bytes;
 };
 
 /* Make room for one more iovec. 0, -ENOMEM, or -EPROTO when the chain is too long for us. */
-int chain_grow(struct chain *chain);
+int virtqueue_buffer_grow(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 
-static inline void chain_begin(struct chain *chain, struct virtqueue *queue,
-                               struct virtqueue_buffer *buffer)
+/* guest_memory_map for a queue, which remembers the region of the last miss. */
+void *virtqueue_map_slow(struct virtqueue *queue, uint64_t address, uint32_t length);
+
+/*
+ * Host pointer to guest memory, or NULL unless all of the range is in one region. Nearly all
+ * buffers of a queue lie in one region, and regions are fixed while a queue runs: so the last one
+ * is tried first, here and without a call. `length` is not 0.
+ */
+CHAIN_INLINE void *virtqueue_map(struct virtqueue *queue, uint64_t address, uint32_t length)
 {
-    *chain = (struct chain){.queue = queue, .buffer = buffer};
+    uint64_t offset = address - queue->region.start; /* huge when the address is below */
+
+    if (unlikely(offset >= queue->region.size || length > queue->region.size - offset))
+        return virtqueue_map_slow(queue, address, length);
+    return queue->region.host + offset;
 }
 
-/* The readable part ends here. */
-static inline void chain_begin_writable(struct chain *chain)
+CHAIN_INLINE struct chain chain_begin(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    return (struct chain){
+        .queue = queue,
+        .buffer = buffer,
+        .iov = buffer->readable,
+        .capacity = buffer->capacity,
+    };
+}
+
+CHAIN_INLINE void chain_begin_writable(struct chain *chain)
 {
     chain->writable = true;
-    chain->buffer->readable_count = (uint16_t)chain->count;
-    chain->buffer->readable_bytes = (uint32_t)chain->bytes;
+    chain->readable_count = chain->count;
+    chain->readable_bytes = chain->bytes;
 }
 
-static inline int chain_add(struct chain *chain, uint64_t address, uint32_t length, bool writable)
+/* Add a descriptor. `order_rule` is what one breaks that is readable after writable ones. */
+CHAIN_INLINE int chain_add(struct chain *chain, uint64_t address, uint32_t length, bool writable,
+                           const char *order_rule)
 {
     void *host;
 
     if (writable != chain->writable) {
-        if (chain->writable)
-            return virtqueue_break(chain->queue, chain->in_table ? "DRV-IND-09" : "DRV-RING-07",
+        if (unlikely(chain->writable))
+            return virtqueue_break(chain->queue, order_rule,
                                    "a readable descriptor follows a writable one");
         chain_begin_writable(chain);
     }
-    if (length == 0) /* RING-16; where it points does not matter then */
+    if (unlikely(length == 0)) /* RING-16; where it points does not matter then */
         return 0;
-    host = guest_memory_map(chain->queue->memory, GPA(address), length);
-    if (!host)
+    host = virtqueue_map(chain->queue, address, length);
+    if (unlikely(!host))
         return virtqueue_break(chain->queue, "DRV-RING-09",
                                "a descriptor reaches outside of guest memory");
-    chain->bytes += length;
-    if (chain->bytes > UINT32_MAX)
-        return virtqueue_break(chain->queue, "DRV-RING-06", "a chain is longer than 2^32-1 bytes");
-    if (chain->count == chain->buffer->capacity) {
-        int ret = chain_grow(chain);
+    if (unlikely(chain->count == chain->capacity)) {
+        int ret = virtqueue_buffer_grow(chain->queue, chain->buffer);
 
-        if (ret)
+        if (ret < 0)
             return ret;
+        chain->iov = chain->buffer->readable;
+        chain->capacity = chain->buffer->capacity;
     }
-    chain->buffer->readable[chain->count++] = (struct iovec){host, length};
+    chain->iov[chain->count++] = (struct iovec){host, length};
+    chain->bytes += length; /* cannot overflow: there are not 2^32 descriptors */
     return 0;
 }
 
-static inline void chain_end(struct chain *chain)
+/* The chain is complete: fill in the buffer. */
+CHAIN_INLINE int chain_end(struct chain *chain)
 {
     struct virtqueue_buffer *buffer = chain->buffer;
 
+    if (unlikely(chain->bytes > UINT32_MAX))
+        return virtqueue_break(chain->queue, "DRV-RING-06", "a chain is longer than 2^32-1 bytes");
+    if (unlikely(chain->bytes == 0))
+        virtqueue_bend(chain->queue, "DRV-RING-13", "a buffer is empty");
     if (!chain->writable)
         chain_begin_writable(chain);
-    buffer->writable = buffer->readable;
-    if (chain->bytes == 0) /* the array may be NULL still */
-        virtqueue_bend(chain->queue, "DRV-RING-13", "a buffer is empty");
-    else
-        buffer->writable += buffer->readable_count;
-    buffer->writable_count = (uint16_t)(chain->count - buffer->readable_count);
-    buffer->writable_bytes = (uint32_t)chain->bytes - buffer->readable_bytes;
+    buffer->writable = chain->count ? chain->iov + chain->readable_count : NULL;
+    buffer->readable_count = (uint16_t)chain->readable_count;
+    buffer->writable_count = (uint16_t)(chain->count - chain->readable_count);
+    buffer->readable_bytes = (uint32_t)chain->readable_bytes;
+    buffer->writable_bytes = (uint32_t)(chain->bytes - chain->readable_bytes);
+    return 0;
 }
 
 #endif

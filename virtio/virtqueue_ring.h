@@ -9,11 +9,17 @@
 
 #include "virtio/virtqueue.h"
 
-/* The ring breaks a rule: remember which, and return -EPROTO. Out of line: it happens once. */
-int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what);
+#include <errno.h>
 
-/* A rule was bent. */
+/* The ring breaks a rule, or bends one: remember which. */
+void virtqueue_set_broken(struct virtqueue *queue, const char *rule, const char *what);
 void virtqueue_bend(struct virtqueue *queue, const char *rule, const char *what);
+
+static inline int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what)
+{
+    virtqueue_set_broken(queue, rule, what);
+    return -EPROTO;
+}
 
 /* One of a ring's areas as its format lays it out. */
 struct virtqueue_area {

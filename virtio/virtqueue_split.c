@@ -15,8 +15,6 @@
 #include "virtio/virtqueue_chain.h"
 #include "virtio/virtqueue_ring.h"
 
-#include <errno.h>
-
 /* 2.7.5 Descriptor table */
 enum split_descriptor_flag {
     SPLIT_NEXT = 1,
@@ -91,25 +89,25 @@ enum walk_end { WALK_COMPLETE, WALK_INDIRECT }; /* or a negative errno */
  * points to an indirect table (WALK_INDIRECT, *last is that descriptor). A chain of more steps than
  * the table has entries has come back to where it was: it is a loop.
  */
-static inline int chain_walk(struct chain *chain, const uint8_t *table, uint32_t entries,
-                             uint32_t i, struct split_descriptor *last)
+CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t entries, uint32_t i,
+                            const char *order_rule, struct split_descriptor *last)
 {
     for (uint32_t steps = 0; steps < entries; steps++) {
         struct split_descriptor d = descriptor_copy(table, i);
         int ret;
 
-        if (d.flags & ~(SPLIT_NEXT | SPLIT_WRITE | SPLIT_INDIRECT))
+        if (unlikely(d.flags & ~(SPLIT_NEXT | SPLIT_WRITE | SPLIT_INDIRECT)))
             virtqueue_bend(chain->queue, "DRV-RING-10", "a descriptor has unknown flags");
         if (d.flags & SPLIT_INDIRECT) {
             *last = d;
             return WALK_INDIRECT;
         }
-        ret = chain_add(chain, d.address, d.length, d.flags & SPLIT_WRITE);
-        if (ret)
+        ret = chain_add(chain, d.address, d.length, d.flags & SPLIT_WRITE, order_rule);
+        if (unlikely(ret < 0))
             return ret;
         if (!(d.flags & SPLIT_NEXT))
             return WALK_COMPLETE;
-        if (d.next >= entries)
+        if (unlikely(d.next >= entries))
             return virtqueue_break(chain->queue, "DRV-RING-04",
                                    "a descriptor's next is beyond the table");
         i = d.next;
@@ -117,52 +115,59 @@ static inline int chain_walk(struct chain *chain, const uint8_t *table, uint32_t
     return virtqueue_break(chain->queue, "DRV-RING-06", "a chain of descriptors is a loop");
 }
 
-/* 2.7.5.3 Indirect descriptors: `d` points to a table, whose entry 0 continues the chain. WRITE in
- * `d` means nothing (IND-01). */
-static int chain_walk_indirect(struct chain *chain, const struct split_descriptor *d)
+/* 2.7.5.3.1: what a descriptor that points to an indirect table has to be. */
+CHAIN_INLINE int check_indirect(struct virtqueue *queue, const struct split_descriptor *d)
 {
-    struct virtqueue *queue = chain->queue;
     uint32_t entries = d->length / SPLIT_DESCRIPTOR_SIZE;
-    struct split_descriptor nested;
-    const uint8_t *table;
-    int ret;
 
-    if (!queue->indirect)
+    if (unlikely(!queue->indirect))
         return virtqueue_break(queue, "DRV-IND-01", "INDIRECT was not negotiated");
-    if (d->flags & SPLIT_NEXT)
+    if (unlikely(d->flags & SPLIT_NEXT))
         return virtqueue_break(queue, "DRV-IND-03", "a descriptor has both INDIRECT and NEXT");
-    if (entries == 0 || d->length % SPLIT_DESCRIPTOR_SIZE)
+    if (unlikely(entries == 0 || d->length % SPLIT_DESCRIPTOR_SIZE))
         return virtqueue_break(queue, "DRV-IND-05",
                                "an indirect table's length is no multiple of 16 above 0");
-    if (entries > MAX(queue->size, VIRTQUEUE_CHAIN_MAX))
-        return virtqueue_break(queue, "DRV-IND-06", "an indirect table is too long");
-    if (entries > queue->size) /* forbidden, and yet common: Linux does it */
+    if (unlikely(entries > queue->size)) {
+        if (entries > VIRTQUEUE_CHAIN_MAX)
+            return virtqueue_break(queue, "DRV-IND-06", "an indirect table is too long");
+        /* Forbidden, and yet common: Linux does it. */
         virtqueue_bend(queue, "DRV-IND-06", "an indirect table is longer than the queue");
-    table = guest_memory_map(queue->memory, GPA(d->address), d->length);
-    if (!table)
+    }
+    return 0;
+}
+
+/* 2.7.5.3 Indirect descriptors: entry 0 of the table `d` points to continues the chain. WRITE in
+ * `d` means nothing (IND-01). */
+CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct split_descriptor *d)
+{
+    struct virtqueue *queue = chain->queue;
+    struct split_descriptor nested;
+    const uint8_t *table;
+    int ret = check_indirect(queue, d);
+
+    if (unlikely(ret))
+        return ret;
+    table = virtqueue_map(queue, d->address, d->length);
+    if (unlikely(!table))
         return virtqueue_break(queue, "DRV-RING-09", "an indirect table is not in guest memory");
-    chain->in_table = true;
-    ret = chain_walk(chain, table, entries, 0, &nested);
-    if (ret == WALK_INDIRECT)
+    ret = chain_walk(chain, table, d->length / SPLIT_DESCRIPTOR_SIZE, 0, "DRV-IND-09", &nested);
+    if (unlikely(ret == WALK_INDIRECT))
         return virtqueue_break(queue, "DRV-IND-02", "INDIRECT in an indirect table");
     return ret;
 }
 
-static inline int chain_build(struct virtqueue *queue, uint16_t head,
-                              struct virtqueue_buffer *buffer)
+CHAIN_INLINE int chain_build(struct virtqueue *queue, uint16_t head,
+                             struct virtqueue_buffer *buffer)
 {
-    struct split_descriptor last;
-    struct chain chain;
-    int ret;
+    struct chain chain = chain_begin(queue, buffer);
+    struct split_descriptor last = {0};
+    int ret = chain_walk(&chain, queue->desc, queue->size, head, "DRV-RING-07", &last);
 
-    chain_begin(&chain, queue, buffer);
-    ret = chain_walk(&chain, queue->desc, queue->size, head, &last);
     if (ret == WALK_INDIRECT)
         ret = chain_walk_indirect(&chain, &last);
-    if (ret < 0)
+    if (unlikely(ret))
         return ret;
-    chain_end(&chain);
-    return 0;
+    return chain_end(&chain);
 }
 
 /*

@@ -8,7 +8,6 @@
 #include "devices/blk/state.h"
 #include "tests/driver/ring.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
@@ -19,7 +18,6 @@
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -769,87 +767,6 @@ static void test_readonly(void **state)
     assert_int_equal(request(d, VIRTIO_BLK_T_FLUSH, 0, 0, &used), VIRTIO_BLK_S_OK);
 }
 
-/* --- tests: what is refused at the start ----------------------------------------------------- */
-
-static int try_create(const char *path, bool readonly, const char *serial, struct error *err)
-{
-    struct blk_options options = {(char *)path, readonly, (char *)serial, BLK_AIO_THREADS};
-    struct guest_memory memory;
-    struct virtio_backend *backend;
-    struct loop *loop;
-    int r;
-
-    guest_memory_init(&memory);
-    assert_int_equal(loop_create(&loop, NULL), 0);
-    r = virtio_builtin_create(&blk_model, &options, &memory, loop, 1, &backend, err);
-    if (r == 0)
-        backend->ops->destroy(backend);
-    loop_destroy(loop);
-    return r;
-}
-
-static void expect_refusal(const char *path, const char *serial, const char *why)
-{
-    struct error err = ERROR_INIT;
-
-    assert_true(try_create(path, false, serial, &err) < 0);
-    if (!strstr(err.text, why))
-        fail_msg("'%s' does not say '%s'", err.text, why);
-}
-
-static void test_refusals(void **state)
-{
-    char directory[] = "/tmp/test_blk.XXXXXX";
-    char path[64];
-    int fd;
-
-    (void)state;
-    assert_non_null(mkdtemp(directory));
-    snprintf(path, sizeof(path), "%s/image", directory);
-    expect_refusal(path, NULL, "No such file");
-    expect_refusal(directory, NULL, "Is a directory");
-    assert_int_equal(mkfifo(path, 0600), 0);
-    expect_refusal(path, NULL, "neither a file nor a block device");
-    unlink(path);
-    expect_refusal("/dev/null", NULL, "neither a file nor a block device");
-
-    fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    expect_refusal(path, NULL, "is empty");
-    assert_int_equal(ftruncate(fd, 1000), 0);
-    expect_refusal(path, NULL, "1000 bytes long");
-    assert_int_equal(ftruncate(fd, 1024), 0);
-    assert_int_equal(try_create(path, false, NULL, NULL), 0);
-    expect_refusal(path, "123456789012345678901", "20 is the most");
-    assert_int_equal(try_create(path, false, "12345678901234567890", NULL), 0);
-    close(fd);
-    unlink(path);
-    rmdir(directory);
-}
-
-/* One writer, or many readers. */
-static void test_image_lock(void **state)
-{
-    struct blk_image first, second;
-    char *path;
-    int fd = memfd_create("image", MFD_CLOEXEC);
-
-    (void)state;
-    assert_int_equal(ftruncate(fd, 512), 0);
-    path = image_path(fd);
-    assert_int_equal(blk_image_open(&first, path, false, NULL), 0);
-    assert_int_equal(blk_image_open(&second, path, false, NULL), -EBUSY);
-    assert_int_equal(blk_image_open(&second, path, true, NULL), -EBUSY);
-    blk_image_close(&first);
-
-    assert_int_equal(blk_image_open(&first, path, true, NULL), 0);
-    assert_int_equal(blk_image_open(&second, path, false, NULL), -EBUSY);
-    assert_int_equal(blk_image_open(&second, path, true, NULL), 0);
-    blk_image_close(&first);
-    blk_image_close(&second);
-    free(path);
-    close(fd);
-}
-
 /* clang-format off */
 #define BOTH(test)                                                                                 \
     {#test " io_uring", test, open_uring, disk_close, NULL},                                       \
@@ -880,8 +797,6 @@ int main(void)
         BOTH(test_cache_modes),
         BOTH(test_config_writes),
         cmocka_unit_test_setup_teardown(test_readonly, open_readonly, disk_close),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_image_lock),
     };
 
     log_configure("error"); /* broken rules are the point here */

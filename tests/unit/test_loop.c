@@ -174,7 +174,7 @@ static void alarm_expired(struct loop_timer *timer)
 
 static void test_timer_order(void **state)
 {
-    char trace[16] = "";
+    char trace[16] = "", zeroes[16] = "";
     struct alarm alarms[6];
     uint64_t start = loop_now_ns();
 
@@ -193,8 +193,10 @@ static void test_timer_order(void **state)
     alarms[0].last = true;
     alarms[1].cancels = &alarms[4];
     alarms[5].repeats = 2;
+    alarms[5].trace = zeroes;
     loop_run(*state);
-    assert_string_equal(trace, "fffbda");
+    assert_string_equal(trace, "bda");
+    assert_string_equal(zeroes, "fff");
     assert_true(loop_now_ns() - start >= 8 * MS);
     loop_timer_cancel(*state, &alarms[2].timer);
     loop_timer_cancel(*state, &alarms[2].timer);

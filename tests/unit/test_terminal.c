@@ -13,6 +13,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -54,6 +55,8 @@ static void test_raw_and_back(void **state)
     struct termios before, after;
 
     (void)state;
+    memset(&before, 0, sizeof(before)); /* the padding */
+    memset(&after, 0, sizeof(after));
     tcgetattr(slave, &before);
     assert_false(is_raw());
     assert_int_equal(terminal_raw(slave, NULL), 0);

@@ -1,0 +1,71 @@
+# shellcheck shell=bash
+# Shared by the integration suites; sourced, never run. SUITE is set before.
+#
+# VIREO      the program under test
+# ASSETS     kernels and guest images: build/assets, whichever build is tested
+# FIXTURES   what tests/integration/run has made for the suites
+# SELECT     patterns of the tests to run, separated by spaces; empty: all
+
+. "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
+BUILD=$(realpath -m -- "$BUILD")
+VIREO=$BUILD/vireo
+ASSETS=$ROOT/build/assets
+FIXTURES=$ROOT/build/integration
+TOOLS=$ROOT/tests/integration
+PATH=$PATH:/usr/sbin:/sbin
+SELECT=${SELECT:-}
+CLOUD=$ASSETS/kernel-cloud/vmlinuz
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/vireo-test.XXXXXX")
+chmod 755 "$work"
+trap 'rm -rf "$work"; [ "${RESULTS_OWNER:-}" != $$ ] || rm -f "$RESULTS"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# selected NAME: is it to be run?
+selected() {
+    local pattern
+    [ -n "$SELECT" ] || return 0
+    for pattern in $SELECT; do
+        # shellcheck disable=SC2254
+        case $1 in $pattern) return 0 ;; esac
+    done
+    return 1
+}
+
+pass() {
+    ok "$SUITE/$1"
+}
+
+fail() {
+    not_ok "$SUITE/$1" "$2"
+}
+
+# same NAME FOUND WANTED
+same() {
+    if [ "$2" = "$3" ]; then
+        pass "$1"
+    else
+        fail "$1" "'$2', not '$3'"
+    fi
+}
+
+# like NAME FOUND EXTENDED-REGULAR-EXPRESSION
+like() {
+    if [[ $2 =~ $3 ]]; then
+        pass "$1"
+    else
+        fail "$1" "'$2' is not like '$3'"
+    fi
+}
+
+# succeeds NAME COMMAND...
+succeeds() {
+    local name=$1 output
+    shift
+    if output=$("$@" 2>&1); then
+        pass "$name"
+    else
+        fail "$name" "${1##*/}: $(tail -n 1 <<< "$output" | cut -c 1-300)"
+    fi
+}

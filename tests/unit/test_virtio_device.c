@@ -1,0 +1,823 @@
+/*
+ * The device as its driver sees it: status, features, configuration, queue registers; with a back
+ * end that only remembers what it was asked. Rows of tests/CONFORMANCE.md are in the names.
+ */
+#include "base/bytes.h"
+#include "virtio/device.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define QUEUES 3
+
+enum {
+    ACKNOWLEDGE = VIRTIO_STATUS_ACKNOWLEDGE,
+    DRIVER = VIRTIO_STATUS_DRIVER,
+    FEATURES_OK = VIRTIO_STATUS_FEATURES_OK,
+    DRIVER_OK = VIRTIO_STATUS_DRIVER_OK,
+    NEEDS_RESET = VIRTIO_STATUS_NEEDS_RESET,
+    FAILED = VIRTIO_STATUS_FAILED,
+    SET_UP = ACKNOWLEDGE | DRIVER | FEATURES_OK,
+    LIVE = SET_UP | DRIVER_OK,
+};
+
+enum { TOY_BASIC = 1, TOY_BETTER = 2, TOY_BEST = 3, TOY_ODD = 64 };
+
+static const struct virtio_feature_name toy_features[] = {
+    {"best", TOY_BEST, TOY_BETTER, "better than better"},
+    {"better", TOY_BETTER, TOY_BASIC, "better than basic"},
+    {"basic", TOY_BASIC, -1, "basic"},
+    {"odd", TOY_ODD, -1, "in the third word"},
+};
+
+struct fixture {
+    struct virtio_backend backend;
+    struct virtio_device dev;
+
+    /* what the back end was asked */
+    bool running[QUEUES];
+    struct virtqueue_setup started[QUEUES];
+    unsigned resets, feature_sets, config_reads, destroyed;
+    struct virtio_features negotiated;
+
+    /* how it behaves */
+    bool refuse_features, refuse_start;
+    uint8_t config[16];
+    uint8_t status_during_stop, status_during_reset;
+
+    /* what the transport was told */
+    atomic_uint queue_interrupts, config_interrupts;
+};
+
+static struct fixture *fixture_of(struct virtio_backend *b)
+{
+    return container_of(b, struct fixture, backend);
+}
+
+static void toy_get_features(struct virtio_backend *b, struct virtio_features *out)
+{
+    (void)b;
+    *out = (struct virtio_features){0};
+    for (size_t i = 0; i < ARRAY_SIZE(toy_features); i++)
+        features_set(out, toy_features[i].bit, true);
+}
+
+static int toy_set_features(struct virtio_backend *b, const struct virtio_features *negotiated)
+{
+    struct fixture *f = fixture_of(b);
+
+    f->feature_sets++;
+    f->negotiated = *negotiated;
+    return f->refuse_features ? -EINVAL : 0;
+}
+
+static void toy_config_read(struct virtio_backend *b, uint32_t offset, void *data, uint32_t len)
+{
+    struct fixture *f = fixture_of(b);
+
+    f->config_reads++;
+    memset(data, 0, len);
+    if (offset < sizeof(f->config))
+        memcpy(data, f->config + offset, MIN(len, sizeof(f->config) - offset));
+}
+
+static void toy_config_write(struct virtio_backend *b, uint32_t offset, const void *data,
+                             uint32_t len)
+{
+    struct fixture *f = fixture_of(b);
+
+    if (offset == 8 && len == 1)
+        memcpy(&f->config[8], data, 1);
+}
+
+static int toy_queue_start(struct virtio_backend *b, const struct virtqueue_setup *setup,
+                           struct virtqueue_position position, int kick_fd, struct error *err)
+{
+    struct fixture *f = fixture_of(b);
+
+    assert_int_equal(position.avail, 0);
+    assert_int_equal(kick_fd, f->dev.queues[setup->index].kick_fd);
+    assert_false(f->running[setup->index]);
+    if (f->refuse_start)
+        return error_set(err, EINVAL, "DRV-QCFG-06: not in guest memory");
+    f->running[setup->index] = true;
+    f->started[setup->index] = *setup;
+    return 0;
+}
+
+static struct virtqueue_position toy_queue_stop(struct virtio_backend *b, uint16_t index)
+{
+    struct fixture *f = fixture_of(b);
+
+    assert_true(f->running[index]);
+    f->running[index] = false;
+    f->status_during_stop = virtio_device_status(&f->dev);
+    return (struct virtqueue_position){0};
+}
+
+static void toy_reset(struct virtio_backend *b)
+{
+    struct fixture *f = fixture_of(b);
+
+    for (int i = 0; i < QUEUES; i++)
+        assert_false(f->running[i]);
+    f->resets++;
+    f->status_during_reset = virtio_device_status(&f->dev);
+    f->config[8] = 0;
+}
+
+static void toy_destroy(struct virtio_backend *b)
+{
+    fixture_of(b)->destroyed++;
+}
+
+static const struct virtio_backend_ops toy_ops = {
+    .name = "toy",
+    .features = toy_get_features,
+    .set_features = toy_set_features,
+    .config_read = toy_config_read,
+    .config_write = toy_config_write,
+    .queue_start = toy_queue_start,
+    .queue_stop = toy_queue_stop,
+    .reset = toy_reset,
+    .destroy = toy_destroy,
+};
+
+static void notify_queue(void *transport, uint16_t index)
+{
+    struct fixture *f = transport;
+
+    atomic_fetch_add(&f->queue_interrupts, index + 1u);
+}
+
+static void notify_config(void *transport)
+{
+    struct fixture *f = transport;
+
+    atomic_fetch_add(&f->config_interrupts, 1);
+}
+
+static const struct virtio_transport_ops toy_transport = {notify_queue, notify_config};
+
+static int init(struct fixture *f, const struct virtio_features *masked)
+{
+    f->backend.ops = &toy_ops;
+    f->backend.feature_names = toy_features;
+    f->backend.feature_count = ARRAY_SIZE(toy_features);
+    return virtio_device_init(&f->dev, VIRTIO_ID_ENTROPY, "toy0", &f->backend, QUEUES, 128, masked,
+                              NULL);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+
+    store_le64(f->config, 0x1122334455667788);
+    assert_int_equal(init(f, &(struct virtio_features){0}), 0);
+    virtio_device_attach(&f->dev, &toy_transport, f);
+    f->resets = 0;
+    *state = f;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    virtio_device_destroy(&f->dev);
+    assert_int_equal(f->destroyed, 1);
+    free(f);
+    return 0;
+}
+
+/* Write a status; returns what can be read back. */
+static uint8_t set(struct fixture *f, uint8_t status)
+{
+    virtio_device_set_status(&f->dev, status);
+    return virtio_device_status(&f->dev);
+}
+
+static void accept(struct fixture *f, uint64_t bits)
+{
+    virtio_device_set_driver_features(&f->dev, 0, (uint32_t)bits);
+    virtio_device_set_driver_features(&f->dev, 1, (uint32_t)(bits >> 32));
+}
+
+/* By the book up to FEATURES_OK. */
+static void negotiate(struct fixture *f)
+{
+    set(f, 0);
+    set(f, ACKNOWLEDGE);
+    set(f, ACKNOWLEDGE | DRIVER);
+    accept(f, BIT(VIRTIO_F_VERSION_1));
+    assert_int_equal(set(f, SET_UP), SET_UP);
+}
+
+static void program_queue(struct fixture *f, uint16_t index)
+{
+    for (int which = VIRTIO_QUEUE_DESC; which <= VIRTIO_QUEUE_DEVICE; which++) {
+        virtio_device_set_queue_address(&f->dev, index, which, false, 0x1000u * (unsigned)which);
+        virtio_device_set_queue_address(&f->dev, index, which, true, 1);
+    }
+    virtio_device_set_queue_size(&f->dev, index, 64);
+    virtio_device_set_queue_enabled(&f->dev, index, true);
+}
+
+static void go_live(struct fixture *f)
+{
+    negotiate(f);
+    program_queue(f, 0);
+    program_queue(f, 2);
+    assert_int_equal(set(f, LIVE), LIVE);
+}
+
+static bool kicked(struct fixture *f, uint16_t index)
+{
+    struct pollfd p = {f->dev.queues[index].kick_fd, POLLIN, 0};
+
+    return poll(&p, 1, 0) == 1;
+}
+
+/* --- status -------------------------------------------------------------------------------------
+ */
+
+static void stat_01_initialisation_by_the_book(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(virtio_device_status(&f->dev), 0);
+    assert_int_equal(set(f, ACKNOWLEDGE), ACKNOWLEDGE);
+    assert_int_equal(set(f, ACKNOWLEDGE | DRIVER), ACKNOWLEDGE | DRIVER);
+    accept(f, BIT(VIRTIO_F_VERSION_1));
+    assert_int_equal(set(f, SET_UP), SET_UP);
+    assert_int_equal(set(f, LIVE), LIVE);
+    assert_int_equal(set(f, 0), 0);
+}
+
+static void stat_05_steps_in_one_write(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(set(f, ACKNOWLEDGE | DRIVER), ACKNOWLEDGE | DRIVER);
+    accept(f, BIT(VIRTIO_F_VERSION_1));
+    assert_int_equal(set(f, LIVE), LIVE);
+    assert_int_equal(set(f, 0), 0);
+    /* The features are refused, and so is what comes after. */
+    assert_int_equal(set(f, LIVE), ACKNOWLEDGE | DRIVER);
+}
+
+static void drv_init_01_order(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(set(f, DRIVER), 0);
+    assert_int_equal(set(f, FEATURES_OK), 0);
+    assert_int_equal(set(f, DRIVER_OK), 0);
+    assert_int_equal(set(f, ACKNOWLEDGE), ACKNOWLEDGE);
+    assert_int_equal(set(f, ACKNOWLEDGE | FEATURES_OK), ACKNOWLEDGE);
+    assert_int_equal(f->feature_sets, 0);
+}
+
+static void drv_init_02_bits_are_not_cleared(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f);
+    assert_int_equal(set(f, DRIVER_OK), LIVE);
+    assert_int_equal(set(f, SET_UP), LIVE);
+    assert_int_equal(set(f, FAILED), LIVE);
+    assert_true(f->running[0]);
+}
+
+static void drv_init_03_nothing_after_failed(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(set(f, ACKNOWLEDGE), ACKNOWLEDGE);
+    assert_int_equal(set(f, ACKNOWLEDGE | FAILED), ACKNOWLEDGE | FAILED);
+    assert_int_equal(set(f, ACKNOWLEDGE | FAILED | DRIVER), ACKNOWLEDGE | FAILED);
+    assert_int_equal(set(f, 0), 0);
+    assert_int_equal(set(f, ACKNOWLEDGE), ACKNOWLEDGE);
+}
+
+static void drv_init_04_driver_ok_without_features_ok(void **state)
+{
+    struct fixture *f = *state;
+
+    set(f, ACKNOWLEDGE | DRIVER);
+    assert_int_equal(set(f, ACKNOWLEDGE | DRIVER | DRIVER_OK), ACKNOWLEDGE | DRIVER);
+}
+
+static void drv_init_16_unknown_bits_are_not_shown(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(set(f, ACKNOWLEDGE | 16 | 32), ACKNOWLEDGE);
+    assert_int_equal(set(f, ACKNOWLEDGE | NEEDS_RESET), ACKNOWLEDGE);
+}
+
+static void stat_02_queues_start_at_driver_ok(void **state)
+{
+    struct fixture *f = *state;
+
+    negotiate(f);
+    program_queue(f, 2);
+    assert_false(f->running[2]);
+    set(f, LIVE);
+    assert_true(f->running[2]);
+    assert_false(f->running[0]);
+    assert_true(kicked(f, 2)); /* buffers may be there already */
+    assert_false(kicked(f, 0));
+    assert_int_equal(f->started[2].size, 64);
+    assert_int_equal(f->started[2].desc.value, 0x100000000);
+    assert_int_equal(f->started[2].driver.value, 0x100001000);
+    assert_int_equal(f->started[2].device.value, 0x100002000);
+    set(f, LIVE); /* once more is no step */
+}
+
+static void stat_07_status_is_kept_until_reset_is_done(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f);
+    f->resets = 0;
+    assert_int_equal(set(f, 0), 0);
+    assert_int_equal(f->status_during_stop, LIVE);
+    assert_int_equal(f->status_during_reset, LIVE);
+    assert_int_equal(f->resets, 1);
+    assert_false(f->running[0] || f->running[2]);
+}
+
+static void pcic_11_13_reset_puts_registers_back(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f);
+    set(f, 0);
+    for (uint16_t i = 0; i < QUEUES; i++) {
+        assert_false(virtio_device_queue_enabled(&f->dev, i));
+        assert_int_equal(virtio_device_queue_size(&f->dev, i), 128);
+        assert_int_equal(virtio_device_queue_address(&f->dev, i, VIRTIO_QUEUE_DESC), 0);
+    }
+    assert_int_equal(virtio_device_driver_features(&f->dev, 1), 0);
+    go_live(f); /* FEAT-09 */
+    assert_true(f->running[0]);
+}
+
+static void machine_reset_is_a_reset(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f);
+    virtio_device_reset(&f->dev);
+    assert_int_equal(virtio_device_status(&f->dev), 0);
+    assert_false(f->running[0]);
+}
+
+/* --- NEEDS_RESET --------------------------------------------------------------------------------
+ */
+
+static void needs_reset(struct fixture *f)
+{
+    f->backend.events.needs_reset(f->backend.events.opaque);
+}
+
+static void stat_03_04_needs_reset_is_told(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f);
+    needs_reset(f);
+    assert_int_equal(virtio_device_status(&f->dev), LIVE | NEEDS_RESET);
+    assert_int_equal(f->config_interrupts, 1);
+    needs_reset(f);
+    assert_int_equal(f->config_interrupts, 1);
+    assert_int_equal(set(f, LIVE), LIVE | NEEDS_RESET); /* not the driver's to clear */
+    assert_int_equal(set(f, LIVE | FAILED | NEEDS_RESET), LIVE | FAILED | NEEDS_RESET);
+    assert_int_equal(set(f, 0), 0);
+}
+
+static void stat_04_needs_reset_before_driver_ok(void **state)
+{
+    struct fixture *f = *state;
+
+    negotiate(f);
+    needs_reset(f);
+    assert_int_equal(virtio_device_status(&f->dev), SET_UP | NEEDS_RESET);
+    assert_int_equal(f->config_interrupts, 0);
+}
+
+static void stat_06_needs_reset_after_reset_leaves_no_trace(void **state)
+{
+    struct fixture *f = *state;
+
+    needs_reset(f);
+    f->backend.events.config_changed(f->backend.events.opaque);
+    assert_int_equal(virtio_device_status(&f->dev), 0);
+    assert_int_equal(f->config_interrupts, 0);
+}
+
+static void ring_17_queue_that_cannot_start(void **state)
+{
+    struct fixture *f = *state;
+
+    f->refuse_start = true;
+    negotiate(f);
+    program_queue(f, 1);
+    assert_int_equal(set(f, LIVE), LIVE | NEEDS_RESET);
+    assert_int_equal(f->config_interrupts, 1);
+    assert_int_equal(set(f, 0), 0); /* and nothing is stopped that was not started */
+}
+
+static void drv_qcfg_03_size_above_the_maximum(void **state)
+{
+    struct fixture *f = *state;
+
+    negotiate(f);
+    virtio_device_set_queue_size(&f->dev, 0, 256);
+    virtio_device_set_queue_enabled(&f->dev, 0, true);
+    assert_int_equal(set(f, LIVE), LIVE | NEEDS_RESET);
+    assert_false(f->running[0]);
+}
+
+static void queue_notification_goes_to_the_transport(void **state)
+{
+    struct fixture *f = *state;
+
+    f->backend.events.notify_queue(f->backend.events.opaque, 2);
+    assert_int_equal(f->queue_interrupts, 3);
+}
+
+/* Reports from one thread, initialisations and resets from another: no bit is lost, none stays. */
+static void *initialise_again_and_again(void *arg)
+{
+    struct fixture *f = arg;
+
+    for (int i = 0; i < 2000; i++) {
+        set(f, ACKNOWLEDGE | DRIVER);
+        accept(f, BIT(VIRTIO_F_VERSION_1));
+        assert_int_equal(set(f, SET_UP) & ~NEEDS_RESET, SET_UP);
+        program_queue(f, 0);
+        assert_int_equal(set(f, LIVE) & ~NEEDS_RESET, LIVE);
+        set(f, 0);
+    }
+    return NULL;
+}
+
+static void stat_03_reports_race_with_initialisation(void **state)
+{
+    struct fixture *f = *state;
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, initialise_again_and_again, f), 0);
+    for (int i = 0; i < 20000; i++) {
+        needs_reset(f);
+        f->backend.events.config_changed(f->backend.events.opaque);
+    }
+    pthread_join(thread, NULL);
+    set(f, 0);
+    assert_int_equal(virtio_device_status(&f->dev), 0);
+}
+
+/* --- features -----------------------------------------------------------------------------------
+ */
+
+static void feat_02_04_what_is_offered(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(virtio_device_features(&f->dev, 0), BIT(1) | BIT(2) | BIT(3) |
+                                                             BIT(VIRTIO_F_INDIRECT_DESC) |
+                                                             BIT(VIRTIO_F_EVENT_IDX));
+    assert_int_equal(virtio_device_features(&f->dev, 1), BIT(VIRTIO_F_VERSION_1 - 32));
+    assert_int_equal(virtio_device_features(&f->dev, 2), 1); /* FEAT-16 */
+    assert_int_equal(virtio_device_features(&f->dev, 3), 0);
+    assert_int_equal(virtio_device_features(&f->dev, 4), 0);
+    assert_int_equal(virtio_device_features(&f->dev, UINT32_MAX), 0);
+}
+
+static void feat_06_masked_features_take_dependents_along(void **state)
+{
+    struct fixture g = {0};
+    struct virtio_features masked = {{BIT(TOY_BASIC) | BIT(VIRTIO_F_EVENT_IDX), UINT32_MAX}};
+
+    (void)state;
+    assert_int_equal(init(&g, &masked), 0);
+    assert_int_equal(virtio_device_features(&g.dev, 0), BIT(VIRTIO_F_INDIRECT_DESC));
+    assert_int_equal(virtio_device_features(&g.dev, 1), BIT(VIRTIO_F_VERSION_1 - 32));
+    virtio_device_destroy(&g.dev);
+    assert_int_equal(g.destroyed, 1);
+}
+
+static void feat_08_a_valid_choice(void **state)
+{
+    struct fixture *f = *state;
+
+    set(f, ACKNOWLEDGE | DRIVER);
+    accept(f, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC) | BIT(TOY_BETTER));
+    virtio_device_set_driver_features(&f->dev, 2, 1);
+    assert_int_equal(set(f, SET_UP), SET_UP);
+    assert_int_equal(f->negotiated.word[0], BIT(TOY_BASIC) | BIT(TOY_BETTER));
+    assert_int_equal(f->negotiated.word[2], 1);
+    assert_int_equal(virtio_device_driver_features(&f->dev, 0), BIT(TOY_BASIC) | BIT(TOY_BETTER));
+    assert_int_equal(virtio_device_driver_features(&f->dev, 9), 0);
+}
+
+/* FEATURES_OK reads back clear, the back end hears of nothing, and the driver may try again. */
+static void check_refused(struct fixture *f, uint64_t bits)
+{
+    set(f, 0);
+    set(f, ACKNOWLEDGE | DRIVER);
+    accept(f, bits);
+    assert_int_equal(set(f, SET_UP), ACKNOWLEDGE | DRIVER);
+    assert_int_equal(f->feature_sets, 0);
+}
+
+static void drv_init_05_not_offered(void **state)
+{
+    check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC) | BIT(20));
+    check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_RING_PACKED));
+}
+
+static void drv_init_06_prerequisite(void **state)
+{
+    check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BETTER));
+    check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC) | BIT(TOY_BEST));
+}
+
+static void drv_init_08_version_1(void **state)
+{
+    check_refused(*state, BIT(TOY_BASIC));
+    check_refused(*state, 0);
+}
+
+static void feat_08_back_end_refuses(void **state)
+{
+    struct fixture *f = *state;
+
+    f->refuse_features = true;
+    set(f, ACKNOWLEDGE | DRIVER);
+    accept(f, BIT(VIRTIO_F_VERSION_1));
+    assert_int_equal(set(f, SET_UP), ACKNOWLEDGE | DRIVER);
+    f->refuse_features = false;
+    assert_int_equal(set(f, SET_UP), SET_UP);
+}
+
+static void drv_init_07_no_change_after_features_ok(void **state)
+{
+    struct fixture *f = *state;
+
+    negotiate(f);
+    accept(f, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC));
+    assert_int_equal(virtio_device_driver_features(&f->dev, 0), 0);
+}
+
+/* --- configuration ------------------------------------------------------------------------------
+ */
+
+static uint32_t config32(struct fixture *f, uint32_t offset)
+{
+    uint8_t bytes[4];
+
+    virtio_device_config_read(&f->dev, offset, bytes, 4);
+    return load_le32(bytes);
+}
+
+static void cfg_01_06_reads(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(config32(f, 0), 0x55667788); /* before any status */
+    assert_int_equal(config32(f, 4), 0x11223344);
+    assert_int_equal(config32(f, 12), 0);
+    assert_int_equal(config32(f, 252), 0);
+    assert_int_equal(config32(f, 254), 0); /* behind the copy */
+    assert_int_equal(config32(f, 0x10000), 0);
+    assert_int_equal(config32(f, UINT32_MAX), 0);
+}
+
+/* A change between two reads of one field is never shown with the same generation around it. */
+static void cfg_03_generation_moves_with_what_is_shown(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t before = virtio_device_config_generation(&f->dev);
+
+    assert_int_equal(config32(f, 0), 0x55667788);
+    store_le64(f->config, 0x0102030405060708); /* not announced yet: the old value is complete */
+    assert_int_equal(config32(f, 4), 0x11223344);
+    assert_int_equal(virtio_device_config_generation(&f->dev), before);
+    f->backend.events.config_changed(f->backend.events.opaque);
+    assert_int_equal(config32(f, 4), 0x01020304);
+    assert_int_equal(virtio_device_config_generation(&f->dev), before + 1);
+    assert_int_equal(virtio_device_config_generation(&f->dev), before + 1);
+}
+
+/* 8 bits are enough for a transport: many changes nobody saw are one. */
+static void pcic_09_unseen_changes_count_once(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t before = virtio_device_config_generation(&f->dev);
+
+    for (int i = 0; i < 256; i++) {
+        f->config[0]++;
+        f->backend.events.config_changed(f->backend.events.opaque);
+    }
+    f->config[0]++;
+    f->backend.events.config_changed(f->backend.events.opaque);
+    assert_int_equal(virtio_device_config_generation(&f->dev), before + 1);
+}
+
+static void cfg_04_changes_are_told(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f);
+    f->backend.events.config_changed(f->backend.events.opaque);
+    assert_int_equal(f->config_interrupts, 1);
+}
+
+static void cfg_07_writes(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t generation;
+
+    go_live(f);
+    generation = virtio_device_config_generation(&f->dev);
+    virtio_device_config_write(&f->dev, 8, "\x2a", 1);
+    assert_int_equal(config32(f, 8), 0x2a);
+    generation = virtio_device_config_generation(&f->dev);
+    virtio_device_config_write(&f->dev, 0, "\x2a", 1); /* read-only */
+    assert_int_equal(config32(f, 0), 0x55667788);
+    assert_int_equal(virtio_device_config_generation(&f->dev), generation);
+    set(f, 0);
+    assert_int_equal(config32(f, 8), 0); /* reset put it back */
+}
+
+static void cfg_03_unchanged_configuration_is_read_once(void **state)
+{
+    struct fixture *f = *state;
+
+    for (uint32_t i = 0; i < 16; i += 4)
+        config32(f, i);
+    virtio_device_config_generation(&f->dev);
+    assert_int_equal(f->config_reads, 1);
+}
+
+/* --- queue registers ----------------------------------------------------------------------------
+ */
+
+static void pcic_15_absent_queues(void **state)
+{
+    struct fixture *f = *state;
+
+    negotiate(f);
+    assert_int_equal(virtio_device_queue_size_max(&f->dev, QUEUES), 0);
+    assert_int_equal(virtio_device_queue_size(&f->dev, 0xffff), 0);
+    virtio_device_set_queue_size(&f->dev, QUEUES, 5);
+    virtio_device_set_queue_address(&f->dev, QUEUES, VIRTIO_QUEUE_DESC, false, 5);
+    assert_int_equal(virtio_device_queue_address(&f->dev, QUEUES, VIRTIO_QUEUE_DESC), 0);
+    virtio_device_set_queue_enabled(&f->dev, QUEUES, true); /* DRV-QCFG-14 */
+    assert_false(virtio_device_queue_enabled(&f->dev, QUEUES));
+    virtio_device_kick(&f->dev, QUEUES); /* DRV-NTF-07 */
+}
+
+static void pci_10_addresses_in_halves(void **state)
+{
+    struct fixture *f = *state;
+
+    virtio_device_set_queue_address(&f->dev, 1, VIRTIO_QUEUE_DRIVER, true, 0x11223344);
+    virtio_device_set_queue_address(&f->dev, 1, VIRTIO_QUEUE_DRIVER, false, 0xaabbccdd);
+    virtio_device_set_queue_address(&f->dev, 1, VIRTIO_QUEUE_DRIVER, true, 0x55667788);
+    assert_int_equal(virtio_device_queue_address(&f->dev, 1, VIRTIO_QUEUE_DRIVER),
+                     0x55667788aabbccdd);
+    assert_int_equal(virtio_device_queue_address(&f->dev, 1, VIRTIO_QUEUE_DESC), 0);
+    assert_int_equal(virtio_device_queue_address(&f->dev, 0, VIRTIO_QUEUE_DRIVER), 0);
+}
+
+static void drv_qcfg_07_08_no_changes_while_enabled(void **state)
+{
+    struct fixture *f = *state;
+
+    negotiate(f);
+    program_queue(f, 0);
+    virtio_device_set_queue_size(&f->dev, 0, 32);
+    virtio_device_set_queue_address(&f->dev, 0, VIRTIO_QUEUE_DESC, false, 0x5000);
+    assert_int_equal(virtio_device_queue_size(&f->dev, 0), 64);
+    assert_int_equal(virtio_device_queue_address(&f->dev, 0, VIRTIO_QUEUE_DESC), 0x100000000);
+}
+
+static void drv_init_14_queues_are_enabled_in_time(void **state)
+{
+    struct fixture *f = *state;
+
+    set(f, ACKNOWLEDGE | DRIVER);
+    virtio_device_set_queue_enabled(&f->dev, 0, true);
+    assert_false(virtio_device_queue_enabled(&f->dev, 0));
+    go_live(f);
+    virtio_device_set_queue_enabled(&f->dev, 1, true);
+    assert_false(virtio_device_queue_enabled(&f->dev, 1));
+    virtio_device_set_queue_enabled(&f->dev, 0, true); /* is enabled: no news */
+    assert_true(virtio_device_queue_enabled(&f->dev, 0));
+}
+
+static void mmio_13_disabling_stops_a_queue(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f);
+    virtio_device_set_queue_enabled(&f->dev, 0, false);
+    assert_false(f->running[0]);
+    assert_true(f->running[2]);
+    assert_false(virtio_device_queue_enabled(&f->dev, 0));
+    virtio_device_set_queue_enabled(&f->dev, 0, false);
+    set(f, 0);
+}
+
+static void drv_init_11_and_ntf_07_kicks(void **state)
+{
+    struct fixture *f = *state;
+
+    negotiate(f);
+    program_queue(f, 0);
+    virtio_device_kick(&f->dev, 0);
+    assert_false(kicked(f, 0));
+    set(f, LIVE);
+    virtio_device_kick(&f->dev, 0);
+    virtio_device_kick(&f->dev, 1);
+    assert_true(kicked(f, 0));
+    assert_false(kicked(f, 1));
+}
+
+static void init_refuses_bad_queues(void **state)
+{
+    struct fixture g = {.backend = {.ops = &toy_ops}};
+    struct virtio_features none = {0};
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(
+        virtio_device_init(&g.dev, 4, "toy1", &g.backend, VIRTIO_QUEUES_MAX + 1, 128, &none, &err),
+        -EINVAL);
+    assert_int_equal(g.destroyed, 1);
+    assert_int_equal(virtio_device_init(&g.dev, 4, "toy1", &g.backend, 1, 100, &none, &err),
+                     -EINVAL);
+    assert_int_equal(g.destroyed, 2);
+    assert_non_null(strstr(err.text, "toy1"));
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        T(stat_01_initialisation_by_the_book),
+        T(stat_05_steps_in_one_write),
+        T(drv_init_01_order),
+        T(drv_init_02_bits_are_not_cleared),
+        T(drv_init_03_nothing_after_failed),
+        T(drv_init_04_driver_ok_without_features_ok),
+        T(drv_init_16_unknown_bits_are_not_shown),
+        T(stat_02_queues_start_at_driver_ok),
+        T(stat_07_status_is_kept_until_reset_is_done),
+        T(pcic_11_13_reset_puts_registers_back),
+        T(machine_reset_is_a_reset),
+        T(stat_03_04_needs_reset_is_told),
+        T(stat_04_needs_reset_before_driver_ok),
+        T(stat_06_needs_reset_after_reset_leaves_no_trace),
+        T(ring_17_queue_that_cannot_start),
+        T(drv_qcfg_03_size_above_the_maximum),
+        T(queue_notification_goes_to_the_transport),
+        T(stat_03_reports_race_with_initialisation),
+        T(feat_02_04_what_is_offered),
+        T(feat_06_masked_features_take_dependents_along),
+        T(feat_08_a_valid_choice),
+        T(drv_init_05_not_offered),
+        T(drv_init_06_prerequisite),
+        T(drv_init_08_version_1),
+        T(feat_08_back_end_refuses),
+        T(drv_init_07_no_change_after_features_ok),
+        T(cfg_01_06_reads),
+        T(cfg_03_generation_moves_with_what_is_shown),
+        T(pcic_09_unseen_changes_count_once),
+        T(cfg_04_changes_are_told),
+        T(cfg_07_writes),
+        T(cfg_03_unchanged_configuration_is_read_once),
+        T(pcic_15_absent_queues),
+        T(pci_10_addresses_in_halves),
+        T(drv_qcfg_07_08_no_changes_while_enabled),
+        T(drv_init_14_queues_are_enabled_in_time),
+        T(mmio_13_disabling_stops_a_queue),
+        T(drv_init_11_and_ntf_07_kicks),
+        T(init_refuses_bad_queues),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
