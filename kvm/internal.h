@@ -61,9 +61,6 @@ int kvm_arch_vcpu_setup(struct vcpu *vcpu, const struct boot_state *boot, struct
 bool kvm_arch_vcpu_halted(struct vcpu *vcpu); /* on its thread */
 void kvm_arch_describe_failure(struct vcpu *vcpu, char *text, size_t size);
 
-/* The vCPU this thread runs, or NULL. */
-extern _Thread_local struct vcpu *vcpu_current;
-
 /* platform.c */
 void kvm_platform_init(struct kvm_vm *vm);
 int kvm_platform_replay(struct kvm_vm *vm, struct error *err); /* vm->lock held */

@@ -15,8 +15,6 @@
 /* Interrupts KVM_RUN of another thread; the handler does nothing. */
 #define VCPU_SIGNAL SIGRTMIN
 
-_Thread_local struct vcpu *vcpu_current;
-
 static void vcpu_signal_ignore(int signal)
 {
     (void)signal;
@@ -117,7 +115,6 @@ static void *vcpu_main(void *arg)
     bool first = true;
     sigset_t set;
 
-    vcpu_current = vcpu;
     sigemptyset(&set);
     sigaddset(&set, VCPU_SIGNAL);
     pthread_sigmask(SIG_UNBLOCK, &set, NULL);

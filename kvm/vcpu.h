@@ -57,11 +57,4 @@ void kvm_vcpus_stop(struct kvm_vm *vm);
  */
 bool kvm_vcpus_halted(struct kvm_vm *vm);
 
-/*
- * Did vCPU `index` ask for a reset with its local APIC still enabled? Linux disables it on an
- * orderly reboot and not in panic or emergency restart. Only on that vCPU's thread, from an
- * address-range handler.
- */
-bool kvm_vcpu_current_apic_enabled(struct kvm_vm *vm);
-
 #endif

@@ -14,14 +14,12 @@ const struct cmdline_word cmdline_words[] = {
     {"console=ttyS0", "the kernel's messages and /dev/console go to the serial port"},
     {"quiet", "only errors are printed while booting; every character costs an exit to the host"},
     {"cryptomgr.notests", "no self-tests of ciphers: more than half of a stock kernel's boot"},
-    {"rcupdate.rcu_expedited=1", "grace periods end at once instead of after some timer ticks"},
-    {"8250.nr_uarts=1", "look for one serial port, the one there is"},
     {"panic=-1", "a panic ends the machine at once instead of hanging"},
-    {"reboot=panic_warm", "lets Vireo tell a panic from a reboot (exit status 13)"},
+    {CMDLINE_PANIC_WORD, "lets Vireo tell a panic from a reboot (exit status 13)"},
 };
 const size_t cmdline_word_count = ARRAY_SIZE(cmdline_words);
 
-static bool text_has_word(const char *text, const char *word)
+bool cmdline_text_has_word(const char *text, const char *word)
 {
     size_t length = strlen(word);
 
@@ -37,7 +35,8 @@ static bool text_has_word(const char *text, const char *word)
 
 bool cmdline_has_word(const struct vm_config *config, const char *word)
 {
-    return text_has_word(config->append, word) || text_has_word(config->cmdline, word);
+    return cmdline_text_has_word(config->append, word) ||
+           cmdline_text_has_word(config->cmdline, word);
 }
 
 int cmdline_build(const struct vm_config *config, size_t max, char **out, struct error *err)

@@ -17,6 +17,11 @@ struct cmdline_word {
 extern const struct cmdline_word cmdline_words[];
 extern const size_t cmdline_word_count;
 
+/* Makes a panic distinguishable from a reboot; see lifecycle.c. */
+#define CMDLINE_PANIC_WORD "reboot=panic_warm"
+
+bool cmdline_text_has_word(const char *text, const char *word);
+
 /* Did the user give this word, by --append, --cmdline or after "--"? */
 bool cmdline_has_word(const struct vm_config *config, const char *word);
 

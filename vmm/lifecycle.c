@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/terminal.h"
+#include "vmm/cmdline.h"
 #include "vmm/exit_status.h"
 #include "vmm/machine.h"
 #include "vmm/timing.h"
@@ -20,7 +21,8 @@
 
 /*
  * Linux writes the reset mode to the PC BIOS's reset flag before any restart. The default command
- * line has reboot=panic_warm: 0x1234 ("warm") then means that a panic restarts it.
+ * line has reboot=panic_warm, which makes it 0x1234 ("warm") when a panic restarts it and 0
+ * otherwise. A command line without that word says nothing about panics.
  */
 #define BIOS_RESET_FLAG      0x472
 #define BIOS_RESET_FLAG_WARM 0x1234
@@ -29,9 +31,9 @@ bool machine_reset_is_panic(struct machine *machine)
 {
     uint8_t flag[2];
 
-    /* An orderly restart switches the local APIC off first, a panic does not. */
-    return guest_memory_read(&machine->memory, GPA(BIOS_RESET_FLAG), flag, sizeof(flag)) == 0 &&
-           load_le16(flag) == BIOS_RESET_FLAG_WARM && kvm_vcpu_current_apic_enabled(machine->vm);
+    return cmdline_text_has_word(machine->cmdline, CMDLINE_PANIC_WORD) &&
+           guest_memory_read(&machine->memory, GPA(BIOS_RESET_FLAG), flag, sizeof(flag)) == 0 &&
+           load_le16(flag) == BIOS_RESET_FLAG_WARM;
 }
 
 void machine_request(struct machine *machine, enum machine_request request)
@@ -149,6 +151,30 @@ static void signals_release(struct machine *machine, struct signal_source *sourc
     close(source->fd.fd);
 }
 
+/* --- crashes ---------------------------------------------------------------------------------- */
+
+/* Whatever becomes of this process, the user's terminal must be usable afterwards. SA_RESETHAND:
+ * the instruction or abort() that brought us here then ends the process as it would have without
+ * us. */
+static void crash_handler(int signal)
+{
+    terminal_restore();
+    raise(signal);
+}
+
+static void crash_handlers_install(void)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
+    static uint8_t stack[8192]; /* the overflow of a thread's own may be what happened */
+    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    struct sigaction action = {.sa_handler = crash_handler,
+                               .sa_flags = (int)(SA_RESETHAND | SA_ONSTACK | SA_NODEFER)};
+
+    sigaltstack(&alternate, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
+        sigaction(crashes[i], &action, NULL);
+}
+
 /* --- running ---------------------------------------------------------------------------------- */
 
 static int run_status(const struct machine *machine, enum machine_request request)
@@ -240,6 +266,7 @@ int machine_run(struct machine *machine, struct error *err)
     struct signal_source signals = {.fd.fd = -1};
     int status = EXIT_HOST_FAILURE;
 
+    crash_handlers_install();
     /* Threads inherit the mask: signals are taken before any is made. */
     if (!signals_take(machine, &signals, err) &&
         !loop_start_thread(machine->device_loop, "devices", err)) {

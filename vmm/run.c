@@ -7,6 +7,7 @@
 #include "vmm/timing.h"
 
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 
 static void print_error(const struct error *err)
@@ -51,6 +52,7 @@ int run_main(int argc, char **argv)
     struct machine machine = {0};
     int status = EXIT_USAGE;
 
+    signal(SIGPIPE, SIG_IGN); /* a reader that goes away is an error of write(2), not our end */
     /* vCPU threads hardly allocate: one arena serves all, and none maps 64 MiB of its own. */
     mallopt(M_ARENA_MAX, 1);
 

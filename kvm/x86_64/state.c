@@ -235,16 +235,3 @@ bool kvm_arch_vcpu_halted(struct vcpu *vcpu)
         return false;
     return ioctl(vcpu->fd, KVM_GET_REGS, &regs) == 0 && !(regs.rflags & RFLAGS_IF);
 }
-
-#define APIC_SPIV        0xf0u
-#define APIC_SPIV_ENABLE 0x100u
-
-bool kvm_vcpu_current_apic_enabled(struct kvm_vm *vm)
-{
-    struct kvm_lapic_state lapic;
-
-    if (!vcpu_current || vcpu_current->vm != vm ||
-        ioctl(vcpu_current->fd, KVM_GET_LAPIC, &lapic) < 0)
-        return false;
-    return load_le32(lapic.regs + APIC_SPIV) & APIC_SPIV_ENABLE;
-}

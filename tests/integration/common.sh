@@ -38,7 +38,14 @@ pass() {
 }
 
 fail() {
-    not_ok "$SUITE/$1" "$2"
+    not_ok "$SUITE/$1" "$(reason "$2")"
+}
+
+# A reason is one line, and not a long one.
+reason() {
+    local text=${1//$'\n'/ | }
+    [ ${#text} -le 600 ] || text="${text:0:300} ... ${text: -300}"
+    printf '%s' "$text"
 }
 
 # same NAME FOUND WANTED

@@ -44,6 +44,8 @@ struct toy {
     struct virtio_features negotiated;
     atomic_uint resets, turns, config;
     bool ask_for_io_error;
+    struct virtqueue *echo;
+    struct ring *endless; /* a driver that adds a buffer for each one used */
 };
 
 static int toy_create(struct virtio_builtin *b, const void *options, void **out, struct error *err)
@@ -91,7 +93,7 @@ static void toy_config_read(void *model, uint32_t offset, void *data, uint32_t l
         memcpy(data, config + offset, MIN(len, sizeof(config) - offset));
 }
 
-static int echo_ready(struct virtqueue *queue)
+static int echo_ready(struct toy *toy, struct virtqueue *queue)
 {
     struct virtqueue_buffer *b;
     uint8_t data[64];
@@ -101,6 +103,11 @@ static int echo_ready(struct virtqueue *queue)
         size_t n = virtqueue_read(b, 0, data, sizeof(data));
 
         virtqueue_push(queue, b, (uint32_t)virtqueue_write(b, 0, data, n));
+        if (toy->endless) {
+            virtqueue_publish(queue);
+            ring_offer(toy->endless, 0);
+            ring_publish(toy->endless);
+        }
     }
     return ret;
 }
@@ -133,7 +140,8 @@ static int toy_queue_ready(void *model, struct virtqueue *queue)
         return -EIO;
     switch (queue->index) {
     case ECHO:
-        return echo_ready(queue);
+        toy->echo = queue;
+        return echo_ready(toy, queue);
     case KEEP:
         return keep_ready(toy, queue);
     default:
@@ -487,6 +495,37 @@ static void ring_17_broken_ring_needs_reset(void **state)
     virtio_device_set_status(&f->dev, 0);
     assert_int_equal(ring_used_idx(&f->ring[KEEP]), 1);
     check_echo(f, true); /* as good as new */
+    ring_offer(&f->ring[KEEP], 999);
+    ring_publish(&f->ring[KEEP]);
+    virtio_device_kick(&f->dev, KEEP);
+    assert_true(interrupted(f->config_interrupt)); /* and told again */
+}
+
+/* A model may find a ring broken when it pops on its own account. */
+static void pop_outside_of_a_turn(void *arg)
+{
+    struct toy *toy = arg;
+    struct virtqueue_buffer *b;
+
+    assert_int_equal(virtqueue_pop(toy->echo, &b), -EPROTO);
+    virtio_builtin_broken(toy->builtin, toy->echo);
+    virtio_builtin_broken(toy->builtin, toy->echo);
+}
+
+static void ring_17_found_outside_of_a_turn(void **state)
+{
+    struct fixture *f = *state;
+    eventfd_t count;
+
+    go_live(f, true);
+    virtio_device_kick(&f->dev, ECHO);
+    settle(f);
+    ring_offer(&f->ring[ECHO], 999);
+    ring_publish(&f->ring[ECHO]);
+    loop_call(f->loop, pop_outside_of_a_turn, f->toy);
+    assert_int_equal(virtio_device_status(&f->dev), 15 | VIRTIO_STATUS_NEEDS_RESET);
+    assert_int_equal(eventfd_read(f->config_interrupt, &count), 0);
+    assert_int_equal(count, 1);
 }
 
 static void set_io_error(void *arg)
@@ -544,40 +583,17 @@ static void cfg_04_config_change_from_the_loop(void **state)
     assert_int_equal(load_le32(data), 0x01010101);
 }
 
-/*
- * A driver that adds without end: other queues get their turn, and a reset gets through. The
- * thread keeps the echo queue full without ever looking at what is used.
- */
-struct flood {
-    struct fixture *f;
-    atomic_bool stop;
-};
-
-static void *flood_queue(void *arg)
-{
-    struct flood *flood = arg;
-    struct ring *r = &flood->f->ring[ECHO];
-
-    ring_set_descriptor(r, 0, DATA, 64, RING_WRITE, 0);
-    while (!atomic_load(&flood->stop)) {
-        if (ring_used_idx(r) == r->avail_idx) { /* one at a time is always legal */
-            ring_offer(r, 0);
-            ring_publish(r);
-            eventfd_write(flood->f->dev.queues[ECHO].kick_fd, 1);
-        }
-    }
-    return NULL;
-}
-
+/* A driver that adds without end: other queues get their turn, and a reset gets through. */
 static void a_busy_queue_leaves_others_their_turn(void **state)
 {
     struct fixture *f = *state;
-    struct flood flood = {.f = f};
     const struct ring_element e = {DATA, 64, true};
-    pthread_t thread;
 
     go_live(f, true);
-    assert_int_equal(pthread_create(&thread, NULL, flood_queue, &flood), 0);
+    f->toy->endless = &f->ring[ECHO]; /* the loop's from here on: it has not been kicked */
+    ring_add(&f->ring[ECHO], &e, 1, RING_DIRECT);
+    ring_publish(&f->ring[ECHO]);
+    kick(f, ECHO);
     for (int i = 0; i < 50; i++) {
         ring_add(&f->ring[ONE], &e, 1, RING_DIRECT);
         ring_publish(&f->ring[ONE]);
@@ -585,24 +601,27 @@ static void a_busy_queue_leaves_others_their_turn(void **state)
         collect(f, ONE);
     }
     virtio_device_set_status(&f->dev, 0);
-    atomic_store(&flood.stop, true);
-    pthread_join(thread, NULL);
 }
 
 /* Resets by one thread, register accesses by another, and a loop that reports all the time: whoever
  * waits for the loop holds the device's lock, so nothing on the loop may want it. */
+struct poker {
+    struct fixture *f;
+    atomic_bool stop;
+};
+
 static void *poke(void *arg)
 {
-    struct flood *flood = arg;
-    struct virtio_device *dev = &flood->f->dev;
+    struct poker *poker = arg;
+    struct virtio_device *dev = &poker->f->dev;
     uint8_t data[4];
 
-    while (!atomic_load(&flood->stop)) {
+    while (!atomic_load(&poker->stop)) {
         virtio_device_config_read(dev, 0, data, 4);
         virtio_device_config_generation(dev);
         virtio_device_kick(dev, ECHO);
         virtio_device_status(dev);
-        loop_call(flood->f->loop, change_config, flood->f->toy);
+        loop_call(poker->f->loop, change_config, poker->f->toy);
     }
     return NULL;
 }
@@ -610,10 +629,10 @@ static void *poke(void *arg)
 static void loop_and_control_lock_never_wait_for_each_other(void **state)
 {
     struct fixture *f = *state;
-    struct flood flood = {.f = f};
+    struct poker poker = {.f = f};
     pthread_t thread;
 
-    assert_int_equal(pthread_create(&thread, NULL, poke, &flood), 0);
+    assert_int_equal(pthread_create(&thread, NULL, poke, &poker), 0);
     for (int i = 0; i < 300; i++) {
         const struct ring_element e = {DATA, 64, true};
 
@@ -627,7 +646,7 @@ static void loop_and_control_lock_never_wait_for_each_other(void **state)
             settle(f);
     }
     virtio_device_set_status(&f->dev, 0);
-    atomic_store(&flood.stop, true);
+    atomic_store(&poker.stop, true);
     pthread_join(thread, NULL);
     assert_int_equal(virtio_device_status(&f->dev), 0);
 }
@@ -660,6 +679,7 @@ int main(void)
         T(stat_07_reset_in_flight),
         T(mmio_13_one_queue_stops_alone),
         T(ring_17_broken_ring_needs_reset),
+        T(ring_17_found_outside_of_a_turn),
         T(stat_03_a_model_that_cannot_go_on),
         T(ring_17_bad_addresses),
         T(cfg_04_config_change_from_the_loop),

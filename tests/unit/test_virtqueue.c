@@ -493,6 +493,8 @@ static void ring_08_copies_across_descriptors(void **state)
     assert_string_equal(text, "abcdefgh");
     assert_int_equal(virtqueue_read(b, 2, text, 3), 3);
     assert_memory_equal(text, "cde", 3);
+    assert_int_equal(virtqueue_read(b, 4, text, 3), 3);
+    assert_memory_equal(text, "efg", 3);
     assert_int_equal(virtqueue_read(b, 8, text, 3), 0);
     assert_int_equal(virtqueue_read(b, SIZE_MAX, text, 3), 0);
     assert_int_equal(virtqueue_write(b, 0, "0123456789", 10), 9);
@@ -916,7 +918,36 @@ static void drv_ring_09_buffer_outside_of_memory(void **state)
     check_outside(f, HIGH_AT + HIGH_SIZE - 16, 17);
     check_outside(f, UINT64_MAX, 1);
     check_outside(f, UINT64_MAX - 1, UINT32_MAX);
-    begin(f, SIZE, false); /* the last bytes of both */
+}
+
+/* The same with the region remembered from a good buffer before. */
+static void drv_ring_09_second_buffer_outside_of_memory(void **state)
+{
+    static const struct ring_element bad[] = {
+        {LOW_SIZE - 1, 2, true},          {LOW_SIZE, 1, true},
+        {LOW_SIZE - 1, UINT32_MAX, true}, {HIGH_AT - 1, 2, true},
+        {HIGH_AT + HIGH_SIZE, 1, true},   {UINT64_MAX, 2, true},
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        for (int high = 0; high < 2; high++) {
+            begin(f, SIZE, false);
+            add(f, (struct ring_element[]){out(high ? HIGH_AT : DATA, 16)}, 1, RING_DIRECT);
+            pop(f);
+            add(f, &bad[i], 1, RING_DIRECT);
+            assert_broken(f, "DRV-RING-09");
+            virtqueue_stop(&f->queue);
+            ring_destroy(&f->ring);
+        }
+    }
+}
+
+static void ring_08_buffers_up_to_the_last_byte_of_memory(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, SIZE, false);
     add(f, (struct ring_element[]){in(LOW_SIZE - 1, 1), in(HIGH_AT + HIGH_SIZE - 16, 16)}, 2,
         RING_DIRECT);
     assert_int_equal(pop(f)->readable_bytes, 17);
@@ -1142,6 +1173,11 @@ static void drv_qcfg_15_16_used_ring_is_not_cleared(void **state)
     assert_int_equal(start_at(f, (struct virtqueue_position){0, 0}, NULL), 0);
     assert_bent(f, "DRV-QCFG-16");
     assert_int_equal(ring_used_flags(&f->ring), 0);
+    virtqueue_stop(&f->queue);
+    features_set(&f->features, VIRTIO_F_EVENT_IDX, true);
+    store_le16(f->ring.used_host, 1);
+    assert_int_equal(start_at(f, (struct virtqueue_position){0, 0}, NULL), 0);
+    assert_int_equal(ring_used_flags(&f->ring), 0); /* EVT-04 */
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -1195,6 +1231,8 @@ int main(void)
         T(drv_ind_09_table_after_writable),
         T(drv_ring_08_buffer_in_flight_again),
         T(drv_ring_09_buffer_outside_of_memory),
+        T(drv_ring_09_second_buffer_outside_of_memory),
+        T(ring_08_buffers_up_to_the_last_byte_of_memory),
         T(drv_ring_12_more_descriptors_than_we_take),
         T(drv_ind_01_not_negotiated),
         T(drv_ind_02_table_in_a_table),
