@@ -6,7 +6,8 @@
 #   make check      the quick part: unit tests, format, include rules, warnings
 #   make install    PREFIX=/usr/local, DESTDIR=
 #
-# Variables: CC, CFLAGS, SAN=address,undefined | thread (builds apart, in build/SAN).
+# Variables: CC, CFLAGS, V=1 (show commands), SAN=address,undefined | thread (builds apart, in
+# build/SAN).
 
 VERSION = 0.1.0
 
@@ -17,6 +18,7 @@ comma := ,
 space := $(empty) $(empty)
 BUILD ?= build$(if $(SAN),/$(subst $(comma),-,$(SAN)))
 PKG_CONFIG ?= pkg-config
+Q = $(if $(V),,@)
 
 # --- flags --------------------------------------------------------------------------------------
 
@@ -63,30 +65,33 @@ BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 all: $(BUILD)/vireo $(MODULE_FILES) $(BUILD)/vireo.1
 
 $(BUILD)/libvireo.a: $(filter-out $(BUILD)/vmm/main.o,$(CORE_OBJ))
-	@rm -f $@
-	$(AR) rcs $@ $^
+	$(Q)rm -f $@
+	$(Q)$(AR) rcs $@ $^
 
 # Modules call the few functions of the core that base/module.syms names.
 $(BUILD)/vireo: $(BUILD)/vmm/main.o $(BUILD)/libvireo.a base/module.syms
-	$(CC) -pie $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ \
+	@echo "  LD    $@"
+	$(Q)$(CC) -pie $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ \
 	    $(BUILD)/vmm/main.o $(BUILD)/libvireo.a $(CORE_LIBS)
 
 $(BUILD)/vireo.1: $(BUILD)/vireo
-	$(BUILD)/vireo help man > $@
+	$(Q)$(BUILD)/vireo help man > $@
 
 $(BUILD)/%.o: %.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c -o $@ $<
+	@echo "  CC    $<"
+	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 define MODULE
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
-	$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
+	@echo "  LD    $$@"
+	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
 endef
 $(foreach module,$(MODULES),$(eval $(call MODULE,$(module))))
 
 $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ $< \
+	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ $< \
 	    $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS) $(TEST_LIBS) -lcmocka
 
 # Makes payloads of every format itself, and has the module unpack them.
@@ -95,7 +100,7 @@ $(BUILD)/tests/test_kernel: $(BUILD)/vireo-unpack.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)
-	$(CC) $(ALL_LDFLAGS) -o $@ $< $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS)
 
 # --- tests --------------------------------------------------------------------------------------
 
@@ -112,7 +117,7 @@ test:
 	tests/run
 
 demo:
-	tests/lab/packages demo
+	tests/lab/packages test
 	$(MAKE) all
 	tests/demo
 
@@ -120,7 +125,7 @@ bench-boot: all
 	tests/bench/boot
 
 bench-ring: $(BENCHES)
-	tests/bench/ring $(BUILD)
+	$(BUILD)/tests/bench_virtqueue
 
 fuzz:
 	tests/fuzz/run

@@ -28,7 +28,7 @@ struct virtio_builtin {
     void *state; /* the model's */
     struct loop *loop;
     struct virtio_features negotiated;
-    uint16_t queue_count;
+    uint16_t queue_count, queue_size;
     struct builtin_queue queues[];
 };
 
@@ -275,7 +275,8 @@ static const struct virtio_backend_ops builtin_ops = {
 
 int virtio_builtin_create(const struct virtio_model *model, const void *options,
                           const struct guest_memory *memory, struct loop *loop,
-                          uint16_t queue_count, struct virtio_backend **out, struct error *err)
+                          uint16_t queue_count, uint16_t queue_size, struct virtio_backend **out,
+                          struct error *err)
 {
     struct virtio_builtin *b = calloc(1, sizeof(*b) + queue_count * sizeof(b->queues[0]));
     int ret;
@@ -291,6 +292,7 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
     b->model = model;
     b->loop = loop;
     b->queue_count = queue_count;
+    b->queue_size = queue_size;
     for (uint16_t i = 0; i < queue_count; i++)
         b->queues[i].owner = b;
     ret = model->create(b, options, &b->state, err);
@@ -312,6 +314,11 @@ struct loop *virtio_builtin_loop(struct virtio_builtin *b)
 uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b)
 {
     return b->queue_count;
+}
+
+uint16_t virtio_builtin_queue_size(const struct virtio_builtin *b)
+{
+    return b->queue_size;
 }
 
 void virtio_builtin_config_changed(struct virtio_builtin *b)

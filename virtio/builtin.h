@@ -64,7 +64,7 @@ struct virtio_model {
 
 /*
  * Make a back end that runs `model` on `loop`. `options` as for create; borrowed. `queue_count`
- * queues.
+ * queues of at most `queue_size` entries.
  *
  * Every call of the back end that changes something is carried out on the loop, by loop_call, while
  * the caller holds the device's control lock. So nothing that runs on the loop may take that lock,
@@ -73,11 +73,14 @@ struct virtio_model {
  */
 int virtio_builtin_create(const struct virtio_model *model, const void *options,
                           const struct guest_memory *memory, struct loop *loop,
-                          uint16_t queue_count, struct virtio_backend **out, struct error *err);
+                          uint16_t queue_count, uint16_t queue_size, struct virtio_backend **out,
+                          struct error *err);
 
 /* For models. */
 struct loop *virtio_builtin_loop(struct virtio_builtin *b);
 uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b);
+uint16_t
+virtio_builtin_queue_size(const struct virtio_builtin *b); /* largest; a driver may choose less */
 
 /* Configuration bytes differ from before: call it after the change. Any thread. */
 void virtio_builtin_config_changed(struct virtio_builtin *b);

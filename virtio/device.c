@@ -50,7 +50,7 @@ static void drop_unmet(struct virtio_features *f, const struct virtio_feature_na
 {
     const struct virtio_feature_name *row;
 
-    while ((row = features_unmet(f, table, count)))
+    while ((row = features_unmet(f, table, count, false)))
         features_set(f, row->bit, false);
 }
 
@@ -170,7 +170,7 @@ void virtio_device_set_driver_features(struct virtio_device *dev, uint32_t word,
 static bool check_dependencies(struct virtio_device *dev, const struct virtio_feature_name *table,
                                size_t count)
 {
-    const struct virtio_feature_name *row = features_unmet(&dev->driver, table, count);
+    const struct virtio_feature_name *row = features_unmet(&dev->driver, table, count, true);
 
     if (row)
         device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,

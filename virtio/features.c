@@ -12,11 +12,15 @@ const size_t virtio_feature_names_count = ARRAY_SIZE(virtio_feature_names);
 
 const struct virtio_feature_name *features_unmet(const struct virtio_features *f,
                                                  const struct virtio_feature_name *table,
-                                                 size_t count)
+                                                 size_t count, bool by_driver)
 {
-    for (size_t i = 0; i < count; i++)
-        if (features_has(f, table[i].bit) && table[i].needs >= 0 &&
-            !features_has(f, (unsigned)table[i].needs))
+    for (size_t i = 0; i < count; i++) {
+        int needs = table[i].needs;
+
+        if (needs < 0 || (by_driver && needs & FEATURE_OFFER_ONLY))
+            continue;
+        if (features_has(f, table[i].bit) && !features_has(f, (unsigned)(needs & 0xff)))
             return &table[i];
+    }
     return NULL;
 }

@@ -56,7 +56,12 @@ static inline bool features_subset(const struct virtio_features *a, const struct
     return true;
 }
 
-/* A named bit, with the bit it needs (specification: "Feature bit requirements"), -1 for none. */
+/*
+ * A named bit, with the bit it needs (specification: "Feature bit requirements"), -1 for none. Most
+ * needs bind device and driver alike; with FEATURE_OFFER_ONLY added, only what is offered.
+ */
+#define FEATURE_OFFER_ONLY 0x100
+
 struct virtio_feature_name {
     const char *name;
     unsigned bit;
@@ -69,9 +74,9 @@ extern const struct virtio_feature_name virtio_feature_names[];
 extern const size_t virtio_feature_names_count;
 
 /* The first row of `table` whose bit is in `f` while the bit it needs is not; NULL when all is
- * well. */
+ * well. `by_driver`: `f` is a driver's choice, not an offer. */
 const struct virtio_feature_name *features_unmet(const struct virtio_features *f,
                                                  const struct virtio_feature_name *table,
-                                                 size_t count);
+                                                 size_t count, bool by_driver);
 
 #endif

@@ -188,7 +188,7 @@ static int make_virtio(struct machine_device *device, const struct device_site *
     uint16_t queues = (uint16_t)(common->queues ? common->queues : model->queues_default);
     uint16_t size = (uint16_t)(common->queue_size ? common->queue_size : model->queue_size_default);
     struct virtio_backend *backend;
-    int ret = virtio_builtin_create(model, device->options, site->memory, site->loop, queues,
+    int ret = virtio_builtin_create(model, device->options, site->memory, site->loop, queues, size,
                                     &backend, err);
 
     if (ret)

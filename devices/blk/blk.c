@@ -40,7 +40,9 @@ static const struct virtio_feature_name blk_feature_names[] = {
     {"blk_size", BLK_F_BLK_SIZE, -1, "logical block size"},
     {"flush", BLK_F_FLUSH, -1, "flush command and writeback caching"},
     {"topology", BLK_F_TOPOLOGY, -1, "physical block size and preferred request sizes"},
-    {"config_wce", BLK_F_CONFIG_WCE, -1, "cache mode the driver can change"},
+    /* BLK-13: not offered without FLUSH; BLK-14: but a driver may take it alone. */
+    {"config_wce", BLK_F_CONFIG_WCE, BLK_F_FLUSH | FEATURE_OFFER_ONLY,
+     "cache mode the driver can change"},
     {"mq", BLK_F_MQ, -1, "several queues (with queues=2 or more)"},
 };
 
@@ -138,7 +140,7 @@ static void blk_config_fill(struct blk *blk)
     uint8_t *c = blk->config;
 
     store_le64(c + BLK_CONFIG_CAPACITY, blk->image.sectors);
-    store_le32(c + BLK_CONFIG_SEG_MAX, BLK_SEG_MAX);
+    store_le32(c + BLK_CONFIG_SEG_MAX, blk->seg_max);
     store_le32(c + BLK_CONFIG_BLK_SIZE, blk->image.block_size);
     c[BLK_CONFIG_PHYSICAL_BLOCK_EXP] = blk->image.physical_block_exp;
     c[BLK_CONFIG_ALIGNMENT_OFFSET] = blk->image.alignment_offset;
@@ -215,6 +217,7 @@ static int blk_create(struct virtio_builtin *b, const void *options, void **out,
 {
     const struct blk_options *blk_options = options;
     struct blk *blk = calloc(1, sizeof(*blk));
+    uint16_t size = virtio_builtin_queue_size(b);
     int r;
 
     if (!blk)
@@ -223,6 +226,7 @@ static int blk_create(struct virtio_builtin *b, const void *options, void **out,
     blk->image.fd = -1;
     atomic_init(&blk->writeback, true);
     blk->queue_count = virtio_builtin_queue_count(b);
+    blk->seg_max = (uint16_t)(size > 3 ? MIN(size - 2, BLK_SEG_MAX) : 1);
     blk->queues = calloc(blk->queue_count, sizeof(*blk->queues));
     r = blk->queues ? blk_open(blk, blk_options, virtio_builtin_loop(b), err)
                     : error_errno(err, ENOMEM, "cannot create the disk");

@@ -178,7 +178,7 @@ static bool transfer_allowed(const struct blk *blk, const struct parts *p, const
         broken = "DRV-BLK-01: access beyond the capacity";
     else if (other->bytes > 0)
         broken = "DRV-BLK-08: data in the wrong direction";
-    else if (data->count > BLK_SEG_MAX && features_has(&blk->negotiated, BLK_F_SEG_MAX))
+    else if (data->count > blk->seg_max && features_has(&blk->negotiated, BLK_F_SEG_MAX))
         broken = "DRV-BLK-10: more than seg_max segments";
     if (broken)
         log_limited(LOG_WARN, "blk",

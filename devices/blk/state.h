@@ -23,7 +23,8 @@ enum blk_feature {
     BLK_F_MQ = 12,
 };
 
-/* seg_max (5.2.4): data segments in a request. With header and status this fits a queue of 128. */
+/* The most data segments in a request (5.2.4 seg_max). With header and status this fits a queue of
+ * 128; smaller queues get less, so that a request always fits without an indirect table. */
 #define BLK_SEG_MAX 126
 
 #define BLK_CONFIG_SIZE 36 /* 5.2.4, up to num_queues */
@@ -51,6 +52,7 @@ struct blk {
 
     struct blk_io *spare; /* of allocated requests that are not in flight */
     uint16_t queue_count;
+    uint16_t seg_max; /* of this device, at most BLK_SEG_MAX */
     struct blk_queue *queues;
 };
 

@@ -87,7 +87,8 @@ static void disk_create(void)
     guest_memory_init(&memory);
     REQUIRE(guest_memory_add(&memory, 0, MEMORY, 0, NULL) == 0);
     REQUIRE(loop_create(&loop, NULL) == 0);
-    REQUIRE(virtio_builtin_create(&blk_model, &options, &memory, loop, 1, &backend, NULL) == 0);
+    REQUIRE(virtio_builtin_create(&blk_model, &options, &memory, loop, 1, 128, &backend, NULL) ==
+            0);
     backend->events =
         (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, NULL};
     kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

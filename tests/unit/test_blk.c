@@ -155,8 +155,8 @@ static int disk_open(void **state, enum blk_aio aio, bool readonly)
     for (int q = 0; q < QUEUES; q++)
         d->kicks[q] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-    if (virtio_builtin_create(&blk_model, &d->options, &d->memory, d->loop, QUEUES, &d->backend,
-                              NULL) == 0) {
+    if (virtio_builtin_create(&blk_model, &d->options, &d->memory, d->loop, QUEUES, 128,
+                              &d->backend, NULL) == 0) {
         d->backend->events =
             (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, d};
         disk_start(d, usual, sizeof(usual));

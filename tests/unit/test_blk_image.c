@@ -64,7 +64,7 @@ static int try_create(const char *path, const char *serial, struct error *err)
 
     guest_memory_init(&memory);
     assert_int_equal(loop_create(&loop, NULL), 0);
-    r = virtio_builtin_create(&blk_model, &options, &memory, loop, 1, &backend, err);
+    r = virtio_builtin_create(&blk_model, &options, &memory, loop, 1, 128, &backend, err);
     if (r == 0)
         backend->ops->destroy(backend);
     loop_destroy(loop);

@@ -216,9 +216,9 @@ static int setup(void **state)
     guest_memory_init(&f->memory);
     assert_int_equal(guest_memory_add(&f->memory, 0, 4 * MIB, 0, NULL), 0);
     assert_int_equal(loop_create(&f->loop, NULL), 0);
-    assert_int_equal(
-        virtio_builtin_create(&toy_model, &options, &f->memory, f->loop, QUEUES, &f->backend, NULL),
-        0);
+    assert_int_equal(virtio_builtin_create(&toy_model, &options, &f->memory, f->loop, QUEUES, 128,
+                                           &f->backend, NULL),
+                     0);
     assert_int_equal(virtio_device_init(&f->dev, VIRTIO_ID_ENTROPY, "toy0", f->backend, QUEUES,
                                         SIZE, &(struct virtio_features){0}, NULL),
                      0);
@@ -658,9 +658,9 @@ static void create_may_be_refused(void **state)
     struct virtio_backend *backend = NULL;
     struct error err = ERROR_INIT;
 
-    assert_int_equal(
-        virtio_builtin_create(&toy_model, &options, &f->memory, f->loop, QUEUES, &backend, &err),
-        -EACCES);
+    assert_int_equal(virtio_builtin_create(&toy_model, &options, &f->memory, f->loop, QUEUES, 128,
+                                           &backend, &err),
+                     -EACCES);
     assert_null(backend);
     assert_string_equal(err.text, "the toy refuses");
 }
