@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034
 # Shared by the integration suites; sourced, never run. SUITE is set before.
 #
 # VIREO      the program under test
