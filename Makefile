@@ -26,8 +26,9 @@ WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 CFLAGS ?= -O2 -g
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DVIREO_VERSION='"$(VERSION)"' -MMD -MP -fPIC \
-	     -fno-semantic-interposition -fvisibility=hidden -ffunction-sections -fdata-sections \
+PIC = -fPIE
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DVIREO_VERSION='"$(VERSION)"' -MMD -MP $(PIC) \
+	     -fno-semantic-interposition -ffunction-sections -fdata-sections \
 	     $(WARNINGS) $(HARDEN) $(CFLAGS) \
 	     $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 ALL_LDFLAGS = -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack \
@@ -83,6 +84,7 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 define MODULE
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)

@@ -37,7 +37,7 @@ static void sha256(const void *data, size_t size, uint8_t digest[UNPACK_DIGEST])
 
 extern const struct unpack_module vireo_module_unpack;
 
-__attribute__((visibility("default"))) const struct unpack_module vireo_module_unpack = {
+const struct unpack_module vireo_module_unpack = {
     .unpack = unpack,
     .sha256 = sha256,
 };
