@@ -3,8 +3,10 @@
 #include "base/bytes.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -141,6 +143,34 @@ static void line_start_text(struct line *line, enum log_level level, const char 
     line_add_string(line, start);
 }
 
+/*
+ * Whoever reads the log may have stopped reading, and no thread of a machine may wait for that: a
+ * line that does not fit is lost, and counted.
+ */
+static void line_write(const struct line *line)
+{
+    static atomic_uint lost;
+    struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+    unsigned before;
+    char note[64];
+    int length;
+
+    if (poll(&ready, 1, 0) == 0) {
+        atomic_fetch_add(&lost, 1);
+        return;
+    }
+    before = atomic_exchange(&lost, 0);
+    if (before) {
+        length = snprintf(note, sizeof(note), "vireo: %u log lines were lost%s", before,
+                          log_crlf ? "\r\n" : "\n");
+        if (write(STDERR_FILENO, note, (size_t)length) < 0)
+            return;
+    }
+    /* A log that cannot be written has nowhere to complain. */
+    if (write(STDERR_FILENO, line->text, line->length) < 0)
+        return;
+}
+
 void log_write(enum log_level level, const char *module, const char *fmt, ...)
 {
     struct line line = {.length = 0};
@@ -159,9 +189,7 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
     if (log_json)
         line_end(&line, "\"}");
     line_end(&line, log_crlf ? "\r\n" : "\n");
-    /* A log that cannot be written has nowhere to complain. */
-    if (write(STDERR_FILENO, line.text, line.length) < 0)
-        errno = saved_errno;
+    line_write(&line);
     errno = saved_errno;
 }
 

@@ -1,6 +1,7 @@
 #include "base/loop.h"
 
 #include "base/bytes.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -35,7 +36,6 @@ struct loop {
 
     bool has_thread;
     pthread_t thread;
-    char name[16];
 };
 
 /* The loop in whose place this thread runs handlers now. */
@@ -241,33 +241,20 @@ void loop_stop(struct loop *loop)
 
 static void *loop_thread(void *arg)
 {
-    struct loop *loop = arg;
-
-    pthread_setname_np(pthread_self(), loop->name);
-    loop_run(loop);
+    loop_run(arg);
     return NULL;
 }
 
 int loop_start_thread(struct loop *loop, const char *name, struct error *err)
 {
-    pthread_attr_t attr;
-    sigset_t all, before;
     int ret;
 
-    strncpy(loop->name, name, sizeof(loop->name) - 1);
-    pthread_attr_init(&attr);
-    /* Small enough that no transparent huge page is spent on it. */
-    pthread_attr_setstacksize(&attr, STACK_SIZE);
     /* From now on calls wait for the thread, even if it has not come up yet. */
     pthread_mutex_lock(&loop->lock);
     loop->running = true;
     pthread_mutex_unlock(&loop->lock);
 
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &before);
-    ret = pthread_create(&loop->thread, &attr, loop_thread, loop);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
+    ret = -thread_start(&loop->thread, name, STACK_SIZE, loop_thread, loop);
     loop->has_thread = !ret;
     if (!ret)
         return 0;

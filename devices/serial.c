@@ -483,7 +483,8 @@ static void registers_reset(struct serial *serial)
     serial->divisor[0] = DIVISOR_9600;
     serial->divisor[1] = 0;
     serial->msr_deltas = 0;
-    serial->overrun = serial->thre_pending = serial->tx_busy = serial->line = false;
+    serial->overrun = serial->thre_pending = serial->line = false;
+    serial->tx_busy = !transmitter_ready(serial); /* what was sent still has to go out */
     rx_clear(serial);
 }
 

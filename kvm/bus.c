@@ -13,8 +13,12 @@ struct bus_entry {
     atomic_uint references; /* one of the table, one of each handler under way */
 };
 
-/* The entry whose handler this thread is in; removing it must not wait for itself. */
-static _Thread_local struct bus_entry *current_entry;
+/* The handlers this thread is in, innermost first; removing their ranges must not wait for them. */
+struct bus_frame {
+    const struct bus_entry *entry;
+    struct bus_frame *outer;
+};
+static _Thread_local struct bus_frame *innermost_frame;
 
 void bus_init(struct machine_bus *bus)
 {
@@ -101,6 +105,14 @@ static void bus_unpin(struct bus_entry *entry)
         free(entry);
 }
 
+static bool bus_called_through(const struct bus_entry *entry)
+{
+    for (const struct bus_frame *frame = innermost_frame; frame; frame = frame->outer)
+        if (frame->entry == entry)
+            return true;
+    return false;
+}
+
 void bus_remove(struct machine_bus *bus, enum address_space which, uint64_t base)
 {
     struct bus *space = &bus->spaces[which];
@@ -122,7 +134,7 @@ void bus_remove(struct machine_bus *bus, enum address_space which, uint64_t base
     /* Rare and short: a handler of another vCPU is in the range at this moment. Whoever removes the
      * range it is being called through (a BAR moved by way of itself) cannot wait: others in it may
      * wait for locks it holds. */
-    if (current_entry != entry)
+    if (!bus_called_through(entry))
         while (atomic_load_explicit(&entry->references, memory_order_acquire) > 1)
             sched_yield();
     bus_unpin(entry);
@@ -151,14 +163,14 @@ void bus_read(struct machine_bus *bus, enum address_space which, uint64_t addres
               unsigned size)
 {
     struct bus_entry *entry = bus_pin(&bus->spaces[which], address, size);
-    struct bus_entry *outer = current_entry;
+    struct bus_frame frame = {entry, innermost_frame};
 
     memset(data, 0xff, size);
     if (!entry)
         return;
-    current_entry = entry;
+    innermost_frame = &frame;
     entry->range.read(entry->range.opaque, address - entry->range.base, data, size);
-    current_entry = outer;
+    innermost_frame = frame.outer;
     bus_unpin(entry);
 }
 
@@ -166,12 +178,12 @@ void bus_write(struct machine_bus *bus, enum address_space which, uint64_t addre
                const void *data, unsigned size)
 {
     struct bus_entry *entry = bus_pin(&bus->spaces[which], address, size);
-    struct bus_entry *outer = current_entry;
+    struct bus_frame frame = {entry, innermost_frame};
 
     if (!entry)
         return;
-    current_entry = entry;
+    innermost_frame = &frame;
     entry->range.write(entry->range.opaque, address - entry->range.base, data, size);
-    current_entry = outer;
+    innermost_frame = frame.outer;
     bus_unpin(entry);
 }

@@ -1,7 +1,7 @@
 #include "kvm/internal.h"
 
 #include "base/bytes.h"
-#include "base/log.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -142,26 +142,17 @@ int kvm_vcpus_setup(struct kvm_vm *vm, const struct boot_state *boot, struct err
 
 static int vcpu_thread_start(struct vcpu *vcpu, struct error *err)
 {
-    pthread_attr_t attributes;
     char name[16];
-    sigset_t all, old;
     int ret;
 
     atomic_store(&vcpu->stop, false);
     atomic_store(&vcpu->halted, false);
     vcpu->run->immediate_exit = 0;
-    pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, VCPU_STACK_SIZE);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &old); /* signals are the main thread's */
-    ret = pthread_create(&vcpu->thread, &attributes, vcpu_main, vcpu);
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    pthread_attr_destroy(&attributes);
-    if (ret)
-        return error_errno(err, ret, "cannot start a thread for vCPU %u", vcpu->index);
-    vcpu->has_thread = true;
     snprintf(name, sizeof(name), "vcpu%u", vcpu->index);
-    pthread_setname_np(vcpu->thread, name);
+    ret = thread_start(&vcpu->thread, name, VCPU_STACK_SIZE, vcpu_main, vcpu);
+    if (ret)
+        return error_errno(err, -ret, "cannot start a thread for vCPU %u", vcpu->index);
+    vcpu->has_thread = true;
     return 0;
 }
 

@@ -120,7 +120,8 @@ static void bar_map(struct pci_bar *bar, uint64_t address)
     }
     bar->mapped = true;
     bar->address = address;
-    log_debug("pci", "slot %u: BAR %u at 0x%" PRIx64, function->slot, bar->index, address);
+    log_limited(LOG_DEBUG, "pci", "slot %u: BAR %u at 0x%" PRIx64, function->slot, bar->index,
+                address);
     if (function->ops->bar_mapped)
         function->ops->bar_mapped(function, bar->index, address);
 }

@@ -18,13 +18,12 @@ static struct virtio_queue *queue_at(struct virtio_device *dev, uint16_t index)
     return index < dev->queue_count ? &dev->queues[index] : NULL;
 }
 
+/* `size_max` and `kick_fd` are constant, and transports read them without the lock: hands off. */
 static void queue_clear(struct virtio_queue *queue)
 {
-    *queue = (struct virtio_queue){
-        .size_max = queue->size_max,
-        .size = queue->size_max,
-        .kick_fd = queue->kick_fd,
-    };
+    queue->size = queue->size_max;
+    queue->enabled = queue->running = false;
+    queue->desc = queue->driver = queue->device = GPA(0);
 }
 
 int device_create_queues(struct virtio_device *dev, uint16_t count, uint16_t size,

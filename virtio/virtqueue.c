@@ -132,9 +132,22 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     return virtqueue_split_pop(queue, out);
 }
 
+/* What stays with the heads after long chains: at most 1 MiB a queue, whatever its size. */
+#define KEPT_IOVECS (64 * 1024u)
+
+__attribute__((cold)) static void buffer_release(struct virtqueue_buffer *buffer)
+{
+    free(buffer->readable);
+    buffer->readable = NULL;
+    buffer->capacity = 0;
+}
+
 void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
     virtqueue_split_push(queue, buffer, written);
+    if ((uint32_t)buffer->capacity * queue->size > KEPT_IOVECS &&
+        buffer->capacity > CHAIN_FIRST_CAPACITY)
+        buffer_release(buffer);
 }
 
 void virtqueue_publish(struct virtqueue *queue)

@@ -276,10 +276,13 @@ static int unknown_option(const char *origin, const char *name, struct error *er
 {
     const char *names[ARRAY_SIZE(run_options) + 1] = {0};
     const char *near;
+    char word[64];
 
     for (size_t i = 0; i < run_option_count; i++)
         names[i] = run_options[i].name;
-    near = option_nearest(name, names);
+    snprintf(word, sizeof(word), "%s", name);
+    word[strcspn(word, "=")] = '\0'; /* the name in "--name=value" */
+    near = option_nearest(word, names);
     if (near)
         return error_set(err, EINVAL, "%s: unknown option (did you mean '%s'?)", origin, near);
     return error_set(err, EINVAL, "%s: unknown option; 'vireo help' lists them", origin);

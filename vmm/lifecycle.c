@@ -38,10 +38,15 @@ bool machine_reset_is_panic(struct machine *machine)
 
 void machine_request(struct machine *machine, enum machine_request request)
 {
-    int none = REQUEST_NONE;
+    int now = atomic_load(&machine->request);
 
-    if (atomic_compare_exchange_strong(&machine->request, &none, request))
-        loop_post(machine->main_loop, &machine->request_task);
+    do {
+        /* The first counts; but a guest that resets in a loop must not outrun its user. */
+        bool by_user = request == REQUEST_QUIT || request == REQUEST_SIGNAL;
+        if (now != REQUEST_NONE && !(now == REQUEST_RESET && by_user))
+            return;
+    } while (!atomic_compare_exchange_weak(&machine->request, &now, (int)request));
+    loop_post(machine->main_loop, &machine->request_task);
 }
 
 static void request_run(struct loop_task *task)

@@ -75,13 +75,17 @@ static int open_kvm(struct machine *machine, int *exit_status, struct error *err
         machine->platform = dry_run_platform();
         return 0;
     }
-    *exit_status = EXIT_NO_KVM;
     ret = kvm_vm_create(&machine->memory, (unsigned)machine->config->cpus, &machine->vm, err);
+    if (ret == -EINVAL) {
+        error_prefix(err, "--cpus %" PRIu64, machine->config->cpus);
+        return ret;
+    }
     if (!ret)
         ret = kvm_vm_probe(machine->vm, GPA(LAYOUT_BOOT_TABLES), err);
-    if (ret)
+    if (ret) {
+        *exit_status = EXIT_NO_KVM;
         return ret;
-    *exit_status = EXIT_USAGE;
+    }
     machine->platform = kvm_vm_platform(machine->vm);
     return 0;
 }

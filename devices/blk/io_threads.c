@@ -8,11 +8,11 @@
  *   loop thread:  finished -> done()
  */
 #include "base/bytes.h"
+#include "base/thread.h"
 #include "devices/blk/io.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -100,22 +100,13 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
-/* One more worker, with signals left to the other threads. */
 static int worker_start(struct threads *t)
 {
-    pthread_attr_t attr;
-    sigset_t all, before;
+    int r = thread_start(&t->workers[t->worker_count], "blk-io", WORKER_STACK, worker_main, t);
 
-    pthread_attr_init(&attr);
-    pthread_attr_setstacksize(&attr, MAX(WORKER_STACK, sysconf(_SC_THREAD_STACK_MIN)));
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    int r = pthread_create(&t->workers[t->worker_count], &attr, worker_main, t);
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    pthread_attr_destroy(&attr);
-    if (r == 0)
-        pthread_setname_np(t->workers[t->worker_count++], "blk-io");
-    return -r;
+    if (!r)
+        t->worker_count++;
+    return r;
 }
 
 static void threads_submit(struct blk_engine *engine, struct blk_io *io)

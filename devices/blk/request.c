@@ -262,7 +262,7 @@ int blk_request_start(struct blk *blk, struct blk_queue *queue, struct virtqueue
         status = get_id(blk, &p, &written);
         break;
     default: /* BLK-09 */
-        log_debug("blk", "%s: request of unknown type %" PRIu32, blk->path, p.type);
+        log_limited(LOG_DEBUG, "blk", "%s: request of unknown type %" PRIu32, blk->path, p.type);
         status = BLK_S_UNSUPP;
         break;
     }

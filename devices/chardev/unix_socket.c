@@ -12,10 +12,13 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
+
+#define ACCEPT_RETRY_NS UINT64_C(1000000000)
 
 struct unix_options {
     char *path;
@@ -42,8 +45,9 @@ struct unix_chardev {
     struct unix_options options;
     struct loop_fd listener; /* fd -1: server=off */
     bool listening;          /* being watched */
+    struct loop_timer retry; /* accepting failed for want of something that comes back */
     int peer, output;        /* the same, twice: input and output are watched apart */
-    struct loop_fd hang_up;  /* of a peer that has said all but still listens */
+    struct loop_fd hang_up;  /* the same again: seen while the guest takes no input */
     bool hang_up_watched;
 };
 
@@ -80,15 +84,22 @@ static void peer_disconnect(struct chardev *base)
     if (sock->hang_up_watched)
         loop_fd_remove(base->loop, &sock->hang_up);
     sock->hang_up_watched = false;
+    close_fd(&sock->hang_up.fd);
     chardev_output_clear(base);
     close_fd(&sock->output);
     close_fd(&sock->peer);
     listen_on(sock);
 }
 
+/* Told once (EPOLLONESHOT). What the peer said before is not thrown away: then it is the end of
+ * input, or the next output, that finds it gone. */
 static void peer_hung_up(struct loop_fd *self, uint32_t events)
 {
+    int unread = 0;
+
     (void)events;
+    if (ioctl(self->fd, FIONREAD, &unread) == 0 && unread > 0)
+        return;
     peer_disconnect(&container_of(self, struct unix_chardev, hang_up)->base);
 }
 
@@ -100,10 +111,7 @@ static void peer_ended(struct chardev *base)
 
     poll(&peer, 1, 0);
     chardev_input_clear(base);
-    sock->hang_up = (struct loop_fd){sock->peer, 0, peer_hung_up};
-    if (!(peer.revents & (POLLHUP | POLLERR)))
-        sock->hang_up_watched = !loop_fd_add(base->loop, &sock->hang_up, NULL);
-    if (!sock->hang_up_watched)
+    if (peer.revents & (POLLHUP | POLLERR) || !sock->hang_up_watched)
         peer_disconnect(base);
 }
 
@@ -111,14 +119,27 @@ static void peer_connected(struct unix_chardev *sock, int fd)
 {
     sock->peer = fd;
     sock->output = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (sock->output < 0) {
+    sock->hang_up = (struct loop_fd){
+        .fd = fcntl(fd, F_DUPFD_CLOEXEC, 0),
+        .events = EPOLLONESHOT, /* hang-ups are reported without being asked for */
+        .ready = peer_hung_up,
+    };
+    if (sock->output < 0 || sock->hang_up.fd < 0) {
         log_limited(LOG_WARN, "chardev", "a client is turned away: %s", strerror(errno));
+        close_fd(&sock->hang_up.fd);
+        close_fd(&sock->output);
         close_fd(&sock->peer);
         return;
     }
     listen_off(sock);
+    sock->hang_up_watched = !loop_fd_add(sock->base.loop, &sock->hang_up, NULL);
     chardev_output_set(&sock->base, sock->output, OUTPUT_SOCKET);
     chardev_input_set(&sock->base, sock->peer);
+}
+
+static void retry_expired(struct loop_timer *timer)
+{
+    listen_on(container_of(timer, struct unix_chardev, retry));
 }
 
 static void listener_ready(struct loop_fd *self, uint32_t events)
@@ -129,6 +150,10 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
     (void)events;
     if (fd >= 0) {
         peer_connected(sock, fd);
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+        log_limited(LOG_WARN, "chardev", "a client has to wait: %s", strerror(errno));
+        listen_off(sock);
+        loop_timer_set(sock->base.loop, &sock->retry, ACCEPT_RETRY_NS);
     } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
         log_error("chardev", "%s takes no more clients: %s", sock->base.path, strerror(errno));
         listen_off(sock);
@@ -152,8 +177,11 @@ static void unix_close(struct chardev *base)
     struct unix_chardev *sock = unix_of(base);
 
     listen_off(sock);
+    if (base->loop)
+        loop_timer_cancel(base->loop, &sock->retry);
     if (sock->hang_up_watched)
         loop_fd_remove(base->loop, &sock->hang_up);
+    close_fd(&sock->hang_up.fd);
     close_fd(&sock->output);
     close_fd(&sock->peer);
     if (sock->listener.fd >= 0) {
@@ -256,8 +284,9 @@ int chardev_open_unix(const char *where, struct chardev **out, struct error *err
 
     if (!sock)
         return error_set(err, ENOMEM, "no memory for a character device");
-    sock->peer = sock->output = -1;
+    sock->peer = sock->output = sock->hang_up.fd = -1;
     sock->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
+    sock->retry.expired = retry_expired;
     sock->base.kind = &unix_kind;
     ret = unix_open(sock, where, err);
     if (ret) {

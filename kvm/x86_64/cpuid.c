@@ -10,8 +10,10 @@
 /* KVM's APIC timer counts nanoseconds: a bus clock of 1 GHz. */
 #define APIC_BUS_KHZ 1000000u
 
-/* The core crystal we claim in leaf 0x15; any that divides well would do. */
-#define CRYSTAL_HZ 25000000u
+/* Leaf 0's EBX: "Genu"ineIntel, "Auth"enticAMD, "Hygo"nGenuine. */
+#define VENDOR_INTEL 0x756e6547u
+#define VENDOR_AMD   0x68747541u
+#define VENDOR_HYGON 0x6f677948u
 
 static struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function,
                                            uint32_t index)
@@ -98,15 +100,16 @@ static void cpuid_topology(struct kvm_cpuid2 *cpuid, uint32_t leaf,
                            const struct cpuid_machine *machine, uint32_t apic_id)
 {
     static const uint32_t types[] = {1, 2, 0}; /* SMT, core, end */
-    struct kvm_cpuid_entry2 *basic = cpuid_find(cpuid, 0, 0);
-    bool offered = basic && (leaf == 0xb || cpuid_find(cpuid, leaf, 0));
+    bool offered = leaf == 0xb || cpuid_find(cpuid, leaf, 0);
     unsigned shift = bits_for(machine->cpus);
+    struct kvm_cpuid_entry2 *basic;
 
     cpuid_remove(cpuid, leaf);
-    if (!offered)
+    basic = cpuid_find(cpuid, 0, 0);
+    if (!offered || !basic)
         return;
-    basic->eax =
-        MAX(basic->eax, leaf); /* CPUs that report their topology elsewhere may end below */
+    /* CPUs that report their topology elsewhere may end below. */
+    basic->eax = MAX(basic->eax, leaf);
     for (uint32_t i = 0; i < ARRAY_SIZE(types); i++) {
         struct kvm_cpuid_entry2 *entry =
             cpuid_make(cpuid, leaf, i, KVM_CPUID_FLAG_SIGNIFCANT_INDEX);
@@ -117,6 +120,14 @@ static void cpuid_topology(struct kvm_cpuid2 *cpuid, uint32_t leaf,
     }
 }
 
+static bool cpuid_vendor_is(struct kvm_cpuid2 *cpuid, uint32_t vendor)
+{
+    const struct kvm_cpuid_entry2 *basic = cpuid_find(cpuid, 0, 0);
+    return basic && basic->ebx == vendor;
+}
+
+/* Fields that only AMD and Hygon define; elsewhere they are reserved, and CmpLegacy would stop
+ * Linux from telling cores and threads apart in Intel's way. */
 static void cpuid_amd_topology(struct kvm_cpuid2 *cpuid, const struct cpuid_machine *machine,
                                uint32_t apic_id)
 {
@@ -125,6 +136,8 @@ static void cpuid_amd_topology(struct kvm_cpuid2 *cpuid, const struct cpuid_mach
     struct kvm_cpuid_entry2 *features = cpuid_find(cpuid, 0x80000001, 0);
     unsigned shift = bits_for(machine->cpus);
 
+    if (!cpuid_vendor_is(cpuid, VENDOR_AMD) && !cpuid_vendor_is(cpuid, VENDOR_HYGON))
+        return;
     if (size) /* ECX: NC = cores - 1, ApicIdCoreIdSize */
         size->ecx = (size->ecx & ~0xf0ffu) | shift << 12 | MIN(machine->cpus - 1, 0xffu);
     if (ids) {
@@ -140,7 +153,26 @@ static void cpuid_amd_topology(struct kvm_cpuid2 *cpuid, const struct cpuid_mach
     }
 }
 
-/* Clock frequencies, so that the guest measures nothing: leaf 0x15/0x16 (Intel) and 0x40000010. */
+/*
+ * Leaf 0x15: TSC Hz = ECX * EBX / EAX. ECX, the core crystal, also clocks the APIC timer (SDM
+ * volume 3, "APIC Timer"), so it must be the bus clock above. Linux calculates ECX / 1000 * EBX in
+ * 32 bits, which leaves few ratios; when none of them meets the TSC's frequency it is the crystal
+ * that gives way, by 120 ppm at most.
+ */
+static void cpuid_crystal(struct kvm_cpuid_entry2 *entry, uint64_t tsc_khz)
+{
+    uint64_t denominator = 0xfffff000u / tsc_khz;
+    uint64_t scaled = tsc_khz * denominator;
+    uint64_t numerator = (scaled + APIC_BUS_KHZ / 2) / APIC_BUS_KHZ;
+    uint64_t crystal_khz = (scaled + numerator / 2) / numerator;
+
+    entry->eax = (uint32_t)denominator;
+    entry->ebx = (uint32_t)numerator;
+    entry->ecx = (uint32_t)crystal_khz * 1000;
+    entry->edx = 0;
+}
+
+/* Clock frequencies, so that the guest measures nothing: leaf 0x15 (Intel) and 0x40000010. */
 static void cpuid_frequencies(struct kvm_cpuid2 *cpuid, const struct cpuid_machine *machine)
 {
     struct kvm_cpuid_entry2 *basic = cpuid_find(cpuid, 0, 0);
@@ -149,13 +181,8 @@ static void cpuid_frequencies(struct kvm_cpuid2 *cpuid, const struct cpuid_machi
 
     if (!machine->tsc_khz)
         return;
-    if (basic && basic->ebx == 0x756e6547 && basic->eax >= 0x15) { /* "Genu": Intel's leaves */
-        entry = cpuid_make(cpuid, 0x15, 0, 0);
-        entry->eax = CRYSTAL_HZ / 1000; /* TSC = crystal * EBX / EAX */
-        entry->ebx = machine->tsc_khz;
-        entry->ecx = CRYSTAL_HZ;
-        entry->edx = 0;
-    }
+    if (cpuid_vendor_is(cpuid, VENDOR_INTEL) && basic->eax >= 0x15)
+        cpuid_crystal(cpuid_make(cpuid, 0x15, 0, 0), machine->tsc_khz);
     if (hypervisor) {
         hypervisor->eax = MAX(hypervisor->eax, LEAF_TIMING);
         entry = cpuid_make(cpuid, LEAF_TIMING, 0, 0);
