@@ -99,6 +99,7 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvi
 # Makes payloads of every format itself, and has the module unpack them.
 $(BUILD)/tests/test_kernel: TEST_LIBS = -lz -llzma -llz4 -lzstd -lbz2
 $(BUILD)/tests/test_kernel: $(BUILD)/vireo-unpack.so
+$(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)

@@ -136,7 +136,7 @@ static int kvm_vm_allocate(struct kvm_vm *vm, unsigned cpus, struct error *err)
     if (size < (int)sizeof(struct kvm_run))
         return error_errno(err, errno, "KVM does not say how large a vCPU's state is");
     if (most > 0 && cpus > (unsigned)most)
-        return error_set(err, EINVAL, "this host's KVM runs at most %d vCPUs in one machine", most);
+        return error_set(err, ERANGE, "this host's KVM runs at most %d vCPUs in one machine", most);
     vm->run_size = (size_t)size;
     vm->vcpus = calloc(cpus, sizeof(*vm->vcpus));
     if (!vm->vcpus)

@@ -2,6 +2,7 @@
  * The machine as its ACPI tables describe it.
  */
 #include "base/bytes.h"
+#include "transport/virtio_mmio.h"
 #include "vmm/layout_x86_64.h"
 #include "vmm/machine.h"
 
@@ -18,7 +19,7 @@ static size_t describe_mmio(const struct machine *machine,
         if (device->mmio)
             mmio[count++] = (struct acpi_virtio_mmio){
                 .base = device->address,
-                .size = 0x1000,
+                .size = VIRTIO_MMIO_SIZE,
                 .gsi = device->gsi,
             };
     }

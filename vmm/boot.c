@@ -7,6 +7,7 @@
 #include "vmm/machine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 
 static void map_add(struct boot_info *info, uint64_t start, uint64_t end, enum e820_type type)
@@ -89,6 +90,8 @@ int machine_boot(struct machine *machine, struct error *err)
 
     build_memory_map(machine);
     ret = load_images(machine, err);
+    if (ret == -ENOMEM)
+        error_prefix(err, "--memory %" PRIu64 "M", machine->config->memory_size / MIB);
     if (!ret)
         ret = write_parameters(machine, &boot, err);
     if (!ret && machine->vm)

@@ -4,6 +4,7 @@
 #include "guest/memory.h"
 #include "kvm/vm.h"
 #include "vmm/exit_status.h"
+#include "vmm/layout_x86_64.h"
 
 #include <stdio.h>
 
@@ -19,7 +20,7 @@ int check_main(void)
     if (!ret)
         ret = kvm_vm_create(&memory, 1, &vm, &err);
     if (!ret)
-        ret = kvm_vm_probe(vm, GPA(0x8000), &err);
+        ret = kvm_vm_probe(vm, GPA(LAYOUT_BOOT_TABLES), &err);
     kvm_vm_destroy(vm);
     guest_memory_destroy(&memory);
     if (ret) {

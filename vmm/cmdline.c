@@ -6,10 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/*
- * What each word saves was measured as the README's boot figures are (a stock Debian cloud kernel,
- * one million guest instructions = 1 ms): `make bench-boot`.
- */
+/* What each word saves is measured by `make bench-boot`; the README has the figures. */
 const struct cmdline_word cmdline_words[] = {
     {"console=ttyS0", "the kernel's messages and /dev/console go to the serial port"},
     {"quiet", "only errors are printed while booting; every character costs an exit to the host"},
@@ -39,6 +36,11 @@ bool cmdline_has_word(const struct vm_config *config, const char *word)
            cmdline_text_has_word(config->cmdline, word);
 }
 
+static void add_words(FILE *stream, const char *words)
+{
+    fprintf(stream, "%s%s", ftell(stream) > 0 && *words ? " " : "", words);
+}
+
 int cmdline_build(const struct vm_config *config, size_t max, char **out, struct error *err)
 {
     char *text = NULL;
@@ -48,22 +50,24 @@ int cmdline_build(const struct vm_config *config, size_t max, char **out, struct
     if (!stream)
         return error_set(err, ENOMEM, "no memory for the command line");
     if (config->cmdline)
-        fputs(config->cmdline, stream);
+        add_words(stream, config->cmdline);
     else
         for (size_t i = 0; i < cmdline_word_count; i++)
-            fprintf(stream, "%s%s", i ? " " : "", cmdline_words[i].word);
-    if (!config->kaslr) /* the kernel randomises more than its own place */
-        fputs(" nokaslr", stream);
+            add_words(stream, cmdline_words[i].word);
+    if (!config->kaslr && !config->cmdline) /* the kernel randomises more than its own place */
+        add_words(stream, "nokaslr");
     if (config->append)
-        fprintf(stream, " %s", config->append);
+        add_words(stream, config->append);
     if (fclose(stream)) {
         free(text);
         return error_set(err, ENOMEM, "no memory for the command line");
     }
     if (size > max) {
         free(text);
-        return error_set(err, E2BIG, "the command line has %zu characters; the kernel takes %zu",
-                         size, max);
+        return error_set(
+            err, E2BIG,
+            "--append, --cmdline: the command line has %zu characters; the kernel takes %zu", size,
+            max);
     }
     *out = text;
     return 0;

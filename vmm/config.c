@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/module.h"
+#include "devices/chardev/chardev.h"
 #include "vmm/config/config_json.h"
 
 #include <errno.h>
@@ -177,6 +178,10 @@ static int set_device(struct vm_config *config, const char *origin, const char *
 static int set_serial(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
+    if (chardev_check(value, err)) {
+        error_prefix(err, "--serial");
+        return -EINVAL;
+    }
     (void)origin;
     return set_string(&config->serial, value, err);
 }
@@ -184,8 +189,12 @@ static int set_serial(struct vm_config *config, const char *origin, const char *
 static int set_config(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
+    int ret = vm_config_load_json(config, value, err);
+
     (void)origin;
-    return vm_config_load_json(config, value, err);
+    if (ret)
+        error_prefix(err, "--config");
+    return ret;
 }
 
 static int set_dump_acpi(struct vm_config *config, const char *origin, const char *value,
@@ -227,7 +236,8 @@ const struct run_option run_options[] = {
     {'a', "append", "TEXT", "add words to the kernel command line", set_append},
     {0, "cmdline", "TEXT", "replace the default kernel command line; see 'vireo help cmdline'",
      set_cmdline},
-    {0, "kaslr", "on|off", "load the kernel at a random address (default: on)", set_kaslr},
+    {0, "kaslr", "on|off", "load the kernel at a random address (default: on); off adds nokaslr",
+     set_kaslr},
     {0, "unpack", "on|off",
      "unpack a compressed kernel on the host and start it directly (default: on)", set_unpack},
     {'d', "disk", "PATH[,KEY=VALUE...]", "a virtio disk; short for --device blk,path=PATH",

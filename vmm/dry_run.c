@@ -2,6 +2,7 @@
  * --dry-run: the machine as it would be, without KVM and without starting anything.
  */
 #include "base/bytes.h"
+#include "transport/virtio_mmio.h"
 #include "vmm/layout_x86_64.h"
 #include "vmm/machine.h"
 
@@ -100,7 +101,7 @@ static void print_memory(const struct machine *machine, FILE *out)
     if (info->initrd_size)
         print_range(out, info->initrd, info->initrd_size, "initrd");
     print_range(out, LAYOUT_PCI32, LAYOUT_PCI32_SIZE, "PCI memory window");
-    print_range(out, LAYOUT_MMIO, LAYOUT_MMIO_SLOTS * 0x1000, "virtio-mmio devices");
+    print_range(out, LAYOUT_MMIO, LAYOUT_MMIO_SLOTS * VIRTIO_MMIO_SIZE, "virtio-mmio devices");
 }
 
 static void print_device(const struct machine_device *device, FILE *out)

@@ -10,7 +10,6 @@
  *   0xfe000000  virtio-mmio devices, 4 KiB each
  *   0xfec00000  I/O APIC;  0xfee00000 local APICs;  0xfeffc000 reserved by KVM
  *   0x100000000 RAM beyond 3 GiB
- *   above RAM   64-bit PCI memory window
  */
 #ifndef VMM_LAYOUT_X86_64_H
 #define VMM_LAYOUT_X86_64_H
@@ -39,7 +38,6 @@
 #define LAYOUT_ECAM_SIZE   MIB /* one bus */
 #define LAYOUT_PCI_IO      UINT64_C(0xc000)
 #define LAYOUT_PCI_IO_SIZE UINT64_C(0x2000)
-#define LAYOUT_PCI64_SIZE  (64 * GIB)
 
 #define LAYOUT_MMIO       UINT64_C(0xfe000000)
 #define LAYOUT_MMIO_SLOTS 8

@@ -76,14 +76,15 @@ static int open_kvm(struct machine *machine, int *exit_status, struct error *err
         return 0;
     }
     ret = kvm_vm_create(&machine->memory, (unsigned)machine->config->cpus, &machine->vm, err);
-    if (ret == -EINVAL) {
+    if (ret == -ERANGE) {
         error_prefix(err, "--cpus %" PRIu64, machine->config->cpus);
         return ret;
     }
     if (!ret)
         ret = kvm_vm_probe(machine->vm, GPA(LAYOUT_BOOT_TABLES), err);
     if (ret) {
-        *exit_status = EXIT_NO_KVM;
+        bool kvm = ret == -ENOENT || ret == -EACCES || ret == -ENOTSUP;
+        *exit_status = kvm ? EXIT_NO_KVM : EXIT_HOST_FAILURE;
         return ret;
     }
     machine->platform = kvm_vm_platform(machine->vm);
@@ -147,7 +148,7 @@ static int add_platform_devices(struct machine *machine, struct error *err)
                            LAYOUT_GSI_POWER, power_event, machine, &machine->power, err);
     if (!ret)
         ret = pci_bus_create(&pci, &machine->pci, err);
-    if (!ret)
+    if (!ret && machine->config->timing)
         timing_watch_serial(machine->serial);
     return ret;
 }
@@ -161,6 +162,32 @@ static int check_unique(const struct machine *machine, const struct machine_devi
             return error_set(err, EEXIST, "%s: id: another device is called '%s' already", origin,
                              device->common.id);
     return 0;
+}
+
+static bool id_taken(const struct machine *machine, const char *id)
+{
+    const struct vm_config *config = machine->config;
+
+    for (size_t i = 0; i < machine->device_count; i++)
+        if (strcmp(machine->devices[i]->common.id, id) == 0)
+            return true;
+    for (size_t i = 0; i < config->device_count; i++) {
+        const struct option_list *list = &config->devices[i].options;
+        for (size_t n = 0; n < list->count; n++)
+            if (strcmp(list->values[n].key, "id") == 0 && strcmp(list->values[n].value, id) == 0)
+                return true;
+    }
+    return false;
+}
+
+/* "blk0", or the first number nobody has. */
+static void default_id(const struct machine *machine, const char *type, char *out, size_t size)
+{
+    size_t n = 0;
+
+    do
+        snprintf(out, size, "%s%zu", type, n++);
+    while (id_taken(machine, out));
 }
 
 static int add_devices(struct machine *machine, struct error *err)
@@ -178,7 +205,11 @@ static int add_devices(struct machine *machine, struct error *err)
         return error_set(err, ENOMEM, "no memory for devices");
     for (size_t i = 0; i < config->device_count; i++) {
         struct machine_device *device;
-        int ret = machine_device_create(&config->devices[i], i, &site, &device, err);
+        char id[64];
+        int ret;
+
+        default_id(machine, config->devices[i].type, id, sizeof(id));
+        ret = machine_device_create(&config->devices[i], id, &site, &device, err);
         if (ret)
             return ret;
         ret = check_unique(machine, device, config->devices[i].options.origin, err);

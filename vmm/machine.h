@@ -1,11 +1,11 @@
 /*
  * The machine: everything wired together, from a configuration to a running guest and back.
  *
- *   machine_create   checks and opens everything; nothing runs yet, and nothing is left behind when
- *                    it refuses;
- *   machine_boot     puts kernel, initrd and tables into memory and sets up the vCPUs; again for
- * each reboot; machine_run      runs until the guest or the user ends it, rebooting in place
- * meanwhile.
+ *   machine_create   checks and opens everything; nothing runs yet, and machine_destroy leaves
+ *                    nothing behind when it refused (machine.c)
+ *   machine_boot     puts kernel, initrd and tables into memory, sets up the vCPUs; again for
+ *                    each reboot (boot.c)
+ *   machine_run      runs until the guest or the user ends it, rebooting in place (lifecycle.c)
  *
  * Threads: all of this is the main thread's. vCPU threads and device loops reach the machine
  * through machine_request alone.

@@ -153,15 +153,12 @@ static int take_options(struct machine_device *device, struct device_config *con
     return ret;
 }
 
-static int name_device(struct machine_device *device, size_t index, struct error *err)
+static int name_device(struct machine_device *device, const char *default_id, struct error *err)
 {
     if (device->common.id)
         return 0;
-    if (asprintf(&device->common.id, "%s%zu", device->model->name, index) < 0) {
-        device->common.id = NULL;
-        return error_set(err, ENOMEM, "no memory for a device name");
-    }
-    return 0;
+    device->common.id = strdup(default_id);
+    return device->common.id ? 0 : error_set(err, ENOMEM, "no memory for a device name");
 }
 
 static int check_wanted(const struct machine_device *device, const struct virtio_features *wanted,
@@ -227,14 +224,14 @@ static int plug_pci(struct machine_device *device, struct device_site *site, str
 }
 
 static int machine_device_make(struct machine_device *device, struct device_config *config,
-                               size_t index, struct device_site *site, struct error *err)
+                               const char *default_id, struct device_site *site, struct error *err)
 {
     struct virtio_features wanted = {0};
     const char *origin = config->options.origin;
     int ret = take_options(device, config, &wanted, err);
 
     if (!ret)
-        ret = name_device(device, index, err);
+        ret = name_device(device, default_id, err);
     if (ret)
         return ret;
     ret = make_virtio(device, site, err);
@@ -248,8 +245,8 @@ static int machine_device_make(struct machine_device *device, struct device_conf
     return check_wanted(device, &wanted, origin, err);
 }
 
-int machine_device_create(struct device_config *config, size_t index, struct device_site *site,
-                          struct machine_device **out, struct error *err)
+int machine_device_create(struct device_config *config, const char *default_id,
+                          struct device_site *site, struct machine_device **out, struct error *err)
 {
     const struct virtio_model *model = device_model_find(config->type);
     struct machine_device *device;
@@ -265,7 +262,7 @@ int machine_device_create(struct device_config *config, size_t index, struct dev
         return error_set(err, ENOMEM, "no memory for a device");
     }
     device->model = model;
-    ret = machine_device_make(device, config, index, site, err);
+    ret = machine_device_make(device, config, default_id, site, err);
     if (ret) {
         machine_device_destroy(device);
         return ret;

@@ -57,10 +57,11 @@ struct device_site {
 
 /*
  * Check the options of `config` against the type's table and make the device on its transport.
- * Errors name the option as the user wrote it. `index` numbers devices for default ids.
+ * Errors name the option as the user wrote it. `default_id` is its name if the user gave
+ * none.
  */
-int machine_device_create(struct device_config *config, size_t index, struct device_site *site,
-                          struct machine_device **out, struct error *err);
+int machine_device_create(struct device_config *config, const char *default_id,
+                          struct device_site *site, struct machine_device **out, struct error *err);
 void machine_device_reset(struct machine_device *device); /* machine reset; no vCPU runs */
 void machine_device_destroy(struct machine_device *device);
 

@@ -1,14 +1,22 @@
+#include "base/bytes.h"
 #include "vmm/check.h"
 #include "vmm/exit_status.h"
 #include "vmm/help.h"
 #include "vmm/run.h"
 #include "vmm/timing.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
-static int help_main(const char *topic)
+static int help_main(int argc, char **argv)
 {
+    const char *topic = argc > 0 ? argv[0] : NULL;
+
+    if (argc > 1) {
+        fprintf(stderr, "vireo: help on one topic at a time, not on '%s' too\n", argv[1]);
+        return EXIT_USAGE;
+    }
     if (help_print(stdout, topic)) {
         fprintf(stderr, "vireo: no help on '%s'; 'vireo help' lists the topics\n", topic);
         return EXIT_USAGE;
@@ -16,22 +24,38 @@ static int help_main(const char *topic)
     return 0;
 }
 
-int main(int argc, char **argv)
+static bool wants_help(int argc, char **argv)
 {
-    const char *command = argc > 1 ? argv[1] : "help";
+    return argc == 1 && (strcmp(argv[0], "--help") == 0 || strcmp(argv[0], "-h") == 0);
+}
 
-    timing_start();
+static int dispatch(const char *command, int argc, char **argv)
+{
     if (strcmp(command, "run") == 0)
-        return run_main(argc - 2, argv + 2);
-    if (strcmp(command, "check") == 0)
-        return check_main();
+        return wants_help(argc, argv) ? help_main(0, NULL) : run_main(argc, argv);
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
         strcmp(command, "-h") == 0)
-        return help_main(argc > 2 ? argv[2] : NULL);
-    if (strcmp(command, "--version") == 0) {
-        puts("vireo " VIREO_VERSION);
-        return 0;
-    }
-    fprintf(stderr, "vireo: unknown command '%s'; try 'vireo help'\n", command);
+        return help_main(argc, argv);
+    if (strcmp(command, "check") == 0 && argc == 0)
+        return check_main();
+    if (strcmp(command, "--version") == 0 && argc == 0)
+        return puts("vireo " VIREO_VERSION) < 0 ? EXIT_HOST_FAILURE : 0;
+    if (strcmp(command, "check") == 0 || strcmp(command, "--version") == 0)
+        fprintf(stderr, "vireo: '%s' takes no arguments, such as '%s'\n", command, argv[0]);
+    else
+        fprintf(stderr, "vireo: unknown command '%s'; try 'vireo help'\n", command);
     return EXIT_USAGE;
+}
+
+int main(int argc, char **argv)
+{
+    int status;
+
+    timing_start();
+    status = dispatch(argc > 1 ? argv[1] : "help", MAX(argc - 2, 0), argv + MIN(argc, 2));
+    if (fflush(stdout) || ferror(stdout)) {
+        fprintf(stderr, "vireo: cannot write to standard output\n");
+        return status ? status : EXIT_HOST_FAILURE;
+    }
+    return status;
 }

@@ -16,25 +16,44 @@ static const struct {
     {"unix", true, chardev_open_unix},
 };
 
-static int open_kind(const char *where, struct chardev **out, struct error *err)
+/* The row for `where`, and its argument (behind the colon); -1 when it names no place. */
+static int find_kind(const char *where, const char **argument, struct error *err)
 {
     size_t length = strcspn(where, ":,");
+    int found = -1;
 
-    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
-        const char *argument = where + length;
-        if (strlen(kinds[i].name) != length || strncmp(where, kinds[i].name, length) != 0)
-            continue;
-        if (!kinds[i].has_argument && *argument)
-            return error_set(err, EINVAL, "'%s': '%s' takes nothing behind it", where,
-                             kinds[i].name);
-        if (kinds[i].has_argument && (argument[0] != ':' || !argument[1]))
-            return error_set(err, EINVAL, "'%s': '%s' wants a path, as in %s:PATH", where,
-                             kinds[i].name, kinds[i].name);
-        return kinds[i].open(*argument ? argument + 1 : "", out, err);
-    }
-    return error_set(err, EINVAL,
-                     "'%s' is not a place for characters (stdio, null, file:PATH, pty, unix:PATH)",
-                     where);
+    for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+        if (strlen(kinds[i].name) == length && strncmp(where, kinds[i].name, length) == 0)
+            found = (int)i;
+    *argument = where + length;
+    if (found < 0)
+        error_set(err, EINVAL,
+                  "'%s' is not a place for characters (stdio, null, file:PATH, pty, unix:PATH)",
+                  where);
+    else if (!kinds[found].has_argument && **argument)
+        error_set(err, EINVAL, "'%s': '%s' takes nothing behind it", where, kinds[found].name);
+    else if (kinds[found].has_argument && ((*argument)[0] != ':' || !(*argument)[1]))
+        error_set(err, EINVAL, "'%s': '%s' wants a path, as in %s:PATH", where, kinds[found].name,
+                  kinds[found].name);
+    else
+        return found;
+    return -1;
+}
+
+int chardev_check(const char *where, struct error *err)
+{
+    const char *argument;
+    return find_kind(where, &argument, err) < 0 ? -EINVAL : 0;
+}
+
+static int open_kind(const char *where, struct chardev **out, struct error *err)
+{
+    const char *argument;
+    int kind = find_kind(where, &argument, err);
+
+    if (kind < 0)
+        return -EINVAL;
+    return kinds[kind].open(*argument ? argument + 1 : "", out, err);
 }
 
 int chardev_open(const char *where, struct loop *loop, struct chardev **out, struct error *err)

@@ -47,6 +47,9 @@ enum chardev_command {
     CHARDEV_BREAK,
 };
 
+/* Does `where` name a place, in the syntax above? Opens nothing. -EINVAL with the reason. */
+int chardev_check(const char *where, struct error *err);
+
 /*
  * Open everything that can fail: a file that cannot be written, a socket name that is taken, a
  * second `stdio` (-EBUSY). The terminal stays as it is until chardev_start.

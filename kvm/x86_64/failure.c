@@ -69,15 +69,14 @@ static void describe_internal_error(struct vcpu *vcpu, char *text, size_t size)
     count = instruction_bytes(vcpu, regs.rip, bytes);
     name = instruction_name(bytes, count);
     for (unsigned i = 0; i < count; i++)
-        sprintf(hex + 3 * i, " %02x", bytes[i]);
+        sprintf(hex + 3 * i, "%02x ", bytes[i]);
     if (vcpu->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION)
         snprintf(text, size,
-                 "this host's KVM cannot execute %s%sat 0x%" PRIx64 " (bytes%s): it emulates the "
-                 "processor in software and lacks this instruction; a host with hardware "
-                 "virtualization (VMX or SVM) runs it",
-                 name ? name : "an instruction", " ", (uint64_t)regs.rip, hex);
+                 "this host's KVM cannot execute the instruction%s%s (%sat 0x%" PRIx64
+                 "); a KVM with hardware virtualization (VMX or SVM) can",
+                 name ? " " : "", name ? name : "", hex, (uint64_t)regs.rip);
     else
-        snprintf(text, size, "KVM internal error %u at 0x%" PRIx64 " (bytes%s)",
+        snprintf(text, size, "KVM internal error %u at 0x%" PRIx64 " (bytes %s)",
                  vcpu->run->internal.suberror, (uint64_t)regs.rip, hex);
 }
 

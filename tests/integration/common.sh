@@ -24,8 +24,9 @@ trap 'exit 143' TERM
 
 # selected NAME: is it to be run?
 selected() {
-    local pattern
+    local pattern -
     [ -n "$SELECT" ] || return 0
+    set -f
     for pattern in $SELECT; do
         # shellcheck disable=SC2254
         case $1 in $pattern) return 0 ;; esac

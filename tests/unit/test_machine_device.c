@@ -82,14 +82,15 @@ static int tear_down(void **state)
 static int create(const char *type, const char *options, struct machine_device **out)
 {
     struct device_config config = {.type = (char *)type};
-    char origin[200];
+    char origin[200], id[32];
     int ret;
 
     snprintf(origin, sizeof(origin), "--device %s", type);
     f.err = (struct error)ERROR_INIT;
     ret = option_list_parse(&config.options, origin, options, NULL, &f.err);
+    snprintf(id, sizeof(id), "%s%zu", type, f.count);
     if (!ret)
-        ret = machine_device_create(&config, f.count, &f.site, out, &f.err);
+        ret = machine_device_create(&config, id, &f.site, out, &f.err);
     option_list_free(&config.options);
     return ret;
 }
