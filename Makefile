@@ -120,7 +120,7 @@ test:
 	tests/run
 
 demo:
-	tests/lab/packages test
+	tests/lab/packages demo
 	$(MAKE) all
 	tests/demo
 

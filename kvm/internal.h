@@ -66,8 +66,4 @@ void kvm_platform_init(struct kvm_vm *vm);
 int kvm_platform_replay(struct kvm_vm *vm, struct error *err); /* vm->lock held */
 void kvm_platform_free(struct kvm_vm *vm);
 
-/* Make / unmake everything in the kernel, without touching what is registered. */
-int kvm_vm_open(struct kvm_vm *vm, struct error *err);
-void kvm_vm_close(struct kvm_vm *vm);
-
 #endif

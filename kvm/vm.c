@@ -95,7 +95,8 @@ static int kvm_vcpu_open(struct kvm_vm *vm, struct vcpu *vcpu, struct error *err
     return 0;
 }
 
-int kvm_vm_open(struct kvm_vm *vm, struct error *err)
+/* Make everything in the kernel, without what is registered with the platform. */
+static int kvm_vm_open(struct kvm_vm *vm, struct error *err)
 {
     int ret;
 
@@ -112,7 +113,7 @@ int kvm_vm_open(struct kvm_vm *vm, struct error *err)
     return ret;
 }
 
-void kvm_vm_close(struct kvm_vm *vm)
+static void kvm_vm_close(struct kvm_vm *vm)
 {
     for (unsigned i = 0; i < vm->cpus; i++) {
         struct vcpu *vcpu = &vm->vcpus[i];
