@@ -110,6 +110,12 @@ int bzimage_parse(const struct image_source *source, struct bzimage *out, struct
         return error_set(err, EINVAL, "the image is truncated: nothing follows its setup code");
     out->kernel_offset = setup_size;
     out->kernel_size = source->size - setup_size;
+    /* In paragraphs, rounded up. Signatures may follow it, so more is not wrong. */
+    if (out->kernel_size + 15 < load_le32(area + SETUP_SYSSIZE) * UINT64_C(16))
+        return error_set(err, EINVAL,
+                         "the image is truncated: 0x%" PRIx64
+                         " bytes follow its setup code, not 0x%" PRIx64,
+                         out->kernel_size, load_le32(area + SETUP_SYSSIZE) * UINT64_C(16));
     read_release(source, setup_size, load_le16(area + SETUP_KERNEL_VERSION), out->release);
     ret = parse_payload(out, err);
     return ret < 0 ? ret : parse_placement(out, err);

@@ -21,6 +21,7 @@
  * Header". */
 enum {
     SETUP_SECTS = 0x1f1,              /* 1 */
+    SETUP_SYSSIZE = 0x1f4,            /* 4; 2.04; in 16 bytes */
     SETUP_BOOT_FLAG = 0x1fe,          /* 2 */
     SETUP_JUMP = 0x200,               /* 2; the second byte says where the header ends */
     SETUP_MAGIC = 0x202,              /* 4 */

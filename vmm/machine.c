@@ -67,28 +67,32 @@ static int add_memory(struct machine *machine, struct error *err)
     return ret;
 }
 
-static int open_kvm(struct machine *machine, int *exit_status, struct error *err)
+/*
+ * Without a usable KVM the rest is still checked, on a platform that does nothing: a mistake in the
+ * options is the user's to mend first. `kvm_err` then says what is wrong with KVM.
+ */
+static int open_kvm(struct machine *machine, struct error *kvm_err, struct error *err)
 {
+    const struct vm_config *config = machine->config;
     int ret;
 
-    if (machine->config->dry_run) {
-        machine->platform = dry_run_platform();
+    machine->platform = dry_run_platform();
+    if (config->dry_run)
         return 0;
-    }
-    ret = kvm_vm_create(&machine->memory, (unsigned)machine->config->cpus, &machine->vm, err);
-    if (ret == -ERANGE) {
-        error_prefix(err, "--cpus %" PRIu64, machine->config->cpus);
-        return ret;
-    }
+    ret = kvm_vm_create(&machine->memory, (unsigned)config->cpus, &machine->vm, kvm_err);
+    if (ret == -ERANGE)
+        return error_set(err, EINVAL, "--cpus %" PRIu64 ": %s", config->cpus, kvm_err->text);
     if (!ret)
-        ret = kvm_vm_probe(machine->vm, GPA(LAYOUT_BOOT_TABLES), err);
-    if (ret) {
-        bool kvm = ret == -ENOENT || ret == -EACCES || ret == -ENOTSUP;
-        *exit_status = kvm ? EXIT_NO_KVM : EXIT_HOST_FAILURE;
-        return ret;
-    }
-    machine->platform = kvm_vm_platform(machine->vm);
+        ret = kvm_vm_probe(machine->vm, GPA(LAYOUT_BOOT_TABLES), kvm_err);
+    if (!ret)
+        machine->platform = kvm_vm_platform(machine->vm);
     return 0;
+}
+
+static int kvm_status(const struct error *kvm_err)
+{
+    bool kvm = kvm_err->code == ENOENT || kvm_err->code == EACCES || kvm_err->code == ENOTSUP;
+    return kvm ? EXIT_NO_KVM : EXIT_HOST_FAILURE;
 }
 
 static void power_event(void *opaque, enum power_event event)
@@ -225,6 +229,7 @@ static int add_devices(struct machine *machine, struct error *err)
 int machine_create(struct machine *machine, struct vm_config *config, int *exit_status,
                    struct error *err)
 {
+    struct error kvm_err = ERROR_INIT;
     int ret;
 
     *machine = (struct machine){.config = config};
@@ -240,13 +245,18 @@ int machine_create(struct machine *machine, struct vm_config *config, int *exit_
     if (!ret)
         ret = loop_create(&machine->device_loop, err);
     if (!ret)
-        ret = open_kvm(machine, exit_status, err);
+        ret = open_kvm(machine, &kvm_err, err);
     if (!ret)
         ret = add_platform_devices(machine, err);
     if (!ret)
         ret = add_devices(machine, err);
     if (!ret)
         ret = machine_build_acpi(machine, err);
+    if (!ret && kvm_err.code) {
+        *err = kvm_err;
+        *exit_status = kvm_status(&kvm_err);
+        ret = -kvm_err.code;
+    }
     return ret;
 }
 

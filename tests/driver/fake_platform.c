@@ -66,6 +66,13 @@ static bool ioeventfd_same(const struct fake_ioeventfd *a, const struct fake_ioe
            a->match == b->match;
 }
 
+/* Under the lock. */
+static void ioeventfd_note(struct fake_platform *fake, int fd)
+{
+    fake_require(fd >= 0 && fd < FAKE_FDS, "an ioeventfd without a descriptor");
+    fake->ioeventfd_fds[fd] = true;
+}
+
 static int fake_ioeventfd_add(struct platform *p, enum address_space space, uint64_t address,
                               unsigned length, int64_t match, int fd, struct error *err)
 {
@@ -75,6 +82,7 @@ static int fake_ioeventfd_add(struct platform *p, enum address_space space, uint
 
     pthread_mutex_lock(&fake->lock);
     fake->counts.ioeventfd_add++;
+    ioeventfd_note(fake, fd);
     for (size_t i = 0; i < fake->ioeventfd_count; i++)
         if (ioeventfd_same(&fake->ioeventfds[i], &item))
             ret = error_set(err, EEXIST, "ioeventfd is there already");
@@ -96,6 +104,7 @@ static void fake_ioeventfd_remove(struct platform *p, enum address_space space, 
 
     pthread_mutex_lock(&fake->lock);
     fake->counts.ioeventfd_remove++;
+    ioeventfd_note(fake, fd);
     for (size_t i = 0; i < fake->ioeventfd_count && !found; i++) {
         if (!ioeventfd_same(&fake->ioeventfds[i], &item) || fake->ioeventfds[i].fd != fd)
             continue;

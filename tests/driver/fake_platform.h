@@ -20,6 +20,7 @@
 #define FAKE_IRQFDS     64
 #define FAKE_GSIS       64
 #define FAKE_MSIS       1024
+#define FAKE_FDS        1024
 
 struct fake_ioeventfd {
     enum address_space space;
@@ -51,6 +52,7 @@ struct fake_platform {
     struct msi_message msis[FAKE_MSIS];
     int event_fd; /* readable when a line rose or a message was sent */
     struct fake_counts counts;
+    bool ioeventfd_fds[FAKE_FDS]; /* which descriptors were ever given, or taken away again */
 
     /* Errors to give out instead of success; 0: none. */
     int fail_range_add, fail_ioeventfd_add, fail_irqfd_add;

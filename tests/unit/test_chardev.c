@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -383,6 +384,54 @@ static void test_socket_half_closed(void **state)
     assert_reads(fd, "answer");
     close(fd);
     close(peer_accepted(f)); /* the next one gets in */
+}
+
+static int count_fds(void)
+{
+    int count = 0;
+
+    for (int fd = 0; fd < 256; fd++)
+        count += fcntl(fd, F_GETFD) >= 0;
+    return count;
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* Input does not tell that a peer came or went while the guest takes none; what is open does. */
+static void wait_fds(struct fixture *f, int least, int most)
+{
+    for (int i = 0; i < 5000 && (count_fds() < least || count_fds() > most); i++)
+        usleep(1000);
+    assert_in_range(count_fds(), least, most);
+    loop_call(f->loop, nothing, NULL); /* whatever it is at is done */
+}
+
+/* A peer leaves while the guest takes no input: that is noticed nevertheless, so what the guest
+ * prints next is the next peer's. */
+static void test_socket_left_unread(void **state)
+{
+    struct fixture *f = *state;
+    int idle, fd;
+
+    start(f, "unix:%s");
+    idle = count_fds();
+    fd = peer_accepted(f);
+    write_text(f, "one");
+    assert_reads(fd, "one");
+    give_room(f, 1); /* taken by the "+" */
+    for (int i = 0; i < 3; i++) {
+        close(fd);
+        wait_fds(f, 0, idle);
+        fd = peer_connect(f);
+        wait_fds(f, idle + 2, INT_MAX); /* our end, and the other once it is accepted */
+        write_text(f, "two");
+        assert_reads(fd, "two");
+    }
+    close(fd);
+    assert_input(f, "+");
 }
 
 static void test_socket_stale_name(void **state)
@@ -828,6 +877,7 @@ int main(void)
         TEST(test_full_disk),
         TEST(test_socket),
         TEST(test_socket_half_closed),
+        TEST(test_socket_left_unread),
         TEST(test_socket_stale_name),
         TEST(test_socket_client),
         TEST(test_socket_slow_reader),

@@ -6,13 +6,17 @@
 #include "base/module.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -180,6 +184,127 @@ static void log_limit_stops_floods(void **state)
     assert_in_range(passed, 3, 4);
 }
 
+/* --- a log that nobody reads ------------------------------------------------------------------ */
+
+/* A process that logs to a pipe: 'a'..'z' in `orders` are lines to write, and each byte of `done`
+ * is one written. */
+struct logger {
+    pid_t pid;
+    int log, orders, done; /* our ends */
+};
+
+static void logger_main(int orders, int done)
+{
+    char order;
+
+    while (read(orders, &order, 1) == 1) {
+        errno = EXDEV;
+        log_warn("blk", "line %c", order);
+        if (write(done, errno == EXDEV ? "+" : "-", 1) != 1)
+            break;
+    }
+    _exit(0);
+}
+
+static void logger_start(struct logger *logger)
+{
+    int log[2], orders[2], done[2];
+
+    assert_true(!pipe(log) && !pipe(orders) && !pipe(done));
+    logger->pid = fork();
+    if (logger->pid == 0) {
+        dup2(log[1], STDERR_FILENO);
+        close(log[1]);
+        close(orders[1]);
+        logger_main(orders[0], done[1]);
+    }
+    close(orders[0]);
+    close(done[1]);
+    logger->log = log[0];
+    logger->orders = orders[1];
+    logger->done = done[0];
+
+    /* Full to the last byte. */
+    assert_int_equal(fcntl(log[1], F_SETFL, O_NONBLOCK), 0);
+    while (write(log[1], "#", 1) == 1)
+        ;
+    assert_int_equal(fcntl(log[1], F_SETFL, 0), 0);
+    close(log[1]);
+}
+
+static void logger_write(struct logger *logger, const char *lines)
+{
+    assert_int_equal(write(logger->orders, lines, strlen(lines)), (ssize_t)strlen(lines));
+    for (; *lines; lines++) {
+        struct pollfd ready = {.fd = logger->done, .events = POLLIN};
+        char done = 0;
+
+        if (poll(&ready, 1, 5000) != 1)
+            kill(logger->pid, SIGKILL); /* it waits for us to read */
+        assert_int_equal(read(logger->done, &done, 1), 1);
+        assert_int_equal(done, '+');
+    }
+}
+
+/* What is in the pipe, without what filled it. */
+static const char *logger_drain(struct logger *logger)
+{
+    static char text[65536 + 1];
+    size_t length = 0;
+    char byte;
+
+    assert_int_equal(fcntl(logger->log, F_SETFL, O_NONBLOCK), 0);
+    while (length < sizeof(text) - 1 && read(logger->log, &byte, 1) == 1)
+        if (byte != '#')
+            text[length++] = byte;
+    text[length] = '\0';
+    return text;
+}
+
+static void logger_end(struct logger *logger)
+{
+    int status;
+
+    close(logger->orders);
+    assert_int_equal(waitpid(logger->pid, &status, 0), logger->pid);
+    assert_int_equal(status, 0);
+    close(logger->log);
+    close(logger->done);
+}
+
+static void log_does_not_wait_for_its_reader(void **state)
+{
+    struct logger logger;
+
+    (void)state;
+    assert_int_equal(log_configure("warn"), 0);
+    logger_start(&logger);
+    logger_write(&logger, "abc");
+    assert_string_equal(logger_drain(&logger), "");
+    logger_write(&logger, "d");
+    assert_string_equal(logger_drain(&logger),
+                        "vireo: 3 log lines were lost\nvireo: warn: blk: line d\n");
+    logger_write(&logger, "e"); /* told once */
+    assert_string_equal(logger_drain(&logger), "vireo: warn: blk: line e\n");
+    logger_end(&logger);
+}
+
+/* The reader is gone: also nothing to wait for, or to die of. */
+static void log_outlives_its_reader(void **state)
+{
+    struct logger logger;
+    void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+
+    (void)state;
+    logger_start(&logger);
+    logger_write(&logger, "a");
+    close(logger.log);
+    logger_write(&logger, "bcd");
+    logger.log = -1;
+    logger_end(&logger);
+    signal(SIGPIPE, before);
+}
+
 static void module_that_is_missing(void **state)
 {
     struct error err = ERROR_INIT;
@@ -225,6 +350,8 @@ int main(void)
         cmocka_unit_test(log_specifications),
         cmocka_unit_test(log_keeps_errno),
         cmocka_unit_test(log_limit_stops_floods),
+        cmocka_unit_test(log_does_not_wait_for_its_reader),
+        cmocka_unit_test(log_outlives_its_reader),
         cmocka_unit_test(module_that_is_missing),
         cmocka_unit_test(module_that_is_damaged),
     };

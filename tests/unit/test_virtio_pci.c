@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include <cmocka.h>
@@ -564,6 +565,63 @@ static void test_threads(void **state)
     assert_false(fake_level(&f->rig.fake, GSI));
 }
 
+/*
+ * One vCPU resets the device for ever while another switches its registers off and on, which takes
+ * the doorbells of all queues away and puts them back: with the descriptors the queues were made
+ * with, whatever the moment.
+ */
+struct reset_loop {
+    struct rig *rig;
+    atomic_bool stop;
+};
+
+static void *reset_vcpu(void *opaque)
+{
+    struct reset_loop *loop = opaque;
+
+    while (!atomic_load(&loop->stop))
+        pci_driver_common_write(&loop->rig->pci_driver, VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    return NULL;
+}
+
+static bool is_kick_fd(const struct toy_device *toy, int fd)
+{
+    for (uint16_t i = 0; i < TOY_QUEUES_MAX; i++)
+        if (toy->dev.queues[i].kick_fd == fd)
+            return true;
+    return false;
+}
+
+static void test_reset_keeps_doorbells(void **state)
+{
+    struct reset_loop loop = {0};
+    struct toy_device toy;
+    struct rig rig;
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(toy_device_init(&toy, VIRTIO_ID_NET, TOY_QUEUES_MAX, NULL), 0);
+    assert_int_equal(rig_init(&rig, RIG_PCI_MSIX, &toy.dev, NULL), 0);
+    for (uint16_t i = 0; i < 2 * TOY_QUEUES_MAX; i++)
+        rig.driver->ops->kick(rig.driver, i / 2);
+    assert_int_equal(rig.fake.ioeventfd_count, TOY_QUEUES_MAX);
+
+    loop.rig = &rig;
+    assert_int_equal(pthread_create(&thread, NULL, reset_vcpu, &loop), 0);
+    for (unsigned i = 0; i < 5000; i++) {
+        pci_driver_config_write(&rig.pci_driver, PCI_COMMAND, 2, 0);
+        pci_driver_config_write(&rig.pci_driver, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    }
+    atomic_store(&loop.stop, true);
+    pthread_join(thread, NULL);
+
+    for (int fd = 0; fd < FAKE_FDS; fd++)
+        assert_int_equal(rig.fake.ioeventfd_fds[fd], is_kick_fd(&toy, fd));
+    assert_int_equal(rig.fake.ioeventfd_count, TOY_QUEUES_MAX);
+    rig_destroy(&rig);
+    toy_device_destroy(&toy);
+}
+
 #define TEST(function)      cmocka_unit_test_setup_teardown(function, set_up_msix, tear_down)
 #define TEST_INTX(function) cmocka_unit_test_setup_teardown(function, set_up_intx, tear_down)
 
@@ -591,6 +649,7 @@ int main(void)
         TEST(test_bad_window),
         TEST(test_create_errors),
         TEST_INTX(test_threads),
+        cmocka_unit_test(test_reset_keeps_doorbells),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,7 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef int (*setter)(void *opaque, const char *name, const char *value, struct error *err);
+/* What config_load was asked for. */
+struct reading {
+    const char *path;
+    int (*set)(void *opaque, const char *name, const char *value, struct error *err);
+    void *opaque;
+};
 
 extern const struct config_json_module vireo_module_config;
 
@@ -42,7 +47,8 @@ static void write_pair(FILE *out, const char *key, const char *value, bool first
     }
 }
 
-static char *object_text(const char *name, json_t *object, struct error *err)
+static char *object_text(const struct reading *reading, const char *name, json_t *object,
+                         struct error *err)
 {
     char *text = NULL;
     size_t size;
@@ -51,14 +57,16 @@ static char *object_text(const char *name, json_t *object, struct error *err)
     json_t *value;
     bool first = true, bad = false;
 
-    if (!out)
+    if (!out) {
+        error_set(err, ENOMEM, "no memory for options");
         return NULL;
+    }
     json_object_foreach(object, key, value)
     {
         char *scalar = scalar_text(value);
         if (!scalar) {
-            error_set(err, EINVAL, "%s: '%s' must be a string, a whole number, true or false", name,
-                      key);
+            error_set(err, EINVAL, "%s: %s: '%s' must be a string, a whole number, true or false",
+                      reading->path, name, key);
             bad = true;
             break;
         }
@@ -74,28 +82,29 @@ static char *object_text(const char *name, json_t *object, struct error *err)
     return text;
 }
 
-static int set_value(const char *name, json_t *value, setter set, void *opaque, struct error *err)
+static int set_value(const struct reading *reading, const char *name, json_t *value,
+                     struct error *err)
 {
     char *text;
     int ret;
 
     if (json_is_object(value)) {
-        text = object_text(name, value, err);
+        text = object_text(reading, name, value, err);
         if (!text)
             return -EINVAL;
     } else {
         text = scalar_text(value);
         if (!text)
             return error_set(err, EINVAL,
-                             "%s: must be a string, a whole number, true, false or an object",
-                             name);
+                             "%s: %s: must be a string, a whole number, true, false or an object",
+                             reading->path, name);
     }
-    ret = set(opaque, name, text, err);
+    ret = reading->set(reading->opaque, name, text, err);
     free(text);
     return ret;
 }
 
-static int set_all(json_t *root, setter set, void *opaque, struct error *err)
+static int set_all(const struct reading *reading, json_t *root, struct error *err)
 {
     const char *name;
     json_t *value, *item;
@@ -107,12 +116,12 @@ static int set_all(json_t *root, setter set, void *opaque, struct error *err)
         if (json_is_array(value)) {
             json_array_foreach(value, i, item)
             {
-                ret = set_value(name, item, set, opaque, err);
+                ret = set_value(reading, name, item, err);
                 if (ret)
                     return ret;
             }
         } else {
-            ret = set_value(name, value, set, opaque, err);
+            ret = set_value(reading, name, value, err);
         }
         if (ret)
             return ret;
@@ -120,8 +129,12 @@ static int set_all(json_t *root, setter set, void *opaque, struct error *err)
     return 0;
 }
 
-static int config_load(const char *path, setter set, void *opaque, struct error *err)
+static int config_load(const char *path,
+                       int (*set)(void *opaque, const char *name, const char *value,
+                                  struct error *err),
+                       void *opaque, struct error *err)
 {
+    const struct reading reading = {path, set, opaque};
     FILE *file = fopen(path, "re");
     json_error_t parse;
     json_t *root;
@@ -135,7 +148,7 @@ static int config_load(const char *path, setter set, void *opaque, struct error 
         return error_set(err, EINVAL, "'%s', line %d column %d: %s", path, parse.line, parse.column,
                          parse.text);
     if (json_is_object(root))
-        ret = set_all(root, set, opaque, err);
+        ret = set_all(&reading, root, err);
     else
         ret = error_set(err, EINVAL, "'%s': the file must hold one JSON object", path);
     json_decref(root);
