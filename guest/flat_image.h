@@ -6,12 +6,11 @@
  * written once, from an unpacked vmlinux, to the image cache or to a memfd, and trusted afterwards
  * as far as it is ours, has the length its header says and the header's and lists' checksums fit.
  *
- * The image consists of runs of pages; what is between is zero. Runs are never longer than what
- * shares one decision:
- *   - a dense run has places to relocate on many of its pages, and is code or data the guest will
- * write to; it is read into guest RAM, where huge pages then serve it;
- *   - a sparse run is nearly free of them: its pages are mapped from the file over guest RAM, which
- * costs nothing until they are touched, and a private copy only where written.
+ * The image consists of runs of pages; what is between is zero. Most runs are read into guest RAM,
+ * where huge pages then serve them. A whole chunk (2 MiB, what a huge page covers, of the image and
+ * so of guest memory) that the guest will hardly touch is a run of its own: it is mapped from the
+ * file over guest RAM, which costs nothing until pages are touched, and a private copy only where
+ * written. Mapping anything smaller would cost the rest of its chunk the huge page.
  */
 #ifndef GUEST_FLAT_IMAGE_H
 #define GUEST_FLAT_IMAGE_H
@@ -26,11 +25,12 @@
 #include <stdint.h>
 
 #define FLAT_PAGE     4096u
+#define FLAT_CHUNK    512u /* pages */
 #define FLAT_RUNS_MAX 160
 
 struct flat_run {
     uint32_t page, count; /* in pages, from the image's start */
-    uint32_t sparse;
+    uint32_t mapped;      /* a chunk better mapped than read */
 };
 
 /* In the byte order and layout of the host that wrote it; another host's magic or size does not
@@ -82,7 +82,7 @@ void flat_image_close(struct flat_image *image);
 
 /* How to put runs into guest RAM. */
 enum flat_mode {
-    FLAT_AUTO, /* dense runs are read, sparse runs mapped */
+    FLAT_AUTO, /* as each run says */
     FLAT_READ, /* all are read */
     FLAT_MAP,  /* all are mapped */
 };
@@ -100,6 +100,6 @@ uint64_t flat_checksum(const void *data, size_t size);
 uint64_t flat_header_checksum(const struct flat_header *header);
 
 #define FLAT_MAGIC   UINT64_C(0x3067616d494f5256) /* "VROImag0" */
-#define FLAT_VERSION 1u
+#define FLAT_VERSION 2u
 
 #endif

@@ -17,9 +17,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define CHUNK_PAGES      512u /* 2 MiB: what one huge page serves */
-#define SPARSE_PAGES_MAX 64u  /* pages with relocations in a chunk that is still worth mapping */
-#define GAP_PAGES_MIN    32u  /* a shorter run of zeroes is cheaper read than skipped */
+#define PADDING_BYTE   0xcc /* int3, what Linux's linker script fills text with */
+#define BUSY_PAGES_MAX 64u  /* pages the guest will touch in a chunk that is still worth mapping */
+#define GAP_PAGES_MIN  32u  /* a shorter run of zeroes is cheaper read than skipped */
 
 struct flat_builder {
     struct flat_header header;
@@ -104,43 +104,58 @@ static int read_relocs(struct flat_builder *b, const struct elf_image *elf, cons
     return 0;
 }
 
-static bool page_is_zero(const struct flat_builder *b, uint32_t page)
+static bool page_is_filled(const struct flat_builder *b, uint32_t page, uint8_t with)
 {
     const uint8_t *p = b->image + (uint64_t)page * FLAT_PAGE;
 
-    return p[0] == 0 && memcmp(p, p + 1, FLAT_PAGE - 1) == 0;
+    return p[0] == with && memcmp(p, p + 1, FLAT_PAGE - 1) == 0;
 }
 
-static bool chunk_is_sparse(const struct flat_builder *b, uint32_t page)
+/*
+ * A whole chunk that is next to nothing but padding between functions. Zeroes are no padding: gaps
+ * between sections are given to the guest's page allocator and then used. Nothing else tells what a
+ * guest leaves alone: of constant data without relocations (type information, unwind tables) a
+ * stock kernel reads nearly all while booting.
+ */
+static bool chunk_is_padding(const struct flat_builder *b, uint32_t start)
 {
-    uint32_t start = page - page % CHUNK_PAGES, relocated = 0;
+    uint32_t busy = 0;
 
-    for (uint32_t i = start; i < start + CHUNK_PAGES && i < b->span / FLAT_PAGE; i++)
-        relocated += b->page_relocated[i];
-    return b->header.relocatable && relocated < SPARSE_PAGES_MAX;
+    if (start + FLAT_CHUNK > b->span / FLAT_PAGE)
+        return false;
+    for (uint32_t page = start; page < start + FLAT_CHUNK && busy <= BUSY_PAGES_MAX; page++)
+        busy += b->page_relocated[page] || !page_is_filled(b, page, PADDING_BYTE);
+    return busy <= BUSY_PAGES_MAX;
 }
 
-/* Let the last run grow over a non-zero page, or start a new one where the chunk or the decision
- * changes. */
-static void add_page(struct flat_builder *b, uint32_t page)
+/* Let the last run grow over a non-zero page, or start a new one where the gap is wide. */
+static void add_page(struct flat_header *h, uint32_t page)
 {
-    struct flat_header *h = &b->header;
     struct flat_run *last = h->run_count ? &h->runs[h->run_count - 1] : NULL;
-    bool sparse = chunk_is_sparse(b, page);
 
     if (last && (h->run_count == FLAT_RUNS_MAX ||
-                 (last->sparse == sparse && page - (last->page + last->count) < GAP_PAGES_MIN))) {
+                 (!last->mapped && page - (last->page + last->count) < GAP_PAGES_MIN))) {
         last->count = page - last->page + 1;
         return;
     }
-    h->runs[h->run_count++] = (struct flat_run){.page = page, .count = 1, .sparse = sparse};
+    h->runs[h->run_count++] = (struct flat_run){.page = page, .count = 1};
 }
 
 static void find_runs(struct flat_builder *b)
 {
-    for (uint32_t page = 0; page < b->span / FLAT_PAGE; page++) {
-        if (!page_is_zero(b, page))
-            add_page(b, page);
+    struct flat_header *h = &b->header;
+    uint32_t page = 0;
+
+    while (page < b->span / FLAT_PAGE) {
+        if (page % FLAT_CHUNK == 0 && h->run_count < FLAT_RUNS_MAX && chunk_is_padding(b, page)) {
+            h->runs[h->run_count++] =
+                (struct flat_run){.page = page, .count = FLAT_CHUNK, .mapped = true};
+            page += FLAT_CHUNK;
+            continue;
+        }
+        if (!page_is_filled(b, page, 0))
+            add_page(h, page);
+        page++;
     }
 }
 

@@ -49,27 +49,45 @@ int relocs_parse(const uint8_t *table, size_t size, uint64_t virtual_base, uint6
     return 0;
 }
 
-/* A warm boot spends most of its own instructions in these loops: two or three for a place, as
- * unrolled here. */
-static void add_64(const uint32_t *offsets, size_t count, uint8_t *image, uint64_t delta)
+/* A warm boot spends most of its own instructions in these loops: four or five for a place, as
+ * unrolled here. Each place is read once. */
+static bool add_64(const uint32_t *offsets, size_t count, uint8_t *image, uint64_t last,
+                   uint64_t delta)
 {
 #pragma GCC unroll 8
-    for (size_t i = 0; i < count; i++)
-        store_le64(image + offsets[i], load_le64(image + offsets[i]) + delta);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t offset = __atomic_load_n(&offsets[i], __ATOMIC_RELAXED);
+        if (offset > last)
+            return false;
+        store_le64(image + offset, load_le64(image + offset) + delta);
+    }
+    return true;
 }
 
-static void add_32(const uint32_t *offsets, size_t count, uint8_t *image, uint32_t delta)
+static bool add_32(const uint32_t *offsets, size_t count, uint8_t *image, uint64_t last,
+                   uint32_t delta)
 {
 #pragma GCC unroll 8
-    for (size_t i = 0; i < count; i++)
-        store_le32(image + offsets[i], load_le32(image + offsets[i]) + delta);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t offset = __atomic_load_n(&offsets[i], __ATOMIC_RELAXED);
+        if (offset > last)
+            return false;
+        store_le32(image + offset, load_le32(image + offset) + delta);
+    }
+    return true;
 }
 
-void relocs_apply(const struct relocs *relocs, uint8_t *image, uint64_t displacement)
+int relocs_apply(const struct relocs *relocs, uint8_t *image, uint64_t size, uint64_t displacement)
 {
     uint32_t low = (uint32_t)displacement;
 
-    add_64(relocs->offsets[RELOC_64], relocs->count[RELOC_64], image, displacement);
-    add_32(relocs->offsets[RELOC_32_INVERSE], relocs->count[RELOC_32_INVERSE], image, 0 - low);
-    add_32(relocs->offsets[RELOC_32], relocs->count[RELOC_32], image, low);
+    if (size < 8)
+        return -EINVAL;
+    if (!add_64(relocs->offsets[RELOC_64], relocs->count[RELOC_64], image, size - 8,
+                displacement) ||
+        !add_32(relocs->offsets[RELOC_32_INVERSE], relocs->count[RELOC_32_INVERSE], image, size - 4,
+                0 - low) ||
+        !add_32(relocs->offsets[RELOC_32], relocs->count[RELOC_32], image, size - 4, low))
+        return -EINVAL;
+    return 0;
 }

@@ -31,7 +31,11 @@ struct relocs {
 int relocs_parse(const uint8_t *table, size_t size, uint64_t virtual_base, uint64_t image_size,
                  uint32_t *offsets, struct relocs *out, struct error *err);
 
-/* Move the image at `image` by `displacement` bytes of virtual address. */
-void relocs_apply(const struct relocs *relocs, uint8_t *image, uint64_t displacement);
+/*
+ * Move the image of `size` bytes at `image` by `displacement` bytes of virtual address. The lists
+ * may come from a file that others can write to meanwhile, so each place is checked where it is
+ * used: -EINVAL at the first one outside, with the image half moved.
+ */
+int relocs_apply(const struct relocs *relocs, uint8_t *image, uint64_t size, uint64_t displacement);
 
 #endif

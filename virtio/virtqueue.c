@@ -132,7 +132,8 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     return virtqueue_split_pop(queue, out);
 }
 
-/* What stays with the heads after long chains: at most 1 MiB a queue, whatever its size. */
+/* What stays with the heads after long chains: at most 1 MiB a queue, or its size times the first
+ * capacity. */
 #define KEPT_IOVECS (64 * 1024u)
 
 __attribute__((cold)) static void buffer_release(struct virtqueue_buffer *buffer)

@@ -217,7 +217,6 @@ static int run_once(struct machine *machine, enum machine_request *ended, struct
     };
     int ret;
 
-    atomic_store(&machine->request, REQUEST_NONE);
     timing_mark(TIMING_READY);
     ret = kvm_vcpus_start(machine->vm, &events, err);
     if (ret)
@@ -226,7 +225,8 @@ static int run_once(struct machine *machine, enum machine_request *ended, struct
     loop_run(machine->main_loop);
     loop_timer_cancel(machine->main_loop, &machine->halt_timer);
     kvm_vcpus_stop(machine->vm);
-    *ended = (enum machine_request)atomic_load(&machine->request);
+    /* From here on a request is one about the next boot: a quit during a reboot is not lost. */
+    *ended = (enum machine_request)atomic_exchange(&machine->request, REQUEST_NONE);
     return 0;
 }
 
