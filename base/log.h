@@ -17,7 +17,8 @@ extern enum log_level log_threshold; /* read-only outside log.c; default LOG_WAR
 /* Parse "LEVEL[,json]" (error, warn, info, debug). Returns 0, or -EINVAL for an unknown word. */
 int log_configure(const char *spec);
 
-/* While a raw-mode terminal is attached to the guest, lines need CR LF; base/terminal.c switches this. */
+/* While a raw-mode terminal is attached to the guest, lines need CR LF; base/terminal.c switches
+ * this. */
 void log_set_crlf(bool on);
 
 void log_write(enum log_level level, const char *module, const char *fmt, ...)

@@ -21,7 +21,8 @@ struct kvm_vm;
 /*
  * Open /dev/kvm and make a VM with an in-kernel interrupt controller and the regions of `memory` as
  * its RAM. `memory` is borrowed and must not change. Errors say what to do: -ENOENT no /dev/kvm,
- * -EACCES no permission, -ENOTSUP a KVM that lacks something needed, -ERANGE more vCPUs than it runs.
+ * -EACCES no permission, -ENOTSUP a KVM that lacks something needed, -ERANGE more vCPUs than it
+ * runs.
  */
 int kvm_vm_create(struct guest_memory *memory, unsigned cpus, struct kvm_vm **out,
                   struct error *err);

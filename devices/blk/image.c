@@ -32,7 +32,8 @@ static int image_lock(const struct blk_image *image, const char *path, struct er
     if (fcntl(image->fd, F_OFD_SETLK, &lock) == 0)
         return 0;
     if (errno == EAGAIN || errno == EACCES)
-        return error_set(err, EBUSY, "'%s' is in use: another disk or another program has locked it%s", path,
+        return error_set(err, EBUSY,
+                         "'%s' is in use: another disk or another program has locked it%s", path,
                          image->readonly ? " for writing" : "");
     /* Some network file systems have no locks. */
     log_warn("blk", "cannot lock '%s': %s", path, strerror(errno));
