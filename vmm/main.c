@@ -18,7 +18,8 @@ static int help_main(int argc, char **argv)
         return EXIT_USAGE;
     }
     if (help_print(stdout, topic)) {
-        fprintf(stderr, "vireo: no help on '%s'; 'vireo help' lists the topics\n", topic);
+        fprintf(stderr, "vireo: no help on '%s'; 'vireo help' lists the topics\n",
+                topic ? topic : "");
         return EXIT_USAGE;
     }
     return 0;
