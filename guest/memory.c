@@ -177,6 +177,10 @@ void guest_memory_destroy(struct guest_memory *mem)
 
 static int region_clear(const struct guest_region *r)
 {
+    if (r->fd >= 0 && r->flags & GUEST_MEMORY_HUGEPAGES) {
+        memset(r->host, 0, r->size); /* a hole would give the reserved pages away */
+        return 0;
+    }
     if (r->fd >= 0) {
         if (fallocate(r->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)r->offset,
                       (off_t)r->size) < 0)
