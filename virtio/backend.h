@@ -48,6 +48,16 @@ struct virtio_backend_ops {
     int (*queue_start)(struct virtio_backend *b, const struct virtqueue_setup *setup,
                        struct virtqueue_position position, int kick_fd, struct error *err);
 
+    /* Once, before the guest runs: what must not happen when only options are checked (a terminal
+     * made raw, a socket that listens). May be NULL. */
+    int (*start)(struct virtio_backend *b, struct error *err);
+
+    /* Something a user asks of a running device (a disk's new size, a cable pulled), by the names
+     * its type knows. -ENOENT when there is no such command, -EINVAL for a bad argument, with the
+     * reason. May be NULL. */
+    int (*command)(struct virtio_backend *b, const char *name, const char *argument,
+                   struct error *err);
+
     /* Stop it: waits until requests in flight can no longer touch guest memory (STAT-07). */
     struct virtqueue_position (*queue_stop)(struct virtio_backend *b, uint16_t index);
 

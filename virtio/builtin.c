@@ -200,6 +200,62 @@ static int builtin_set_features(struct virtio_backend *backend,
     return 0;
 }
 
+struct model_start_call {
+    struct virtio_builtin *builtin;
+    struct error *err;
+    int ret;
+};
+
+static void model_start_on_loop(void *arg)
+{
+    struct model_start_call *call = arg;
+
+    call->ret = call->builtin->model->start(call->builtin->state, call->err);
+}
+
+static int builtin_start(struct virtio_backend *backend, struct error *err)
+{
+    struct model_start_call call = {.builtin = builtin_of(backend), .err = err};
+
+    if (call.builtin->model->start)
+        loop_call(call.builtin->loop, model_start_on_loop, &call);
+    return call.ret;
+}
+
+struct command_call {
+    struct virtio_builtin *builtin;
+    const struct virtio_command *command;
+    const char *argument;
+    struct error *err;
+    int ret;
+};
+
+static void command_on_loop(void *arg)
+{
+    struct command_call *call = arg;
+
+    call->ret = call->command->run(call->builtin->state, call->argument, call->err);
+}
+
+static int builtin_command(struct virtio_backend *backend, const char *name, const char *argument,
+                           struct error *err)
+{
+    struct command_call call = {.builtin = builtin_of(backend), .argument = argument, .err = err};
+    const struct virtio_model *model = call.builtin->model;
+
+    for (size_t i = 0; i < model->command_count; i++)
+        if (strcmp(model->commands[i].name, name) == 0)
+            call.command = &model->commands[i];
+    if (!call.command)
+        return error_set(err, ENOENT, "%s devices have no command '%s'", model->name, name);
+    if (!call.command->metavar && argument[0])
+        return error_set(err, EINVAL, "%s takes no argument", name);
+    if (call.command->metavar && !argument[0])
+        return error_set(err, EINVAL, "%s needs its %s", name, call.command->metavar);
+    loop_call(call.builtin->loop, command_on_loop, &call);
+    return call.ret;
+}
+
 static void reset_on_loop(void *arg)
 {
     struct virtio_builtin *b = arg;
@@ -267,6 +323,8 @@ static const struct virtio_backend_ops builtin_ops = {
     .set_features = builtin_set_features,
     .config_read = builtin_config_read,
     .config_write = builtin_config_write,
+    .start = builtin_start,
+    .command = builtin_command,
     .queue_start = builtin_queue_start,
     .queue_stop = builtin_queue_stop,
     .reset = builtin_reset,
@@ -285,6 +343,7 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
         return error_set(err, ENOMEM, "no memory for a %s device", model->name);
     b->backend = (struct virtio_backend){
         .ops = &builtin_ops,
+        .name = model->name,
         .memory = memory,
         .feature_names = model->features,
         .feature_count = model->feature_count,
@@ -309,6 +368,11 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
 struct loop *virtio_builtin_loop(struct virtio_builtin *b)
 {
     return b->loop;
+}
+
+const char *virtio_builtin_name(const struct virtio_builtin *b)
+{
+    return b->backend.name;
 }
 
 uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b)

@@ -17,6 +17,16 @@
 
 struct virtio_builtin;
 
+/* Something a user can ask of a running device. */
+struct virtio_command {
+    const char *name;
+    const char *metavar; /* of its argument; NULL: it takes none */
+    const char *help;    /* one line */
+
+    /* On the loop. `argument` is "" when none was given. -EINVAL and others with the reason. */
+    int (*run)(void *model, const char *argument, struct error *err);
+};
+
 struct virtio_model {
     const char *name; /* "blk": the TYPE of --device */
     uint16_t id;      /* enum virtio_device_id */
@@ -27,8 +37,15 @@ struct virtio_model {
     const struct virtio_feature_name *features; /* the type's own bits, for NAME=on|off */
     size_t feature_count;
 
-    uint16_t queues_default, queues_max; /* `queues=` */
+    uint16_t queues_default, queues_max; /* `queues=`; default 0: one for each vCPU */
     uint16_t queue_size_default;
+
+    /* How many virtqueues `queues=` makes; NULL: as many. (A net device has two for each, and one
+     * for control.) */
+    uint16_t (*virtqueue_count)(const void *options, uint16_t queues);
+
+    const struct virtio_command *commands;
+    size_t command_count;
 
     /*
      * Open host resources and return the model's state in *out. `options` was filled from the table
@@ -37,6 +54,10 @@ struct virtio_model {
      */
     int (*create)(struct virtio_builtin *b, const void *options, void **out, struct error *err);
     void (*destroy)(void *model);
+
+    /* On the loop, once, before the guest runs: what must not happen when only options are checked
+     * (a terminal made raw, a socket that listens). May be NULL. */
+    int (*start)(void *model, struct error *err);
 
     void (*get_features)(void *model, struct virtio_features *out); /* type's bits offered */
 
@@ -78,6 +99,7 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
 
 /* For models. */
 struct loop *virtio_builtin_loop(struct virtio_builtin *b);
+const char *virtio_builtin_name(const struct virtio_builtin *b); /* the user's id=, for logs */
 uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b);
 uint16_t
 virtio_builtin_queue_size(const struct virtio_builtin *b); /* largest; a driver may choose less */

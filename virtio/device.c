@@ -107,6 +107,26 @@ void virtio_device_destroy(struct virtio_device *dev)
     pthread_mutex_destroy(&dev->lock);
 }
 
+int virtio_device_start(struct virtio_device *dev, struct error *err)
+{
+    struct virtio_backend *backend = dev->backend;
+    int ret = backend->ops->start ? backend->ops->start(backend, err) : 0;
+
+    if (ret)
+        error_prefix(err, "%s", dev->name);
+    return ret;
+}
+
+int virtio_device_command(struct virtio_device *dev, const char *name, const char *argument,
+                          struct error *err)
+{
+    DEVICE_LOCK(dev);
+
+    if (!dev->backend->ops->command)
+        return error_set(err, ENOENT, "%s takes no commands", dev->name);
+    return dev->backend->ops->command(dev->backend, name, argument, err);
+}
+
 /* --- status and reset ------------------------------------------------------------------------ */
 
 uint8_t virtio_device_status(struct virtio_device *dev)

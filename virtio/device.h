@@ -142,6 +142,13 @@ bool virtio_device_queue_enabled(struct virtio_device *dev, uint16_t index);
  * 0): stops it, synchronously. */
 void virtio_device_set_queue_enabled(struct virtio_device *dev, uint16_t index, bool enabled);
 
+/* Once, before the guest runs; see virtio_backend_ops.start. Main thread. */
+int virtio_device_start(struct virtio_device *dev, struct error *err);
+
+/* What a user asks of the running device; see virtio_backend_ops.command. Main thread. */
+int virtio_device_command(struct virtio_device *dev, const char *name, const char *argument,
+                          struct error *err);
+
 /* A notification that came by register access instead of ioeventfd. */
 void virtio_device_kick(struct virtio_device *dev, uint16_t index);
 

@@ -132,6 +132,11 @@ int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     return virtqueue_split_pop(queue, out);
 }
 
+void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    virtqueue_split_unpop(queue, buffer);
+}
+
 /* What stays with the heads after long chains: at most 1 MiB a queue, or its size times the first
  * capacity. */
 #define KEPT_IOVECS (64 * 1024u)

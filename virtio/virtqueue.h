@@ -115,6 +115,10 @@ struct virtqueue_position virtqueue_stop(struct virtqueue *queue);
  * -ENOMEM when there is no memory to describe it. A buffer may be empty (DRV-RING-13). */
 int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
 
+/* Take back a pop: the next pop hands the buffer out again. Only the buffer popped last can be
+ * taken back; then the one before it, and so on. */
+void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
+
 /* Record a buffer as used; `written` bytes of its writable part hold data (RING-10: never too
  * many). */
 void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);

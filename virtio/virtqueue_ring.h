@@ -38,6 +38,7 @@ int virtqueue_map_areas(const struct guest_memory *memory, const struct virtqueu
 int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
                           struct error *err);
 int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
+void virtqueue_split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
                           uint32_t written);
 void virtqueue_split_publish(struct virtqueue *queue);

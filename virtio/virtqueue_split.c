@@ -223,6 +223,14 @@ int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     return 1;
 }
 
+void virtqueue_split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    buffer->in_flight = false;
+    queue->in_flight--;
+    queue->next_avail--;
+    queue->budget++;
+}
+
 void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
                           uint32_t written)
 {

@@ -266,6 +266,15 @@ static int run_until_end(struct machine *machine, struct error *err)
     return run_status(machine, ended);
 }
 
+static int start_devices(struct machine *machine, struct error *err)
+{
+    int ret = 0;
+
+    for (size_t i = 0; i < machine->device_count && !ret; i++)
+        ret = virtio_device_start(&machine->devices[i]->virtio, err);
+    return ret;
+}
+
 int machine_run(struct machine *machine, struct error *err)
 {
     struct signal_source signals = {.fd.fd = -1};
@@ -273,12 +282,9 @@ int machine_run(struct machine *machine, struct error *err)
 
     crash_handlers_install();
     /* Threads inherit the mask: signals are taken before any is made. */
-    if (!signals_take(machine, &signals, err) &&
-        !loop_start_thread(machine->device_loop, "devices", err)) {
-        machine->device_loop_runs = true;
-        if (!chardev_start(machine->console, err))
-            status = run_until_end(machine, err);
-    }
+    if (!signals_take(machine, &signals, err) && !iothreads_start(&machine->iothreads, err) &&
+        !chardev_start(machine->console, err) && !start_devices(machine, err))
+        status = run_until_end(machine, err);
     signals_release(machine, &signals);
     terminal_restore();
     return status;

@@ -199,7 +199,8 @@ static int add_devices(struct machine *machine, struct error *err)
     struct device_site site = {
         .platform = machine->platform,
         .memory = &machine->memory,
-        .loop = machine->device_loop,
+        .iothreads = &machine->iothreads,
+        .cpus = (unsigned)machine->config->cpus,
         .bus = machine->pci,
     };
     struct vm_config *config = machine->config;
@@ -243,8 +244,6 @@ int machine_create(struct machine *machine, struct vm_config *config, int *exit_
     if (!ret)
         ret = loop_create(&machine->main_loop, err);
     if (!ret)
-        ret = loop_create(&machine->device_loop, err);
-    if (!ret)
         ret = open_kvm(machine, &kvm_err, err);
     if (!ret)
         ret = add_platform_devices(machine, err);
@@ -262,8 +261,7 @@ int machine_create(struct machine *machine, struct vm_config *config, int *exit_
 
 void machine_destroy(struct machine *machine)
 {
-    if (machine->device_loop_runs)
-        loop_join_thread(machine->device_loop);
+    iothreads_stop(&machine->iothreads);
     for (size_t i = 0; i < machine->device_count; i++)
         machine_device_destroy(machine->devices[i]);
     free(machine->devices);
@@ -276,8 +274,7 @@ void machine_destroy(struct machine *machine)
     if (machine->console)
         chardev_close(machine->console);
     kvm_vm_destroy(machine->vm);
-    if (machine->device_loop)
-        loop_destroy(machine->device_loop);
+    iothreads_free(&machine->iothreads);
     if (machine->main_loop)
         loop_destroy(machine->main_loop);
     acpi_tables_free(&machine->acpi);

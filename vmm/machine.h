@@ -49,8 +49,8 @@ enum machine_request {
 struct machine {
     struct vm_config *config; /* borrowed */
 
-    struct loop *main_loop, *device_loop;
-    bool device_loop_runs;
+    struct loop *main_loop;
+    struct iothreads iothreads;
 
     struct guest_memory memory;
     char *cache_dir; /* for unpacked kernels; NULL: none */

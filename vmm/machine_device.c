@@ -44,6 +44,12 @@ const struct option_spec device_common_options[] = {
      .min = 1,
      .max = VIRTQUEUE_SIZE_MAX,
      .help = "entries in each queue, a power of two (default: the type's)"},
+    {.key = "iothread",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_common, iothread),
+     .initial = IOTHREAD_DEFAULT,
+     .metavar = "NAME",
+     .help = "the thread that serves it; those that name the same one share it"},
 };
 const size_t device_common_option_count = ARRAY_SIZE(device_common_options);
 
@@ -177,17 +183,33 @@ static int check_wanted(const struct machine_device *device, const struct virtio
     return 0;
 }
 
+/* How many virtqueues the device has, by its queues= or for the machine's vCPUs. */
+static uint16_t device_queues(const struct machine_device *device, const struct device_site *site)
+{
+    const struct virtio_model *model = device->model;
+    uint64_t queues = device->common.queues;
+
+    if (!queues)
+        queues = model->queues_default ? model->queues_default : MIN(site->cpus, model->queues_max);
+    if (model->virtqueue_count)
+        return model->virtqueue_count(device->options, (uint16_t)queues);
+    return (uint16_t)queues;
+}
+
 static int make_virtio(struct machine_device *device, const struct device_site *site,
                        struct error *err)
 {
     const struct virtio_model *model = device->model;
     const struct device_common *common = &device->common;
-    uint16_t queues = (uint16_t)(common->queues ? common->queues : model->queues_default);
+    uint16_t queues = device_queues(device, site);
     uint16_t size = (uint16_t)(common->queue_size ? common->queue_size : model->queue_size_default);
     struct virtio_backend *backend;
-    int ret = virtio_builtin_create(model, device->options, site->memory, site->loop, queues, size,
-                                    &backend, err);
+    struct loop *loop;
+    int ret = iothreads_get(site->iothreads, common->iothread, &loop, err);
 
+    if (!ret)
+        ret = virtio_builtin_create(model, device->options, site->memory, loop, queues, size,
+                                    &backend, err);
     if (ret)
         return ret;
     ret = virtio_device_init(&device->virtio, model->id, common->id, backend, queues, size,

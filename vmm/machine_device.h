@@ -11,6 +11,7 @@
 #include "virtio/builtin.h"
 #include "virtio/device.h"
 #include "vmm/config.h"
+#include "vmm/iothread.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,6 +29,7 @@ struct device_common {
     int transport;               /* enum device_transport */
     uint64_t addr;               /* PCI slot, 0: the next free one */
     uint64_t queues, queue_size; /* 0: the model's default */
+    char *iothread;              /* which thread serves it */
 };
 extern const struct option_spec device_common_options[];
 extern const size_t device_common_option_count;
@@ -50,8 +52,9 @@ struct machine_device {
 struct device_site {
     struct platform *platform;
     const struct guest_memory *memory;
-    struct loop *loop;
+    struct iothreads *iothreads;
     struct pci_bus *bus;
+    unsigned cpus;
     unsigned mmio_used; /* slots taken so far */
 };
 

@@ -24,7 +24,7 @@ static char image[] = "/tmp/vireo-image-XXXXXX";
 
 struct fixture {
     struct guest_memory memory;
-    struct loop *loop;
+    struct iothreads iothreads;
     struct pci_bus *bus;
     struct device_site site;
     struct machine_device *devices[DEVICES_MAX];
@@ -50,12 +50,12 @@ static int set_up(void **state)
     f = (struct fixture){0};
     guest_memory_init(&f.memory);
     assert_int_equal(guest_memory_add(&f.memory, 0, MIB, 0, &f.err), 0);
-    assert_int_equal(loop_create(&f.loop, &f.err), 0);
     assert_int_equal(pci_bus_create(&bus, &f.bus, &f.err), 0);
     f.site = (struct device_site){
         .platform = dry_run_platform(),
         .memory = &f.memory,
-        .loop = f.loop,
+        .iothreads = &f.iothreads,
+        .cpus = 2,
         .bus = f.bus,
     };
     return 0;
@@ -73,7 +73,7 @@ static int tear_down(void **state)
     (void)state;
     unplug_all();
     pci_bus_destroy(f.bus);
-    loop_destroy(f.loop);
+    iothreads_free(&f.iothreads);
     guest_memory_destroy(&f.memory);
     return 0;
 }
@@ -161,6 +161,21 @@ static void given_sizes(void **state)
     assert_int_equal(device->virtio.queues[63].size_max, 1024);
     assert_int_equal(plug("readonly,queue-size=1")->virtio.queues[0].size_max, 1);
     assert_int_equal(plug("readonly,queue-size=32768")->virtio.queues[0].size_max, 32768);
+}
+
+static void threads(void **state)
+{
+    struct loop *shared, *own;
+
+    (void)state;
+    plug("readonly,iothread=mine");
+    plug("readonly");
+    plug("readonly,iothread=mine");
+    assert_int_equal(f.iothreads.count, 2);
+    assert_int_equal(iothreads_get(&f.iothreads, IOTHREAD_DEFAULT, &shared, &f.err), 0);
+    assert_int_equal(iothreads_get(&f.iothreads, "mine", &own, &f.err), 0);
+    assert_ptr_not_equal(shared, own);
+    assert_int_equal(f.iothreads.count, 2);
 }
 
 /* --- errors ---------------------------------------------------------------------------------- */
@@ -393,6 +408,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(defaults),
         TEST(given_sizes),
+        TEST(threads),
         TEST(types),
         TEST(keys),
         TEST(values),
