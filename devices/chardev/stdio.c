@@ -74,13 +74,14 @@ static int own_fd(int fd, int access, enum chardev_output_mode *mode)
     return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
-/* Hand over what was typed ahead, as far as the guest takes it. */
+/* Hand over what was typed ahead, as far as the guest takes it. When something is left it was asked
+ * until there was no room: only then does it say when there is again. */
 static void push_ahead(struct stdio_chardev *stdio)
 {
     struct chardev *base = &stdio->base;
-    size_t len = MIN(stdio->ahead_len, chardev_client_room(base));
+    size_t len;
 
-    if (len) {
+    while (stdio->ahead_len && (len = MIN(stdio->ahead_len, chardev_client_room(base)))) {
         base->client.receive(base->client.opaque, stdio->ahead, len);
         stdio->ahead_len -= len;
         memmove(stdio->ahead, stdio->ahead + len, stdio->ahead_len);

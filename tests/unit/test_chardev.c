@@ -39,6 +39,7 @@ struct fixture {
     size_t input_len, room; /* room: what it takes all in all */
     int writable, quits, breaks;
     size_t input_at_break;
+    bool refused; /* the last time it was asked it had no room */
 };
 
 static size_t client_room(void *opaque)
@@ -48,6 +49,7 @@ static size_t client_room(void *opaque)
 
     pthread_mutex_lock(&f->lock);
     room = f->room - f->input_len;
+    f->refused = !room;
     pthread_mutex_unlock(&f->lock);
     return room;
 }
@@ -201,12 +203,18 @@ static void assert_input(struct fixture *f, const char *text)
     assert_memory_equal(f->input, text, strlen(text));
 }
 
+/* As a device does: it says that there is room again only if it had said that there was none. */
 static void give_room(struct fixture *f, size_t room)
 {
+    bool resume;
+
     pthread_mutex_lock(&f->lock);
+    resume = f->refused;
+    f->refused = false;
     f->room = room;
     pthread_mutex_unlock(&f->lock);
-    chardev_resume(f->chardev);
+    if (resume)
+        chardev_resume(f->chardev);
 }
 
 static void assert_reads(int fd, const char *text)
