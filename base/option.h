@@ -19,11 +19,18 @@
 #include <stdio.h>
 
 enum option_type {
-    OPTION_BOOL,   /* bool: on|off|yes|no|true|false */
-    OPTION_UINT,   /* uint64_t: decimal or 0x..., within min..max */
-    OPTION_SIZE,   /* uint64_t: bytes, with suffix K M G T (powers of 1024) */
-    OPTION_STRING, /* char *, owned by the structure, NULL when absent without default */
-    OPTION_CHOICE, /* int: index in `choices` */
+    OPTION_BOOL,    /* bool: on|off|yes|no|true|false */
+    OPTION_UINT,    /* uint64_t: decimal or 0x..., within min..max */
+    OPTION_SIZE,    /* uint64_t: bytes, with suffix K M G T (powers of 1024) */
+    OPTION_STRING,  /* char *, owned by the structure, NULL when absent without default */
+    OPTION_CHOICE,  /* int: index in `choices` */
+    OPTION_STRINGS, /* struct option_strings: the only kind of key that may be given again */
+};
+
+/* The values of a key that was given any number of times, in that order; owned. */
+struct option_strings {
+    char **items;
+    size_t count;
 };
 
 struct option_spec {
@@ -52,7 +59,7 @@ struct option_list {
 
 /*
  * Parse "value,key=value,key" ("key" alone means key=on; ",," is a literal comma). The first item
- * may lack a key when `first_key` is given. A key given twice is an error. `origin` is copied.
+ * may lack a key when `first_key` is given. `origin` is copied.
  */
 int option_list_parse(struct option_list *list, const char *origin, const char *text,
                       const char *first_key, struct error *err);
@@ -60,7 +67,8 @@ int option_list_add(struct option_list *list, const char *key, const char *value
                     struct error *err);
 void option_list_free(struct option_list *list);
 
-/* Find a value and mark it used; NULL when absent. The string stays owned by the list. */
+/* Find the first unused value and mark it used; NULL when absent. The string stays owned by the
+ * list. */
 const char *option_list_take(struct option_list *list, const char *key);
 
 /* Set every field of the table in `target` from its default or from the list. -EINVAL names origin,
@@ -69,8 +77,8 @@ int option_apply(const struct option_spec *table, size_t count, struct option_li
                  void *target, struct error *err);
 void option_release(const struct option_spec *table, size_t count, void *target); /* free strings */
 
-/* -EINVAL for the first value nobody took: "unknown key 'x'", with the nearest of `known` (a
- * NULL-terminated list, may be NULL) as a suggestion. */
+/* -EINVAL for the first value nobody took: "key 'x' is given twice", or "unknown key 'x'", with the
+ * nearest of `known` (a NULL-terminated list, may be NULL) as a suggestion. */
 int option_list_finish(const struct option_list *list, const char *const *known, struct error *err);
 
 /* Parse single values; `what` names the option in messages. */

@@ -51,9 +51,6 @@ int option_list_add(struct option_list *list, const char *key, const char *value
     struct option_value *added;
     int ret;
 
-    for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->values[i].key, key) == 0)
-            return error_set(err, EINVAL, "%s: key '%s' is given twice", origin_of(list), key);
     ret = list_grow(list, err);
     if (ret)
         return ret;
@@ -146,11 +143,20 @@ void option_list_free(struct option_list *list)
 const char *option_list_take(struct option_list *list, const char *key)
 {
     for (size_t i = 0; i < list->count; i++)
-        if (strcmp(list->values[i].key, key) == 0) {
+        if (!list->values[i].used && strcmp(list->values[i].key, key) == 0) {
             list->values[i].used = true;
             return list->values[i].value;
         }
     return NULL;
+}
+
+/* Somebody took an earlier value of this key. */
+static bool given_before(const struct option_list *list, size_t index)
+{
+    for (size_t i = 0; i < index; i++)
+        if (list->values[i].used && strcmp(list->values[i].key, list->values[index].key) == 0)
+            return true;
+    return false;
 }
 
 int option_list_finish(const struct option_list *list, const char *const *known, struct error *err)
@@ -161,6 +167,8 @@ int option_list_finish(const struct option_list *list, const char *const *known,
 
         if (list->values[i].used)
             continue;
+        if (given_before(list, i))
+            return error_set(err, EINVAL, "%s: key '%s' is given twice", origin_of(list), key);
         near = known ? option_nearest(key, known) : NULL;
         if (near)
             return error_set(err, EINVAL, "%s: unknown key '%s' (did you mean '%s'?)",

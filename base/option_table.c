@@ -75,6 +75,29 @@ static int set_string(char **field, const char *what, const char *text, struct e
     return *field ? 0 : error_set(err, ENOMEM, "%s: no memory", what);
 }
 
+static int strings_add(struct option_strings *strings, const char *what, const char *text,
+                       struct error *err)
+{
+    char **grown = realloc(strings->items, (strings->count + 1) * sizeof(*grown));
+
+    if (!grown)
+        return error_set(err, ENOMEM, "%s: no memory", what);
+    strings->items = grown;
+    grown[strings->count] = strdup(text);
+    if (!grown[strings->count])
+        return error_set(err, ENOMEM, "%s: no memory", what);
+    strings->count++;
+    return 0;
+}
+
+static void strings_free(struct option_strings *strings)
+{
+    for (size_t i = 0; i < strings->count; i++)
+        free(strings->items[i]);
+    free(strings->items);
+    *strings = (struct option_strings){0};
+}
+
 static int parse_value(const struct option_spec *spec, const char *what, const char *text,
                        void *field, struct error *err)
 {
@@ -89,6 +112,8 @@ static int parse_value(const struct option_spec *spec, const char *what, const c
         return set_string(field, what, text, err);
     case OPTION_CHOICE:
         return parse_choice(what, text, spec->choices, field, err);
+    case OPTION_STRINGS:
+        return strings_add(field, what, text, err);
     }
     return -EINVAL;
 }
@@ -109,6 +134,9 @@ static void clear_field(const struct option_spec *spec, void *field)
     case OPTION_CHOICE:
         *(int *)field = 0;
         break;
+    case OPTION_STRINGS:
+        *(struct option_strings *)field = (struct option_strings){0};
+        break;
     }
 }
 
@@ -118,6 +146,7 @@ static int apply_row(const struct option_spec *spec, struct option_list *list, v
     const char *origin = list->origin ? list->origin : "options";
     const char *text = option_list_take(list, spec->key);
     char what[300];
+    int ret;
 
     if (!text && spec->required)
         return error_set(err, EINVAL, "%s: key '%s' is missing", origin, spec->key);
@@ -126,7 +155,10 @@ static int apply_row(const struct option_spec *spec, struct option_list *list, v
     if (!text)
         return 0;
     snprintf(what, sizeof(what), "%s: key '%s'", origin, spec->key);
-    return parse_value(spec, what, text, field, err);
+    do
+        ret = parse_value(spec, what, text, field, err);
+    while (!ret && spec->type == OPTION_STRINGS && (text = option_list_take(list, spec->key)));
+    return ret;
 }
 
 int option_apply(const struct option_spec *table, size_t count, struct option_list *list,
@@ -147,21 +179,22 @@ int option_apply(const struct option_spec *table, size_t count, struct option_li
 void option_release(const struct option_spec *table, size_t count, void *target)
 {
     for (size_t i = 0; i < count; i++) {
-        char **field = field_of(&table[i], target);
-        if (table[i].type != OPTION_STRING)
-            continue;
-        free(*field);
-        *field = NULL;
+        void *field = field_of(&table[i], target);
+
+        if (table[i].type == OPTION_STRINGS) {
+            strings_free(field);
+        } else if (table[i].type == OPTION_STRING) {
+            free(*(char **)field);
+            *(char **)field = NULL;
+        }
     }
 }
 
 static void metavar(const struct option_spec *spec, char *text, size_t size)
 {
     static const char *const of_type[] = {
-        [OPTION_BOOL] = "on|off",
-        [OPTION_UINT] = "N",
-        [OPTION_SIZE] = "SIZE",
-        [OPTION_STRING] = "TEXT",
+        [OPTION_BOOL] = "on|off", [OPTION_UINT] = "N",       [OPTION_SIZE] = "SIZE",
+        [OPTION_STRING] = "TEXT", [OPTION_STRINGS] = "TEXT",
     };
     size_t used = 0;
 

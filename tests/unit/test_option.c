@@ -169,6 +169,28 @@ static void test_refusals(void **state)
                                 "writeback, writethrough, none)");
 }
 
+static void test_strings(void **state)
+{
+    struct forwards {
+        struct option_strings forward;
+    } target;
+    const struct option_spec specs[] = {{.key = "forward", .type = OPTION_STRINGS}};
+    const char *const names[] = {"forward", NULL};
+    struct option_list list;
+    struct error err = ERROR_INIT;
+
+    (void)state;
+    assert_int_equal(option_list_parse(&list, "--net", "forward=a,forward=b", NULL, &err), 0);
+    assert_int_equal(option_apply(specs, 1, &list, &target, &err), 0);
+    assert_int_equal(option_list_finish(&list, names, &err), 0);
+    assert_int_equal(target.forward.count, 2);
+    assert_string_equal(target.forward.items[0], "a");
+    assert_string_equal(target.forward.items[1], "b");
+    option_release(specs, 1, &target);
+    assert_int_equal(target.forward.count, 0);
+    option_list_free(&list);
+}
+
 static void test_long_origin_leaves_room(void **state)
 {
     char text[501];
@@ -240,13 +262,10 @@ static void test_print(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults),
-        cmocka_unit_test(test_all_keys),
-        cmocka_unit_test(test_file_names),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_long_origin_leaves_room),
-        cmocka_unit_test(test_numbers),
-        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_strings),  cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_all_keys), cmocka_unit_test(test_file_names),
+        cmocka_unit_test(test_refusals), cmocka_unit_test(test_long_origin_leaves_room),
+        cmocka_unit_test(test_numbers),  cmocka_unit_test(test_nearest),
         cmocka_unit_test(test_print),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
