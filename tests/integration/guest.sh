@@ -50,10 +50,10 @@ boot() {
         "$@" "${kernel:-$CLOUD}"
 }
 
-# start OPTION...: in the background; then `await TEXT`, and `finished` for its end.
+# start OPTION...: in the background, by the words of $runs_in if there are any; then `await TEXT`, and `finished` for its end.
 start() {
     : > "$dir/console.raw"
-    timeout --foreground -k 5 "$limit" "$VIREO" run "$@" < /dev/null > "$dir/console.raw" 2> "$dir/stderr" &
+    "${runs_in[@]}" timeout --foreground -k 5 "$limit" "$VIREO" run "$@" < /dev/null > "$dir/console.raw" 2> "$dir/stderr" &
     runner=$!
     until vmm=$(pgrep -P $runner) || ! kill -0 $runner 2> /dev/null; do sleep 0.02; done
 }
@@ -140,7 +140,7 @@ run_case() {
     mkdir "$dir"
     truncate -s 1M "$dir/disk"
     RESULTS=$dir/results
-    runner='' vmm='' kernel='' flavour=''
+    runner='' vmm='' kernel='' flavour='' runs_in=()
     "case_$case" > "$dir/report" 2>&1
     echo "# $case: $((SECONDS - begin)) s" >> "$dir/report"
 }
