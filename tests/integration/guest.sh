@@ -32,7 +32,10 @@ FULL=$ASSETS/kernel-full/vmlinuz
 # --- one guest ---
 # In a case: $dir is its own directory, and what a run leaves are $status, console and stderr.
 
-limit=150
+# Seconds; sanitizers take their time.
+scale=1
+[ "$BUILD" = "$ROOT/build" ] || scale=3
+limit=$((150 * scale))
 script=script.cpio
 
 # vireo ARGUMENT...: runs it in the foreground.
