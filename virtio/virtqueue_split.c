@@ -85,15 +85,15 @@ static inline struct split_descriptor descriptor_copy(const uint8_t *table, uint
 enum walk_end { WALK_COMPLETE, WALK_INDIRECT }; /* or a negative errno */
 
 /*
- * Add descriptors from entry `i` of a table on, until one has no successor (WALK_COMPLETE), or
- * points to an indirect table (WALK_INDIRECT, *last is that descriptor). A chain of more steps than
- * the table has entries has come back to where it was: it is a loop.
+ * Add descriptors of a table, from `d` on, its entry `i`, until one has no successor
+ * (WALK_COMPLETE), or points to an indirect table (WALK_INDIRECT, *last is that descriptor). A
+ * chain of more steps than the table has entries has come back to where it was: it is a loop.
  */
 CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t entries, uint32_t i,
-                            const char *order_rule, struct split_descriptor *last)
+                            struct split_descriptor d, const char *order_rule,
+                            struct split_descriptor *last)
 {
     for (uint32_t steps = 0; steps < entries; steps++) {
-        struct split_descriptor d = descriptor_copy(table, i);
         int ret;
 
         if (unlikely(d.flags & ~(SPLIT_NEXT | SPLIT_WRITE | SPLIT_INDIRECT)))
@@ -113,6 +113,7 @@ CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t 
         if (unlikely(chain->queue->in_order) && d.next != i + 1 && table != chain->queue->desc)
             virtqueue_bend(chain->queue, "DRV-IND-08", "an indirect table is not in order");
         i = d.next;
+        d = descriptor_copy(table, i);
     }
     return virtqueue_break(chain->queue, "DRV-RING-06", "a chain of descriptors is a loop");
 }
@@ -131,24 +132,39 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct split_des
     table = virtqueue_map(queue, d->address, d->length);
     if (unlikely(!table))
         return virtqueue_break(queue, "DRV-RING-09", "an indirect table is not in guest memory");
-    ret = chain_walk(chain, table, d->length / SPLIT_DESCRIPTOR_SIZE, 0, "DRV-IND-09", &nested);
+    ret = chain_walk(chain, table, d->length / SPLIT_DESCRIPTOR_SIZE, 0, descriptor_copy(table, 0),
+                     "DRV-IND-09", &nested);
     if (unlikely(ret == WALK_INDIRECT))
         return virtqueue_break(queue, "DRV-IND-02", "INDIRECT in an indirect table");
     return ret;
 }
 
-CHAIN_INLINE int chain_build(struct virtqueue *queue, uint16_t head,
-                             struct virtqueue_buffer *buffer)
+/* The buffer is the device's from now on. */
+static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                       struct virtqueue_buffer **out)
+{
+    buffer->in_flight = true;
+    queue->next_avail++;
+    queue->budget--;
+    *out = buffer;
+    return 1;
+}
+
+/* The rest of pop for a chain that begins with `d`, the head's descriptor. */
+static __attribute__((noinline)) int take_chain(struct virtqueue *queue,
+                                                struct virtqueue_buffer *buffer,
+                                                struct split_descriptor d,
+                                                struct virtqueue_buffer **out)
 {
     struct chain chain = chain_begin(queue, buffer);
     struct split_descriptor last = {0};
-    int ret = chain_walk(&chain, queue->desc, queue->size, head, "DRV-RING-07", &last);
+    int ret = chain_walk(&chain, queue->desc, queue->size, buffer->id, d, "DRV-RING-07", &last);
 
     if (ret == WALK_INDIRECT)
         ret = chain_walk_indirect(&chain, &last);
-    if (unlikely(ret))
-        return ret;
-    return chain_end(&chain);
+    if (!ret)
+        ret = chain_end(&chain);
+    return unlikely(ret) ? ret : take(queue, buffer, out);
 }
 
 /*
@@ -170,64 +186,68 @@ static inline int avail_refresh(struct virtqueue *queue)
     return 1;
 }
 
-int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
     size_t slot = queue->next_avail & (queue->size - 1);
     struct virtqueue_buffer *buffer;
+    struct split_descriptor d;
     uint16_t head;
-    int ret;
 
-    if (queue->broken.id)
-        return -EPROTO;
-    if (queue->budget == 0) /* so it is in a stopped queue */
-        return 0;
     if (queue->next_avail == queue->avail_seen) {
-        ret = avail_refresh(queue);
+        int ret = avail_refresh(queue);
+
         if (ret <= 0)
             return ret;
     }
     head = shared_load(queue->avail + SPLIT_RING + SPLIT_AVAIL_ENTRY * slot, __ATOMIC_RELAXED);
-    if (head >= queue->size)
+    if (unlikely(head >= queue->size))
         return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
     buffer = &queue->buffers[head];
-    if (buffer->in_flight)
+    if (unlikely(buffer->in_flight))
         return virtqueue_break(queue, "DRV-RING-08", "a buffer is made available twice");
-    ret = chain_build(queue, head, buffer);
-    if (ret)
-        return ret;
-    buffer->id = head;
-    buffer->slots = 1;
-    buffer->in_flight = true;
-    queue->in_flight++;
-    queue->next_avail++;
-    queue->budget--;
-    *out = buffer;
-    return 1;
+    d = descriptor_copy(queue->desc, head);
+    if (d.flags & ~SPLIT_WRITE ||
+        !chain_single(queue, buffer, d.address, d.length, d.flags & SPLIT_WRITE))
+        return take_chain(queue, buffer, d, out);
+    return take(queue, buffer, out);
 }
 
-void virtqueue_split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static inline void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     buffer->in_flight = false;
-    queue->in_flight--;
+    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
+        virtqueue_buffer_trim(queue, buffer);
 }
 
-void virtqueue_split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    virtqueue_split_release(queue, buffer);
+    split_release(queue, buffer);
     queue->next_avail--;
-    queue->budget++;
 }
 
-void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                          uint32_t written, uint32_t slots)
+static inline void record(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
+                          uint32_t written, uint16_t slots)
 {
     size_t slot = queue->next_used & (queue->size - 1);
     uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot;
 
     store_le32(entry, buffer->id);
     store_le32(entry + 4, written);
-    queue->next_used += (uint16_t)slots;
-    virtqueue_split_release(queue, buffer);
+    queue->next_used += slots;
+}
+
+static void split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
+{
+    record(queue, buffer, written, 1);
+    split_release(queue, buffer);
+}
+
+/* ORD-02: where the first of the series would be. */
+static void split_push_series(struct virtqueue *queue, struct virtqueue_buffer *last,
+                              uint32_t slots)
+{
+    record(queue, last, last->written, (uint16_t)slots);
+    split_release(queue, last);
 }
 
 /* Whether the driver wants to hear of the used entries from `old` up to the index (2.7.7.2). */
@@ -247,7 +267,7 @@ static inline bool interrupt_wanted(struct virtqueue *queue, uint16_t old)
     return !(flags & SPLIT_NO_INTERRUPT);
 }
 
-void virtqueue_split_publish(struct virtqueue *queue)
+static void split_publish(struct virtqueue *queue)
 {
     uint16_t old = queue->published_used;
 
@@ -261,11 +281,8 @@ void virtqueue_split_publish(struct virtqueue *queue)
 
 /* With EVENT_IDX the wish is an index: the first one we have not seen. used.flags stays 0 (EVT-04).
  */
-bool virtqueue_split_enable_kicks(struct virtqueue *queue)
+static bool split_enable_kicks(struct virtqueue *queue)
 {
-    if (queue->broken.id)
-        return false;
-    queue->kicks_enabled = true;
     if (queue->event_idx)
         shared_store(avail_event(queue), queue->avail_seen, __ATOMIC_SEQ_CST);
     else
@@ -275,11 +292,10 @@ bool virtqueue_split_enable_kicks(struct virtqueue *queue)
 
 /* With EVENT_IDX there is nothing to write: the index we last asked for is already passed when we
  * are kicked, and comes round again only after 65536 buffers. */
-void virtqueue_split_disable_kicks(struct virtqueue *queue)
+static void split_disable_kicks(struct virtqueue *queue)
 {
-    if (!queue->event_idx && queue->kicks_enabled)
+    if (!queue->event_idx)
         shared_store(queue->used + SPLIT_FLAGS, SPLIT_NO_NOTIFY, __ATOMIC_RELAXED);
-    queue->kicks_enabled = false;
 }
 
 /* A driver that sets a queue up anew has to clear it, or it takes old used entries for new ones. */
@@ -293,7 +309,7 @@ static void check_used_ring(struct virtqueue *queue)
         virtqueue_bend(queue, "DRV-QCFG-16", "used.flags is not 0 at the start");
 }
 
-struct virtqueue_position virtqueue_split_position(const struct virtqueue *queue)
+static struct virtqueue_position split_position(const struct virtqueue *queue)
 {
     return (struct virtqueue_position){queue->next_avail, queue->published_used};
 }
@@ -309,8 +325,8 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
     return 0;
 }
 
-int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                          struct virtqueue_position position, struct error *err)
+static int split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                       struct virtqueue_position position, struct error *err)
 {
     /* RING-01 */
     const struct virtqueue_area areas[3] = {
@@ -331,8 +347,20 @@ int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup 
     if (ret)
         return ret;
     check_used_ring(queue);
-    virtqueue_split_enable_kicks(queue);
     if (queue->event_idx)
         shared_store(queue->used + SPLIT_FLAGS, 0, __ATOMIC_RELAXED);
     return 0;
 }
+
+const struct virtqueue_format virtqueue_split = {
+    .start = split_start,
+    .position = split_position,
+    .pop = split_pop,
+    .unpop = split_unpop,
+    .push = split_push,
+    .push_series = split_push_series,
+    .release = split_release,
+    .publish = split_publish,
+    .enable_kicks = split_enable_kicks,
+    .disable_kicks = split_disable_kicks,
+};
