@@ -147,8 +147,7 @@ static void exchange(struct fixture *f, struct virtqueue_buffer *b[], unsigned c
 static void assert_record(struct fixture *f, unsigned place, unsigned id, uint32_t length)
 {
     if (f->packed) {
-        struct packed_ring_descriptor d =
-            packed_ring_descriptor(&f->packed_ring, (uint16_t)place);
+        struct packed_ring_descriptor d = packed_ring_descriptor(&f->packed_ring, (uint16_t)place);
 
         assert_int_equal(d.id, id);
         assert_int_equal(d.flags, packed_ring_done(true) | (length ? RING_WRITE : 0));
@@ -501,9 +500,12 @@ static void ord_01_03_04_random(void **state)
         check_random(*state, sizes[i]);
 }
 
-#define SPLIT(name)  cmocka_unit_test_setup_teardown(name, setup, teardown)
-#define PACKED(name) {#name "_packed", name, setup_packed, teardown, NULL}
-#define BOTH(name)   SPLIT(name), PACKED(name)
+#define SPLIT(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define PACKED(name)                                        \
+    {                                                       \
+#name "_packed", name, setup_packed, teardown, NULL \
+    }
+#define BOTH(name) SPLIT(name), PACKED(name)
 
 int main(void)
 {
