@@ -105,6 +105,7 @@ struct virtqueue {
      * right across a wrap at 65536. Packed: slots. */
     uint16_t next_avail, next_used;
 
+    uint32_t mask;           /* split: an index's slot is what these bits of it say: size - 1 */
     uint16_t avail_seen;     /* split: avail.idx when we last looked: entries below may be taken */
     uint16_t published_used; /* split: used.idx as the driver sees it */
 

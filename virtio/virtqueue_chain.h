@@ -49,7 +49,9 @@ CHAIN_INLINE void *virtqueue_map(struct virtqueue *queue, uint64_t address, uint
 
 /*
  * Make `buffer` of one descriptor, when that is simple: not empty, and in the region of the last
- * one. Otherwise false, nothing has changed, and the general way finds out what it is.
+ * one. Otherwise false, nothing has changed, and the general way finds out what it is. `writable`
+ * is a constant where this is inlined: with half of the fields constant, too, it takes 9
+ * instructions less.
  */
 CHAIN_INLINE bool chain_single(struct virtqueue *queue, struct virtqueue_buffer *buffer,
                                uint64_t address, uint32_t length, bool writable)

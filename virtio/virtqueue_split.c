@@ -22,12 +22,15 @@ enum split_descriptor_flag {
     SPLIT_INDIRECT = 4,
 };
 
-#define SPLIT_DESCRIPTOR_SIZE 16
+#define SPLIT_DESCRIPTOR_SIZE  16
+#define SPLIT_LENGTH           8 /* offsets in a descriptor */
+#define SPLIT_DESCRIPTOR_FLAGS 12
+#define SPLIT_NEXT_INDEX       14
 
 struct split_descriptor {
     uint64_t address;
     uint32_t length;
-    uint16_t flags, next;
+    uint16_t flags;
 };
 
 /* 2.7.6 Available ring, 2.7.8 Used ring */
@@ -53,6 +56,12 @@ static inline void shared_store(uint8_t *word, uint16_t value, int order)
     __atomic_store_n((uint16_t *)(void *)word, htole16(value), order);
 }
 
+/* Where in a ring the entry of a free-running index is. */
+static inline size_t slot_of(const struct virtqueue *queue, uint16_t index)
+{
+    return index & queue->mask;
+}
+
 /* EVENT_IDX puts a word behind each ring: at which index the other side wants to be notified. */
 static inline const uint8_t *used_event(const struct virtqueue *queue)
 {
@@ -65,21 +74,26 @@ static inline uint8_t *avail_event(const struct virtqueue *queue)
 }
 
 /*
- * Copy a descriptor, reading each byte exactly once: the copy is what is checked and used, whatever
- * the driver makes of the original meanwhile (RING-15).
+ * Copy a descriptor, but for its `next`, reading each byte exactly once: the copy is what is
+ * checked and used, whatever the driver makes of the original meanwhile (RING-15).
  */
 static inline struct split_descriptor descriptor_copy(const uint8_t *table, uint32_t i)
 {
-    const uint64_t *words = (const uint64_t *)(const void *)(table + i * SPLIT_DESCRIPTOR_SIZE);
-    uint64_t address = le64toh(__atomic_load_n(&words[0], __ATOMIC_RELAXED));
-    uint64_t rest = le64toh(__atomic_load_n(&words[1], __ATOMIC_RELAXED));
+    const uint8_t *p = table + (size_t)i * SPLIT_DESCRIPTOR_SIZE;
+    const void *address = p, *length = p + SPLIT_LENGTH;
 
     return (struct split_descriptor){
-        .address = address,
-        .length = (uint32_t)rest,
-        .flags = (uint16_t)(rest >> 32),
-        .next = (uint16_t)(rest >> 48),
+        .address = le64toh(__atomic_load_n((const uint64_t *)address, __ATOMIC_RELAXED)),
+        .length = le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED)),
+        .flags = shared_load(p + SPLIT_DESCRIPTOR_FLAGS, __ATOMIC_RELAXED),
     };
+}
+
+/* Which descriptor follows it: read only when its flags say that one does. */
+static inline uint16_t descriptor_next(const uint8_t *table, uint32_t i)
+{
+    return shared_load(table + (size_t)i * SPLIT_DESCRIPTOR_SIZE + SPLIT_NEXT_INDEX,
+                       __ATOMIC_RELAXED);
 }
 
 enum walk_end { WALK_COMPLETE, WALK_INDIRECT }; /* or a negative errno */
@@ -94,6 +108,7 @@ CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t 
                             struct split_descriptor *last)
 {
     for (uint32_t steps = 0; steps < entries; steps++) {
+        uint32_t next;
         int ret;
 
         if (unlikely(d.flags & ~(SPLIT_NEXT | SPLIT_WRITE | SPLIT_INDIRECT)))
@@ -107,12 +122,13 @@ CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t 
             return ret;
         if (!(d.flags & SPLIT_NEXT))
             return WALK_COMPLETE;
-        if (unlikely(d.next >= entries))
+        next = descriptor_next(table, i);
+        if (unlikely(next >= entries))
             return virtqueue_break(chain->queue, "DRV-RING-04",
                                    "a descriptor's next is beyond the table");
-        if (unlikely(chain->queue->in_order) && d.next != i + 1 && table != chain->queue->desc)
+        if (unlikely(chain->queue->in_order) && next != i + 1 && table != chain->queue->desc)
             virtqueue_bend(chain->queue, "DRV-IND-08", "an indirect table is not in order");
-        i = d.next;
+        i = next;
         d = descriptor_copy(table, i);
     }
     return virtqueue_break(chain->queue, "DRV-RING-06", "a chain of descriptors is a loop");
@@ -150,13 +166,15 @@ static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
     return 1;
 }
 
-/* The rest of pop for a chain that begins with `d`, the head's descriptor. */
+/* The rest of pop for a chain that begins with this descriptor, the head's. Its fields come one by
+ * one: a structure would be put together for it in pop, for every buffer. */
 static __attribute__((noinline)) int take_chain(struct virtqueue *queue,
                                                 struct virtqueue_buffer *buffer,
-                                                struct split_descriptor d,
-                                                struct virtqueue_buffer **out)
+                                                struct virtqueue_buffer **out, uint64_t address,
+                                                uint32_t length, uint16_t flags)
 {
     struct chain chain = chain_begin(queue, buffer);
+    struct split_descriptor d = {address, length, flags};
     struct split_descriptor last = {0};
     int ret = chain_walk(&chain, queue->desc, queue->size, buffer->id, d, "DRV-RING-07", &last);
 
@@ -186,30 +204,40 @@ static inline int avail_refresh(struct virtqueue *queue)
     return 1;
 }
 
+static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
+
+/* Pop when all that was seen is taken. Not inline, and the end of its caller: or pop would save
+ * registers around it for each buffer, and it comes once for each batch. */
+static __attribute__((noinline)) int refresh_and_pop(struct virtqueue *queue,
+                                                     struct virtqueue_buffer **out)
+{
+    int ret = avail_refresh(queue);
+
+    return ret > 0 ? split_pop(queue, out) : ret;
+}
+
 static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    size_t slot = queue->next_avail & (queue->size - 1);
     struct virtqueue_buffer *buffer;
     struct split_descriptor d;
-    uint16_t head;
+    unsigned head;
 
-    if (queue->next_avail == queue->avail_seen) {
-        int ret = avail_refresh(queue);
-
-        if (ret <= 0)
-            return ret;
-    }
-    head = shared_load(queue->avail + SPLIT_RING + SPLIT_AVAIL_ENTRY * slot, __ATOMIC_RELAXED);
+    if (queue->next_avail == queue->avail_seen)
+        return refresh_and_pop(queue, out);
+    head = shared_load(queue->avail + SPLIT_AVAIL_ENTRY * slot_of(queue, queue->next_avail) +
+                           SPLIT_RING,
+                       __ATOMIC_RELAXED);
     if (unlikely(head >= queue->size))
         return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
     buffer = &queue->buffers[head];
     if (unlikely(buffer->in_flight))
         return virtqueue_break(queue, "DRV-RING-08", "a buffer is made available twice");
     d = descriptor_copy(queue->desc, head);
-    if (d.flags & ~SPLIT_WRITE ||
-        !chain_single(queue, buffer, d.address, d.length, d.flags & SPLIT_WRITE))
-        return take_chain(queue, buffer, d, out);
-    return take(queue, buffer, out);
+    if (d.flags == SPLIT_WRITE && chain_single(queue, buffer, d.address, d.length, true))
+        return take(queue, buffer, out);
+    if (d.flags == 0 && chain_single(queue, buffer, d.address, d.length, false))
+        return take(queue, buffer, out);
+    return take_chain(queue, buffer, out, d.address, d.length, d.flags);
 }
 
 static inline void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
@@ -228,8 +256,7 @@ static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer
 static inline void record(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
                           uint32_t written, uint16_t slots)
 {
-    size_t slot = queue->next_used & (queue->size - 1);
-    uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot;
+    uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot_of(queue, queue->next_used);
 
     store_le32(entry, buffer->id);
     store_le32(entry + 4, written);
@@ -341,6 +368,7 @@ static int split_start(struct virtqueue *queue, const struct virtqueue_setup *se
 
     if (!is_power_of_two(setup->size))
         return error_set(err, EINVAL, "DRV-QCFG-01: %u is no power of two", setup->size);
+    queue->mask = setup->size - 1u;
     ret = take_position(queue, position, err);
     if (!ret)
         ret = virtqueue_map_areas(queue->memory, areas, err);
