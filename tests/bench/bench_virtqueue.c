@@ -72,6 +72,7 @@ static struct virtqueue_setup lay_out(struct bench *b, const struct format *form
                                         GPA(packed->device_event)};
     }
     ring_init(split, &b->memory, 0x10000, SIZE, true);
+    split->in_order = format->in_order;
     return (struct virtqueue_setup){0, SIZE, GPA(split->desc), GPA(split->avail), GPA(split->used)};
 }
 
@@ -104,10 +105,8 @@ static void turn_round(struct bench *b, const struct format *format, const struc
             packed_ring_add(&b->packed_ring, e, shape->count, shape->style);
         packed_ring_publish(&b->packed_ring);
     } else {
-        while (!format->in_order && ring_collect(&b->split_ring, &(struct ring_used){0}))
+        while (ring_collect(&b->split_ring, &(struct ring_used){0}))
             ;
-        if (format->in_order) /* what it was before, over and over: it takes no used ring */
-            ring_init_at(&b->split_ring, &b->memory, 0x10000, SIZE, true, b->queue.next_avail);
         for (int i = 0; i < BATCH; i++)
             ring_add(&b->split_ring, e, shape->count, shape->style);
         ring_publish(&b->split_ring);
