@@ -17,9 +17,9 @@
  * nothing more until it is started anew; what was popped before may still be pushed and published.
  * A rule that other devices let pass is only *bent*: remembered in `bent`, for the log.
  *
- * Thread: all calls for one queue come from one thread, the device's loop. No call allocates but
- * for a chain longer than all before it, takes a lock or makes a system call, but for the
- * notification itself.
+ * Thread: all calls for one queue come from one thread, the device's loop. No call allocates (but
+ * for chains of more than a few descriptors), takes a lock or makes a system call (but for the
+ * notification itself).
  */
 #ifndef VIRTIO_VIRTQUEUE_H
 #define VIRTIO_VIRTQUEUE_H

@@ -239,19 +239,19 @@ static int packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
     const uint8_t *p = slot_at(queue, queue->next_avail);
     uint16_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_ACQUIRE); /* PACK-05 */
+    struct virtqueue_buffer *buffer = queue->free;
     struct packed_descriptor d;
 
     if ((flags & PACKED_TURN) != queue->avail_turn)
         return 0;
     if (unlikely(queue->slots_free == 0)) /* otherwise there is a free buffer, too */
         return virtqueue_break(queue, "DRV-PACK-08", "more is available than the ring holds");
-    d = descriptor_copy(p, flags);
-    flags &= PACKED_NEXT | PACKED_WRITE | PACKED_INDIRECT;
-    if (flags == PACKED_WRITE && chain_single(queue, queue->free, d.address, d.length, true))
-        return take(queue, queue->free, d.id, 1, out);
-    if (flags == 0 && chain_single(queue, queue->free, d.address, d.length, false))
-        return take(queue, queue->free, d.id, 1, out);
-    return take_chain(queue, out, d.address, d.length, d.id, flags);
+    d = descriptor_copy(p, flags & (PACKED_NEXT | PACKED_WRITE | PACKED_INDIRECT));
+    if (d.flags == PACKED_WRITE && chain_single(queue, buffer, d.address, d.length, true))
+        return take(queue, buffer, d.id, 1, out);
+    if (d.flags == 0 && chain_single(queue, buffer, d.address, d.length, false))
+        return take(queue, buffer, d.id, 1, out);
+    return take_chain(queue, out, d.address, d.length, d.id, d.flags);
 }
 
 static inline void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
