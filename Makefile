@@ -128,7 +128,7 @@ bench-boot: all
 	tests/bench/boot
 
 bench-ring: $(BENCHES)
-	$(BUILD)/tests/bench_virtqueue
+	tests/bench/ring
 
 fuzz:
 	tests/fuzz/run

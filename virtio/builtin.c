@@ -92,7 +92,7 @@ static bool queue_serve(struct builtin_queue *queue)
         return false;
     }
     more = virtqueue_enable_kicks(ring);
-    return more || ring->budget == 0;
+    return more || virtqueue_budget_spent(ring);
 }
 
 static void queue_kicked(struct loop_fd *kick, uint32_t events)
@@ -103,10 +103,10 @@ static void queue_kicked(struct loop_fd *kick, uint32_t events)
 
     (void)events;
     eventfd_read(kick->fd, &count);
-    queue->ring.budget = TURN_BUFFERS;
-    for (int i = 0; i < TURN_ROUNDS && more && queue->ring.budget > 0; i++)
+    virtqueue_set_budget(&queue->ring, TURN_BUFFERS);
+    for (int i = 0; i < TURN_ROUNDS && more && !virtqueue_budget_spent(&queue->ring); i++)
         more = queue_serve(queue);
-    queue->ring.budget = UINT64_MAX; /* the model may pop outside of turns, too */
+    virtqueue_set_budget(&queue->ring, UINT64_MAX); /* the model may pop outside of turns, too */
     if (more)
         eventfd_write(kick->fd, 1);
 }

@@ -288,7 +288,7 @@ static void ring_06_a_hundred_thousand_buffers(void **state)
         }
         assert_false(ring_collect(&f->ring, &used));
     }
-    assert_int_equal(f->queue.in_flight, 0);
+    assert_int_equal((uint16_t)(f->queue.next_avail - f->queue.next_used), 0);
 }
 
 static void ring_16_queue_of_one(void **state)
@@ -339,12 +339,12 @@ static void ring_11_completion_out_of_order(void **state)
         head[i] = add_one(f);
     for (int i = 0; i < 4; i++)
         b[i] = pop(f);
-    assert_int_equal(f->queue.in_flight, 4);
+    assert_int_equal((uint16_t)(f->queue.next_avail - f->queue.next_used), 4);
     for (int i = 0; i < 4; i++)
         use(f, b[order[i]], (uint32_t)i);
     for (int i = 0; i < 4; i++)
         assert_used(f, head[order[i]], (uint32_t)i);
-    assert_int_equal(f->queue.in_flight, 0);
+    assert_int_equal((uint16_t)(f->queue.next_avail - f->queue.next_used), 0);
 }
 
 static void ring_10_length_is_never_more_than_the_writable_part(void **state)
