@@ -165,7 +165,10 @@ static void notify_config(void *transport)
     atomic_fetch_add(&f->config_interrupts, 1);
 }
 
-static const struct virtio_transport_ops toy_transport = {notify_queue, notify_config};
+static const struct virtio_transport_ops toy_transport = {
+    .notify_queue = notify_queue,
+    .notify_config = notify_config,
+};
 
 static const struct virtio_features no_features;
 
