@@ -62,15 +62,27 @@ int device_settle_legacy(struct virtio_device *dev)
 
 /* 2.7.2: descriptors, avail ring, padding, used ring. (The used ring's flags and index are there
  * whatever EVENT_IDX says, and so is the word behind the avail ring: drivers leave room for it.) */
-static void place_queue(struct virtio_queue *queue, uint64_t address, uint64_t alignment)
+static void place_queue(struct virtio_queue *queue, uint64_t address)
 {
     queue->desc = GPA(address);
     queue->driver = GPA(address + UINT64_C(16) * queue->size);
-    queue->device = GPA(align_up(queue->driver.value + 6 + UINT64_C(2) * queue->size, alignment));
+    queue->device =
+        GPA(align_up(queue->driver.value + 6 + UINT64_C(2) * queue->size, queue->alignment));
 }
 
-void virtio_device_set_legacy_queue(struct virtio_device *dev, uint16_t index, uint64_t address,
-                                    uint16_t size, uint64_t alignment)
+void virtio_device_set_legacy_alignment(struct virtio_device *dev, uint16_t index,
+                                        uint32_t alignment)
+{
+    DEVICE_LOCK(dev);
+    struct virtio_queue *queue = device_queue(dev, index);
+
+    if (!is_power_of_two(alignment))
+        device_complain(dev, "DRV-MMIO-09", "a ring cannot be aligned to %u", alignment);
+    else if (queue && !queue->enabled)
+        queue->alignment = alignment;
+}
+
+void virtio_device_set_legacy_queue(struct virtio_device *dev, uint16_t index, uint64_t address)
 {
     DEVICE_LOCK(dev);
     struct virtio_queue *queue = device_queue(dev, index);
@@ -83,8 +95,7 @@ void virtio_device_set_legacy_queue(struct virtio_device *dev, uint16_t index, u
     } else if (queue->enabled) {
         device_complain(dev, "DRV-QCFG-07, -08", "queue %u is enabled, and is moved", index);
     } else {
-        queue->size = size;
-        place_queue(queue, address, alignment);
+        place_queue(queue, address);
         queue->enabled = true;
         if (device_settle_legacy(dev) < 0)
             device_needs_reset(dev);

@@ -33,13 +33,16 @@ bool virtio_device_speak(struct virtio_device *dev, enum virtio_interface interf
 /* What is offered to legacy drivers: 32 bits, ANY_LAYOUT among them (FEAT-13). */
 uint32_t virtio_device_legacy_features(struct virtio_device *dev);
 
+/* Where the used ring of a queue starts, relative to the rest: a power of two, 4096 after reset. */
+#define VIRTIO_LEGACY_ALIGNMENT 4096
+void virtio_device_set_legacy_alignment(struct virtio_device *dev, uint16_t index,
+                                        uint32_t alignment);
+
 /*
- * Place queue `index` with all its parts at `address` (2.7.2; the used ring at the next multiple of
- * `alignment`, a power of two) and start it at once with `size` entries. Address 0 stops it and
- * puts its registers back. VIRTIO_QUEUE_DESC reads back the address. A queue that is in use, or
- * does not exist, is left alone and the driver's mistake logged.
+ * Place queue `index` with all its parts at `address` (2.7.2) and start it at once. Address 0 stops
+ * it and puts its registers back. VIRTIO_QUEUE_DESC reads back the address. A queue that is in use,
+ * or does not exist, is left alone and the driver's mistake logged.
  */
-void virtio_device_set_legacy_queue(struct virtio_device *dev, uint16_t index, uint64_t address,
-                                    uint16_t size, uint64_t alignment);
+void virtio_device_set_legacy_queue(struct virtio_device *dev, uint16_t index, uint64_t address);
 
 #endif

@@ -7,6 +7,7 @@
  */
 #include "base/bytes.h"
 #include "virtio/device_internal.h"
+#include "virtio/device_legacy.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -38,6 +39,7 @@ void device_clear_queue(struct virtio_device *dev, uint16_t index)
     queue->size = largest_size(dev, queue);
     queue->enabled = queue->running = false;
     queue->desc = queue->driver = queue->device = GPA(0);
+    queue->alignment = VIRTIO_LEGACY_ALIGNMENT;
     queue->position = (struct virtqueue_position){0};
 }
 
