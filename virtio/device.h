@@ -84,7 +84,7 @@ struct virtio_queue {
     bool running;      /* the back end serves it */
     gpa_t desc, driver, device;
     uint32_t alignment;                 /* of the used ring behind the rest (legacy, 2.7.2) */
-    struct virtqueue_position position; /* where it stood when the device was suspended */
+    struct virtqueue_position position; /* where it starts: its first, or where it was suspended */
     int kick_fd; /* eventfd, owned by the device; made by virtio_device_init */
 };
 

@@ -97,6 +97,7 @@ void virtio_device_set_legacy_queue(struct virtio_device *dev, uint16_t index, u
     } else {
         place_queue(queue, address);
         queue->enabled = true;
+        queue->position = virtqueue_position_first(&dev->driver);
         if (device_settle_legacy(dev) < 0)
             device_needs_reset(dev);
         else

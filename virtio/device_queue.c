@@ -40,7 +40,6 @@ void device_clear_queue(struct virtio_device *dev, uint16_t index)
     queue->enabled = queue->running = false;
     queue->desc = queue->driver = queue->device = GPA(0);
     queue->alignment = VIRTIO_LEGACY_ALIGNMENT;
-    queue->position = (struct virtqueue_position){0};
 }
 
 int device_create_queues(struct virtio_device *dev, uint16_t count, uint16_t size,
@@ -238,6 +237,7 @@ static void queue_enable(struct virtio_device *dev, uint16_t index)
                         virtio_device_status(dev));
     } else {
         dev->queues[index].enabled = true;
+        dev->queues[index].position = virtqueue_position_first(&dev->driver);
         if (live)
             device_start_queue(dev, index);
     }
@@ -256,7 +256,6 @@ void virtio_device_set_queue_enabled(struct virtio_device *dev, uint16_t index, 
     } else {
         device_stop_queue(dev, index);
         queue->enabled = false;
-        queue->position = (struct virtqueue_position){0};
     }
 }
 
