@@ -245,16 +245,15 @@ static void test_create_errors(void **state)
     struct fixture *f = *state;
     struct fake_platform *fake = &f->rig.fake;
     struct error err = ERROR_INIT;
+    struct virtio_mmio_config config = {.base = RIG_MMIO_BASE, .gsi = 1};
     struct virtio_mmio *mmio;
     struct toy_device toy;
 
     assert_int_equal(toy_device_init(&toy, VIRTIO_ID_NET, 1, &err), 0);
-    assert_int_equal(virtio_mmio_create(&toy.dev, &fake->platform, RIG_MMIO_BASE, 1, &mmio, &err),
-                     -EEXIST);
+    assert_int_equal(virtio_mmio_create(&toy.dev, &fake->platform, &config, &mmio, &err), -EEXIST);
     fake->fail_irqfd_add = ENOSPC;
-    assert_int_equal(
-        virtio_mmio_create(&toy.dev, &fake->platform, RIG_MMIO_BASE + 0x1000, 1, &mmio, &err),
-        -ENOSPC);
+    config.base += 0x1000;
+    assert_int_equal(virtio_mmio_create(&toy.dev, &fake->platform, &config, &mmio, &err), -ENOSPC);
     assert_false(fake_decodes(fake, ADDRESS_MMIO, RIG_MMIO_BASE + 0x1000));
     toy_device_destroy(&toy);
 }

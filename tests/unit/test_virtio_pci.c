@@ -503,13 +503,16 @@ static void test_create_errors(void **state)
 {
     struct fixture *f = *state;
     struct error err = ERROR_INIT;
+    struct virtio_pci_config config = {RIG_SLOT, VIRTIO_PCI_VECTORS_DEFAULT, false};
     struct virtio_pci *pci;
     struct toy_device toy;
 
     assert_int_equal(toy_device_init(&toy, VIRTIO_ID_ENTROPY, 1, &err), 0);
-    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, RIG_SLOT, &pci, &err), -EBUSY);
-    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, 99, &pci, &err), -EINVAL);
-    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, -1, &pci, &err), 0);
+    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, &config, &pci, &err), -EBUSY);
+    config.slot = 99;
+    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, &config, &pci, &err), -EINVAL);
+    config.slot = -1;
+    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, &config, &pci, &err), 0);
     assert_int_equal(virtio_pci_slot(pci), 1);
     virtio_pci_destroy(pci);
     toy_device_destroy(&toy);
