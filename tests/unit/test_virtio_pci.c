@@ -166,7 +166,7 @@ static void test_common_fields(void **state)
     }
 }
 
-/* QRST, ADM, NTF-04: fields of features that are not offered are not there. */
+/* ADM, NTF-04: fields of features that were not negotiated are not there. */
 static void test_absent_fields(void **state)
 {
     struct fixture *f = *state;
