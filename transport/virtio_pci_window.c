@@ -60,6 +60,8 @@ void pci_window_read(struct virtio_pci *pci, uint32_t offset, unsigned size)
     if (!touches_data(pci, offset, size))
         return;
     store_le32(data, 0);
+    if (!load_le32(&pci->function.config[pci->window + CAP_LENGTH]))
+        return; /* nobody has set it up: this is a tool that shows all of configuration space */
     if (window_target(pci, &target, &length))
         pci_bar_read(&pci->function, pci->modern_bar, target, data, length);
 }
