@@ -119,6 +119,8 @@ static uint32_t read_device_features(struct virtio_mmio *mmio)
 {
     uint32_t word = atomic_load(&mmio->device_features_sel);
 
+    if (!atomic_load(&mmio->device_features_selected))
+        mmio_complain(mmio, "DRV-MMIO-05", "read without DeviceFeaturesSel:", MMIO_DEVICE_FEATURES);
     if (!mmio->config.legacy)
         return virtio_device_features(mmio->dev, word);
     return word ? 0 : virtio_device_legacy_features(mmio->dev);
@@ -184,6 +186,9 @@ static void write_status(struct virtio_mmio *mmio, uint32_t value)
 
 static void write_driver_features(struct virtio_mmio *mmio, uint32_t value)
 {
+    if (!atomic_load(&mmio->driver_features_selected))
+        mmio_complain(mmio, "DRV-MMIO-05",
+                      "write without DriverFeaturesSel:", MMIO_DRIVER_FEATURES);
     if (mmio_speak(mmio))
         virtio_device_set_driver_features(mmio->dev, atomic_load(&mmio->driver_features_sel),
                                           value);
@@ -203,9 +208,11 @@ static void mmio_write_register(struct virtio_mmio *mmio, uint64_t offset, uint3
     switch (offset) {
     case MMIO_DEVICE_FEATURES_SEL:
         atomic_store(&mmio->device_features_sel, value);
+        atomic_store(&mmio->device_features_selected, true);
         break;
     case MMIO_DRIVER_FEATURES_SEL:
         atomic_store(&mmio->driver_features_sel, value);
+        atomic_store(&mmio->driver_features_selected, true);
         break;
     case MMIO_DRIVER_FEATURES:
         write_driver_features(mmio, value);
@@ -385,6 +392,8 @@ void virtio_mmio_reset(struct virtio_mmio *mmio)
     doorbells_reset(&mmio->doorbells);
     atomic_store(&mmio->device_features_sel, 0);
     atomic_store(&mmio->driver_features_sel, 0);
+    atomic_store(&mmio->device_features_selected, false);
+    atomic_store(&mmio->driver_features_selected, false);
     atomic_store(&mmio->queue_sel, 0);
     atomic_store(&mmio->shm_sel, 0);
     atomic_store(&mmio->guest_page_size, 0);

@@ -12,6 +12,7 @@
 #include "transport/virtio_mmio.h"
 
 #include <stdatomic.h>
+#include <stdbool.h>
 
 struct virtio_mmio {
     struct virtio_device *dev;
@@ -19,6 +20,7 @@ struct virtio_mmio {
     struct virtio_mmio_config config;
     int irq_fd; /* each signal is an edge on the line */
     atomic_uint device_features_sel, driver_features_sel, queue_sel;
+    atomic_bool device_features_selected, driver_features_selected; /* written since power-on */
     atomic_uint interrupt_status;
     struct doorbells doorbells;
 

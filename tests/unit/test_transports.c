@@ -130,7 +130,8 @@ static void test_features(void **state)
     assert_true(features_has(&f->toy.backend->negotiated, VIRTIO_F_VERSION_1));
 }
 
-/* MMIO-04, MMIO-18, PCIC-03, PCIC-04, PCIC-11..13: what the driver programs reaches the device. */
+/* MMIO-04, MMIO-08, MMIO-18, PCIC-03, PCIC-04, PCIC-11..13: what the driver programs reaches the
+ * device. */
 static void test_queues(void **state)
 {
     struct fixture *f = *state;
@@ -174,7 +175,8 @@ static void test_queue_disable(void **state)
     assert_true(f->toy.backend->running[1]);
 }
 
-/* QRST-01, QRST-03, QRST-04, PCIC-05, MMIO-10: one queue is reset and comes back with another size.
+/* QRST-01, QRST-03, QRST-04, PCIC-05, MMIO-10, DRV-QCFG-11: one queue is reset and comes back with
+ * another size.
  */
 static void test_queue_reset(void **state)
 {
@@ -278,6 +280,23 @@ static void test_kicks(void **state)
     d->ops->kick(d, QUEUES); /* DRV-NTF-07: dropped */
 }
 
+/* DRV-NTF-08, NTF-03, EVT-05: as many as the driver likes, for nothing, of queues there are and
+ * not. */
+static void test_many_kicks(void **state)
+{
+    struct fixture *f = *state;
+    struct driver *d = f->rig.driver;
+
+    d->ops->kick(d, 0); /* DRV-NTF-07: before there is a queue */
+    assert_int_equal(toy_take_kicks(&f->toy, 0), 0);
+    start(f);
+    for (unsigned i = 0; i < QUEUES * 5000; i++)
+        d->ops->kick(d, (uint16_t)(i % QUEUES));
+    for (uint16_t i = 0; i < QUEUES; i++)
+        assert_int_equal(toy_take_kicks(&f->toy, i), 5000);
+    assert_int_equal(d->ops->status(d) & VIRTIO_STATUS_NEEDS_RESET, 0);
+}
+
 /* No ioeventfd for queues that are hardly used; then exactly one, which takes over. */
 static void test_doorbells(void **state)
 {
@@ -338,7 +357,8 @@ static void test_interrupts(void **state)
     assert_true(driver_wait(d, DRIVER_INTERRUPT_QUEUE, 1000));
 }
 
-/* MMIO-10, PCIC-02, CFG-06: configuration at every width, zeroes beyond its end. */
+/* MMIO-10, PCIC-02, CFG-02, CFG-06, PCIL-07: configuration at every width, zeroes beyond its end.
+ */
 static void test_config(void **state)
 {
     struct fixture *f = *state;
@@ -372,7 +392,8 @@ static void test_generation(void **state)
     assert_int_not_equal(d->ops->generation(d), before);
 }
 
-/* STAT-05, STAT-06, MMIO-12, PCIC-10, PCIC-11: reset, and a second life. */
+/* STAT-05, STAT-06, STAT-11, MMIO-07, MMIO-12, PCIC-10, PCIC-11: reset, and a second life. It is
+ * over when the write returns, so that no driver can be too fast (DRV-INIT-13). */
 static void test_driver_reset(void **state)
 {
     struct fixture *f = *state;
@@ -455,11 +476,12 @@ static void test_machine_reset(void **state)
     {                                                                 \
 #function "/" #kind, function, set_up_##kind, tear_down, NULL \
     }
-#define TESTS(kind)                                                                            \
-    TEST(test_identity, kind), TEST(test_queues, kind), TEST(test_queue_left_out, kind),       \
-        TEST(test_kicks, kind), TEST(test_doorbells, kind), TEST(test_doorbell_failure, kind), \
-        TEST(test_interrupts, kind), TEST(test_config, kind), TEST(test_driver_reset, kind),   \
-        TEST(test_needs_reset, kind), TEST(test_machine_reset, kind)
+#define TESTS(kind)                                                                              \
+    TEST(test_identity, kind), TEST(test_queues, kind), TEST(test_queue_left_out, kind),         \
+        TEST(test_kicks, kind), TEST(test_many_kicks, kind), TEST(test_doorbells, kind),         \
+        TEST(test_doorbell_failure, kind), TEST(test_interrupts, kind), TEST(test_config, kind), \
+        TEST(test_driver_reset, kind), TEST(test_needs_reset, kind),                             \
+        TEST(test_machine_reset, kind)
 #define MODERN_TESTS(kind)                                               \
     TESTS(kind), TEST(test_features, kind), TEST(test_generation, kind), \
         TEST(test_queue_reset, kind), TEST(test_queue_size_too_big, kind)

@@ -434,6 +434,7 @@ static void stat_06_needs_reset_after_reset_leaves_no_trace(void **state)
     assert_int_equal(f->config_interrupts, 0);
 }
 
+/* PCIC-16 */
 static void ring_17_queue_that_cannot_start(void **state)
 {
     struct fixture *f = *state;
@@ -541,7 +542,8 @@ static void feat_08_a_valid_choice(void **state)
     assert_int_equal(virtio_device_driver_features(&f->dev, 9), 0);
 }
 
-/* FEATURES_OK reads back clear, the back end hears of nothing, and the driver may try again. */
+/* STAT-08: FEATURES_OK reads back clear, the back end hears of nothing, and the driver may try
+ * again. */
 static void check_refused(struct fixture *f, uint64_t bits)
 {
     set(f, 0);
@@ -561,6 +563,12 @@ static void drv_init_06_prerequisite(void **state)
 {
     check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BETTER));
     check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC) | BIT(TOY_BEST));
+}
+
+/* FEAT-12, DRV-INIT-10: there is no SR-IOV capability. */
+static void drv_init_10_sr_iov(void **state)
+{
+    check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_SR_IOV));
 }
 
 static void drv_init_08_version_1(void **state)
@@ -854,6 +862,44 @@ static void pcic_12_sizes_of_packed_rings(void **state)
     assert_int_equal(virtio_device_queue_size(&f->dev, 1), 100);
     set(f, 0);
     assert_int_equal(virtio_device_queue_size(&f->dev, 1), 64);
+}
+
+/* FEAT-01, FEAT-03, FEAT-07, FEAT-12, FEAT-15: with all that can be asked for. */
+static void feat_07_nothing_reserved(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned never[] = {VIRTIO_F_NOTIFY_ON_EMPTY,
+                                     25,
+                                     26,
+                                     VIRTIO_F_ANY_LAYOUT,
+                                     30,
+                                     31,
+                                     VIRTIO_F_SR_IOV,
+                                     VIRTIO_F_ADMIN_VQ,
+                                     42,
+                                     44,
+                                     45,
+                                     46,
+                                     47,
+                                     48,
+                                     49};
+
+    go_live_with(f, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+        assert_false(features_has(&f->dev.offered, never[i]));
+}
+
+/* FEAT-05, DRV-INIT-09: a driver that takes none of RING_PACKED, ACCESS_PLATFORM and so on is told
+ * off, and served. */
+static void feat_05_recommendations_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live_with(f, 0);
+    assert_true(features_has(&f->dev.offered, VIRTIO_F_ACCESS_PLATFORM));
+    assert_true(features_has(&f->dev.offered, VIRTIO_F_ORDER_PLATFORM));
+    assert_int_equal(virtio_device_status(&f->dev), LIVE);
+    assert_true(f->running[0]);
 }
 
 /* --- suspend ------------------------------------------------------------------------------------
@@ -1154,6 +1200,9 @@ int main(void)
         T(drv_init_05_not_offered),
         T(drv_init_06_prerequisite),
         T(drv_init_08_version_1),
+        T(drv_init_10_sr_iov),
+        T(feat_07_nothing_reserved),
+        T(feat_05_recommendations_refused),
         T(feat_08_back_end_refuses),
         T(drv_init_07_no_change_after_features_ok),
         T(cfg_01_06_reads),

@@ -278,11 +278,14 @@ static void test_big_numbers(void **state)
     assert_int_not_equal(f->toy.dev.queues[0].size, 0x40);
 }
 
-/* MMIO-19: the last selector persists. */
+/* MMIO-19, DRV-MMIO-05: the last selector persists; at power-on it is 0, and better written. */
 static void test_selectors_persist(void **state)
 {
     struct fixture *f = *state;
 
+    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_DEVICE_FEATURES) & 0xffffff, 1 | 1 << 5);
+    mmio_driver_write(f->d, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+    assert_int_equal(virtio_device_driver_features(&f->toy.dev, 0), 1);
     mmio_driver_write(f->d, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 2);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_DEVICE_FEATURES), 1 << 2);

@@ -181,6 +181,26 @@ static void test_absent_fields(void **state)
     assert_true(f->driver->ops->queue_enabled(f->driver, QUEUES - 1));
 }
 
+/* PCIC-08, DRV-INIT-05: bits read back as written, and what was not offered is found at
+ * FEATURES_OK. */
+static void test_driver_features(void **state)
+{
+    struct fixture *f = *state;
+
+    set_common(f, VIRTIO_PCI_COMMON_STATUS, 1, 3);
+    for (uint32_t word = 0; word < 4; word++) {
+        set_common(f, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
+        set_common(f, VIRTIO_PCI_COMMON_GF, 4, 0x100 + word);
+    }
+    for (uint32_t word = 0; word < 4; word++) {
+        set_common(f, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
+        assert_int_equal(common(f, VIRTIO_PCI_COMMON_GFSELECT, 4), word);
+        assert_int_equal(common(f, VIRTIO_PCI_COMMON_GF, 4), 0x100 + word);
+    }
+    set_common(f, VIRTIO_PCI_COMMON_STATUS, 1, 11);
+    assert_int_equal(common(f, VIRTIO_PCI_COMMON_STATUS, 1), 3);
+}
+
 /* PCI-10: addresses by halves, or whole for those who can. */
 static void test_address_halves(void **state)
 {
@@ -658,6 +678,7 @@ int main(void)
         TEST(test_capabilities),
         TEST(test_common_fields),
         TEST(test_absent_fields),
+        TEST(test_driver_features),
         TEST(test_address_halves),
         TEST(test_odd_widths),
         TEST(test_read_only_fields),
