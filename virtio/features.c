@@ -18,6 +18,7 @@ const struct virtio_feature_name virtio_feature_names[] = {
      "addresses are the platform's (6): the driver goes through its DMA layer"},
     {"order_platform", VIRTIO_F_ORDER_PLATFORM, FEATURE_ON_REQUEST,
      "memory ordering as for hardware devices (6)"},
+    {"suspend", VIRTIO_F_SUSPEND, FEATURE_ON_REQUEST, "the driver may pause the device (3.4)"},
 };
 
 const size_t virtio_feature_names_count = ARRAY_SIZE(virtio_feature_names);

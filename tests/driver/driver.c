@@ -7,18 +7,22 @@ bool driver_negotiate(struct driver *d, const struct virtio_features *wanted,
                       struct virtio_features *negotiated)
 {
     uint8_t status = VIRTIO_CONFIG_S_ACKNOWLEDGE;
-    struct virtio_features chosen;
+    struct virtio_features chosen = {0};
+    uint32_t words = d->legacy ? 1 : VIRTIO_FEATURE_WORDS;
 
     driver_reset(d);
     d->ops->set_status(d, status);
     status |= VIRTIO_CONFIG_S_DRIVER;
     d->ops->set_status(d, status);
-    for (uint32_t word = 0; word < VIRTIO_FEATURE_WORDS; word++) {
+    for (uint32_t word = 0; word < words; word++) {
         chosen.word[word] = d->ops->device_features(d, word) & wanted->word[word];
         d->ops->set_driver_features(d, word, chosen.word[word]);
     }
+    d->negotiated = chosen;
     if (negotiated)
         *negotiated = chosen;
+    if (d->legacy)
+        return true;
     status |= VIRTIO_CONFIG_S_FEATURES_OK;
     d->ops->set_status(d, status);
     return d->ops->status(d) == status;

@@ -206,7 +206,10 @@ static void notify_config(void *transport)
     eventfd_write(f->config_interrupt, 1);
 }
 
-static const struct virtio_transport_ops transport = {notify_queue, notify_config};
+static const struct virtio_transport_ops transport = {
+    .notify_queue = notify_queue,
+    .notify_config = notify_config,
+};
 
 static int setup(void **state)
 {

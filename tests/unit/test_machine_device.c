@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
 #include "tests/driver/fake_platform.h"
+#include "transport/virtio_pci.h"
 #include "vmm/layout_x86_64.h"
 #include "vmm/machine.h"
 
@@ -224,13 +225,49 @@ static void values(void **state)
                    "--device blk: key 'transport': unknown value 'isa' (known: mmio, pci)");
     assert_refused("queues=0", EINVAL, "--device blk: key 'queues': 0 is out of range (1 to 1024)");
     assert_refused("queues=65", EINVAL, "--device blk: queues: blk has at most 64");
-    assert_refused("queue-size=100", EINVAL, "--device blk: queue-size: must be a power of two");
+    assert_refused("queue-size=100", EINVAL,
+                   "--device blk: queue-size: must be a power of two without ring_packed=on");
     assert_refused("queue-size=0", EINVAL,
                    "--device blk: key 'queue-size': 0 is out of range (1 to 32768)");
     assert_refused("queue-size=65536", EINVAL,
                    "--device blk: key 'queue-size': 65536 is out of range (1 to 32768)");
     assert_refused("serial=123456789012345678901", EINVAL,
                    "--device blk: serial=123456789012345678901 has 21 bytes, 20 is the most");
+}
+
+/* legacy= and vectors=, and what they do not go with */
+static void interfaces(void **state)
+{
+    struct machine_device *device;
+
+    (void)state;
+    device = plug("readonly,legacy=on");
+    assert_true(offers(device, VIRTIO_F_VERSION_1)); /* to modern drivers */
+    device = plug("readonly,legacy=on,transport=mmio");
+    assert_false(offers(device, VIRTIO_F_VERSION_1));
+    assert_refused("readonly,legacy=on,transport=mmio,ring_packed=on", EINVAL,
+                   "--device blk: ring_packed: cannot be offered with the other options given");
+    assert_int_equal(plug("readonly")->vectors, VIRTIO_PCI_VECTORS_DEFAULT);
+    assert_int_equal(plug("readonly,vectors=0")->vectors, 0);
+    assert_int_equal(plug("readonly,vectors=2048")->vectors, 2048);
+    assert_refused("readonly,vectors=2049", EINVAL,
+                   "--device blk: key 'vectors': 2049 is out of range (0 to 2048)");
+    assert_refused("readonly,vectors=few", EINVAL,
+                   "--device blk: key 'vectors': 'few' is not a number");
+    assert_refused("readonly,vectors=2,transport=mmio", EINVAL,
+                   "--device blk: vectors: of PCI devices, but transport=mmio");
+}
+
+/* FEAT-15, PACK-01: what fits one transport, or one kind of ring, alone */
+static void features_that_depend(void **state)
+{
+    (void)state;
+    assert_true(offers(plug("readonly,notif_config_data=on"), VIRTIO_F_NOTIF_CONFIG_DATA));
+    assert_refused(
+        "readonly,notif_config_data=on,transport=mmio", EINVAL,
+        "--device blk: notif_config_data: cannot be offered with the other options given");
+    assert_int_equal(plug("readonly,ring_packed=on,queue-size=100")->virtio.queues[0].size_max,
+                     100);
 }
 
 static void images(void **state)
@@ -412,6 +449,8 @@ int main(void)
         TEST(types),
         TEST(keys),
         TEST(values),
+        TEST(interfaces),
+        TEST(features_that_depend),
         TEST(images),
         TEST(pci_slots),
         TEST(mmio_slots),
