@@ -1,6 +1,6 @@
 /*
  * The device as its driver sees it: status, features, configuration, queue registers; with a back
- * end that only remembers what it was asked. Rows of tests/RULES.md are in the names.
+ * end that only remembers what it was asked. Rows of tests/CONFORMANCE.md are in the names.
  */
 #include "base/bytes.h"
 #include "virtio/device.h"

@@ -1,6 +1,6 @@
 /*
- * The split virtqueue against the driver of tests/driver/ring.h. The rows of tests/RULES.md
- * a test stands for are in its name: ring_06 is RING-06, drv_ring_06 is DRV-RING-06.
+ * The split virtqueue against the driver of tests/driver/ring.h. The rows of
+ * tests/CONFORMANCE.md a test stands for are in its name, in lower case.
  */
 #include "base/bytes.h"
 #include "tests/driver/ring.h"
