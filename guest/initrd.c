@@ -21,15 +21,15 @@ static int open_file(struct initrd_file *file, struct error *err)
     /* Not blocking, so that a FIFO is refused instead of waited for. */
     file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (file->fd < 0)
-        return error_errno(err, errno, "initrd '%s': cannot open the file", file->path);
+        return error_errno(err, errno, "'%s': cannot open the file", file->path);
     if (fstat(file->fd, &st) < 0)
-        return error_errno(err, errno, "initrd '%s': cannot look at the file", file->path);
+        return error_errno(err, errno, "'%s': cannot look at the file", file->path);
     if (!S_ISREG(st.st_mode))
-        return error_set(err, EINVAL, "initrd '%s': not a regular file", file->path);
+        return error_set(err, EINVAL, "'%s': not a regular file", file->path);
     if (st.st_size == 0)
-        return error_set(err, EINVAL, "initrd '%s': the file is empty", file->path);
+        return error_set(err, EINVAL, "'%s': the file is empty", file->path);
     if ((uint64_t)st.st_size >= 4 * GIB)
-        return error_set(err, EFBIG, "initrd '%s': larger than 4 GiB", file->path);
+        return error_set(err, EFBIG, "'%s': larger than 4 GiB", file->path);
     file->size = (uint64_t)st.st_size;
     return 0;
 }
@@ -97,7 +97,7 @@ int initrd_load(const struct initrd *initrd, struct guest_memory *mem, uint64_t 
         int ret = file_read_at(file->fd, 0, host, file->size, err);
 
         if (ret < 0) {
-            error_prefix(err, "initrd '%s'", file->path);
+            error_prefix(err, "'%s'", file->path);
             return ret;
         }
         memset(host + file->size, 0, padded - file->size);

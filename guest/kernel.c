@@ -215,9 +215,6 @@ static void set_kaslr_flag(struct kernel *k, bool on)
 static int load_flat(struct kernel *k, struct guest_memory *mem, struct placement_request *request,
                      struct kernel_placement *out, struct error *err)
 {
-    static const enum flat_mode modes[] = {[KERNEL_LOADING_AUTO] = FLAT_AUTO,
-                                           [KERNEL_LOADING_READ] = FLAT_READ,
-                                           [KERNEL_LOADING_MAP] = FLAT_MAP};
     const struct flat_header *h = k->flat.header;
     int ret;
 
@@ -233,8 +230,7 @@ static int load_flat(struct kernel *k, struct guest_memory *mem, struct placemen
         out->virtual_offset = placement_displacement(h->link_base, h->memory_size, h->alignment);
     set_kaslr_flag(k, k->options.kaslr && h->relocatable);
     out->entry = out->start + h->entry;
-    return flat_image_load(&k->flat, mem, out->start, out->virtual_offset,
-                           modes[k->options.loading], err);
+    return flat_image_load(&k->flat, mem, out->start, out->virtual_offset, err);
 }
 
 static int load_bzimage(struct kernel *k, struct guest_memory *mem,
