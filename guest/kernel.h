@@ -55,8 +55,9 @@ struct kernel; /* an opened image */
 /*
  * Open, check and if need be unpack the image. On success the caller owns *out. Errors: -ENOENT
  * etc. from the host, -ENOEXEC "not a kernel" (says what the file looks like instead), -EINVAL
- * truncated or inconsistent images. A payload in an unknown or damaged format is not an error while
- * the image's own decompressor can be used: the reason is logged and `kernel_describe` says so.
+ * empty, truncated or inconsistent images. A payload in an unknown or damaged format is not an
+ * error while the image's own decompressor can be used: the reason is logged and `kernel_describe`
+ * says so.
  */
 int kernel_open(const struct kernel_options *options, struct kernel **out, struct error *err);
 
