@@ -20,6 +20,7 @@ static const struct {
     {"event_idx", 29},         {"version_1", 32},         {"access_platform", 33},
     {"ring_packed", 34},       {"in_order", 35},          {"order_platform", 36},
     {"notification_data", 38}, {"notif_config_data", 39}, {"ring_reset", 40},
+    {"suspend", 43},
 };
 
 static bool known(const struct virtio_feature_name *feature)
