@@ -31,7 +31,7 @@ static bool known(const struct virtio_feature_name *feature)
     return false;
 }
 
-/* FEAT-02, FEAT-03; FEAT-07, FEAT-12, DRV-INIT-10: none that is reserved, no SR_IOV, no ADMIN_VQ */
+/* FEAT-02; FEAT-07, FEAT-12, DRV-INIT-10: none that is reserved, no SR_IOV, no ADMIN_VQ */
 static void test_bits_of_all_devices(void **state)
 {
     (void)state;
