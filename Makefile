@@ -3,7 +3,8 @@
 #   make            build build/vireo and its modules
 #   make demo       install what is needed, build, boot a Debian kernel
 #   make test       install what is needed, run every test
-#   make check      the quick part: unit tests, format, include rules, warnings
+#   make check      the quick part: unit tests, format, include rules, conformance table, warnings
+#   make conformance  write tests/CONFORMANCE.md anew, after tests have changed
 #   make install    PREFIX=/usr/local, DESTDIR=
 #
 # Variables: CC, CFLAGS, V=1 (show commands), SAN=address,undefined | thread (builds apart, in
@@ -59,7 +60,7 @@ BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
 
-.PHONY: all check test demo install clean format bench-boot bench-ring unit unit-programs fuzz
+.PHONY: all check conformance test demo install clean format bench-boot bench-ring unit unit-programs fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -114,6 +115,9 @@ unit: unit-programs
 
 check: all
 	tests/check
+
+conformance:
+	tests/conformance/generate
 
 test:
 	tests/lab/packages test

@@ -13,7 +13,7 @@
  * A device never sees whether the ring is split or packed, descriptors direct or indirect, or how
  * notifications are suppressed. Everything in guest memory is hostile: each descriptor is copied
  * exactly once and the copy is validated. A ring that breaks a rule is *broken*: pop returns
- * -EPROTO, the rule (as in tests/RULES.md, DRV-...) is in `broken`, and the ring yields
+ * -EPROTO, the rule (tests/CONFORMANCE.md, DRV-...) is in `broken`, and the ring yields
  * nothing more until it is started anew; what was popped before may still be pushed and published.
  * A rule that other devices let pass is only *bent*: remembered in `bent`, for the log.
  *

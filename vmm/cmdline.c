@@ -1,3 +1,4 @@
+/* The kernel's command line: the words a machine has by default, and the user's. */
 #include "vmm/cmdline.h"
 
 #include "base/bytes.h"

@@ -1,3 +1,6 @@
+/*
+ * The options of `vireo run`: one table that the command line, files and the help are made from.
+ */
 #include "vmm/config.h"
 
 #include "base/bytes.h"

@@ -1,3 +1,6 @@
+/*
+ * The help topics and the manual page: both are printed from the tables that options are parsed by.
+ */
 #include "vmm/help.h"
 
 #include "base/bytes.h"

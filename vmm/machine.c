@@ -1,3 +1,7 @@
+/*
+ * The machine: its memory, kernel, buses and devices, made in the order in which they need each
+ * other, and freed in the opposite one.
+ */
 #include "vmm/machine.h"
 
 #include "base/bytes.h"

@@ -1,3 +1,4 @@
+/* From --device and its keys to a device in its slot: model, transport, features, queues. */
 #include "vmm/machine_device.h"
 
 #include "base/bytes.h"

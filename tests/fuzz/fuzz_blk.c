@@ -3,7 +3,8 @@
  *
  * Rings are sound here (fuzz_virtqueue breaks those): what varies is what lies in the buffers and
  * how descriptors cut it up. Checked besides what sanitizers see: each request is answered or the
- * device says it is broken, used lengths are in bounds, nothing in flight survives a stop.
+ * device says it is broken, used lengths are in bounds, nothing in flight survives a stop: BLK-25,
+ * BLK-26, BLK-31, STAT-07.
  *
  * Input: a byte of features, then for each request a byte of shape, optionally a sound header in
  * short form, and per descriptor two bytes: direction, length. Readable bytes come from the input.

@@ -2,7 +2,8 @@
  * Random register accesses on a device with a toy back end, through virtio-mmio and virtio-pci.
  *
  * Input: one byte that chooses the transport, then records of 8 bytes: action, width, offset (16
- * bits), value. Each is one access, notification or event. Nothing may crash, hang or leak.
+ * bits), value. Each is one access, notification or event. Nothing may crash, hang or leak:
+ * MMIO-16, MMIO-17, PCIC-15, CFG-06, CFG-07.
  */
 #include "tests/driver/rig.h"
 #include "tests/driver/toy_device.h"

@@ -4,7 +4,7 @@
  *
  * Input: records of 8 bytes: action, width, offset (16 bits), value. Besides "nothing crashes", two
  * properties are checked after each: both ways to configuration space agree, and at the end the
- * fake platform insists that every range and ioeventfd was taken back.
+ * fake platform insists that every range and ioeventfd was taken back (PCI-15, PCI-16).
  */
 #include "tests/driver/rig.h"
 #include "tests/driver/toy_device.h"

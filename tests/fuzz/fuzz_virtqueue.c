@@ -8,7 +8,7 @@
  *     the rest    operations: a code and its operands (enum operation)
  *
  * Whatever comes, the queue hands out nothing but guest memory, never too much of it, and keeps
- * account of what is in flight; the sanitizers see to the rest. Build with
+ * account of what is in flight (RING-17); the sanitizers see to the rest. Build with
  * -fsanitize=fuzzer,address,undefined; with -DFUZZ_MAIN instead of fuzzer, inputs are files.
  */
 #include "base/bytes.h"

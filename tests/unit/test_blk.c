@@ -319,6 +319,7 @@ static void assert_image_unchanged(struct disk *d)
 
 /* --- tests: the four request types ----------------------------------------------------------- */
 
+/* BLK-07, BLK-08, BLK-33, RING-12 */
 static void test_read(void **state)
 {
     struct disk *d = disk_of(state);
@@ -333,6 +334,7 @@ static void test_read(void **state)
     assert_int_equal(used, 1);
 }
 
+/* BLK-07, BLK-08, RING-19 */
 static void test_write(void **state)
 {
     struct disk *d = disk_of(state);
@@ -348,6 +350,7 @@ static void test_write(void **state)
     assert_pattern(bytes + 1024, 8 * 512, 512);
 }
 
+/* BLK-08, DRV-BLK-06 */
 static void test_flush(void **state)
 {
     struct disk *d = disk_of(state);
@@ -358,6 +361,7 @@ static void test_flush(void **state)
     assert_int_equal(request(d, VIRTIO_BLK_T_FLUSH, 9, 0, &used), VIRTIO_BLK_S_OK); /* bent */
 }
 
+/* BLK-08 */
 static void test_get_id(void **state)
 {
     struct disk *d = disk_of(state);
@@ -373,6 +377,7 @@ static void test_get_id(void **state)
     assert_int_equal(d->in[0], UNTOUCHED);
 }
 
+/* BLKZ-04, DRV-BLK-09 */
 static void test_unknown_types(void **state)
 {
     static const uint32_t types[] = {2, 3, 5, 6, 7, 9, 11, 13, 14, 15, 24, 0x80000000, UINT32_MAX};
@@ -418,6 +423,7 @@ static void write_framed(struct disk *d, struct framing f, enum ring_style style
     assert_memory_equal(bytes, d->out + 16, sizeof(bytes));
 }
 
+/* RING-08, RING-18, DRV-BLK-13 */
 static void test_read_cut_anywhere(void **state)
 {
     struct disk *d = disk_of(state);
@@ -428,6 +434,7 @@ static void test_read_cut_anywhere(void **state)
         read_framed(d, (struct framing){.in_cut = cut}, cut % 2 ? RING_DIRECT : RING_TABLE);
 }
 
+/* RING-08, RING-18, DRV-BLK-13 */
 static void test_write_cut_anywhere(void **state)
 {
     struct disk *d = disk_of(state);
@@ -436,6 +443,7 @@ static void test_write_cut_anywhere(void **state)
         write_framed(d, (struct framing){.out_cut = cut}, cut % 2 ? RING_DIRECT : RING_MIXED);
 }
 
+/* RING-08 */
 static void test_small_pieces(void **state)
 {
     static const unsigned pieces[] = {11, 18, 100, 511, 512, 513, 1024};
@@ -450,6 +458,7 @@ static void test_small_pieces(void **state)
 
 /* --- tests: what a driver may not do --------------------------------------------------------- */
 
+/* BLK-25, DRV-BLK-01, DRV-BLK-02 */
 static void test_bounds(void **state)
 {
     static const struct {
@@ -487,6 +496,7 @@ static void test_bounds(void **state)
     assert_int_equal(request(d, VIRTIO_BLK_T_IN, SECTORS - 1, 512, &used), VIRTIO_BLK_S_OK);
 }
 
+/* DRV-BLK-08 */
 static void test_data_in_wrong_direction(void **state)
 {
     struct disk *d = disk_of(state);
@@ -666,6 +676,7 @@ static void set_writeback(struct disk *d, uint8_t value)
     d->backend->ops->config_write(d->backend, offsetof(struct virtio_blk_config, wce), &value, 1);
 }
 
+/* BLK-03, BLK-04, BLK-15 */
 static void test_config(void **state)
 {
     struct disk *d = disk_of(state);
@@ -688,6 +699,7 @@ static void test_config(void **state)
         assert_int_equal(bytes[i], 0);
 }
 
+/* BLK-02 */
 static void test_features(void **state)
 {
     static const unsigned expected[] = {VIRTIO_BLK_F_SEG_MAX,    VIRTIO_BLK_F_BLK_SIZE,
@@ -733,7 +745,8 @@ static void test_cache_modes(void **state)
     assert_int_equal(request(d, VIRTIO_BLK_T_OUT, 0, 512, NULL), VIRTIO_BLK_S_OK);
 }
 
-/* Writes to configuration that is read-only, or around the one field that is not. */
+/* Writes to configuration that is read-only, or around the one field that is not. CFG-07,
+ * DRV-CFG-05 */
 static void test_config_writes(void **state)
 {
     static unsigned char both[] = {VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE};
@@ -751,6 +764,7 @@ static void test_config_writes(void **state)
     assert_int_equal(config(d, 34, 2), QUEUES);
 }
 
+/* BLK-16, DRV-BLK-09 */
 static void test_readonly(void **state)
 {
     struct disk *d = disk_of(state);

@@ -550,6 +550,7 @@ static void stat_03_a_model_that_cannot_go_on(void **state)
     assert_int_equal(virtio_device_status(&f->dev), 15 | VIRTIO_STATUS_NEEDS_RESET);
 }
 
+/* PCIC-16 */
 static void ring_17_bad_addresses(void **state)
 {
     struct fixture *f = *state;

@@ -237,16 +237,16 @@ static void bad_numbers(void **state)
     ASSERT_REFUSED("--cpus 4097: 4097 is out of range (1 to 4096)", "-c4097", "k");
     ASSERT_REFUSED("--cpus two: 'two' is not a number", "-c", "two", "k");
     ASSERT_REFUSED("--cpus : '' is not a number", "--cpus=", "k");
-    ASSERT_REFUSED("--memory 1000: key 'size': 1000 is too small (at least 32M)", "-m1000", "k");
+    ASSERT_REFUSED("--memory 1000: size: 1000 is too small (at least 32M)", "-m1000", "k");
     ASSERT_REFUSED("--memory 33M: the size must be a multiple of 2 MiB", "-m33M", "k");
-    ASSERT_REFUSED("--memory lots: key 'size': 'lots' is not a size (such as 4096, 64K, 512M or "
+    ASSERT_REFUSED("--memory lots: size: 'lots' is not a size (such as 4096, 64K, 512M or "
                    "2G)",
                    "-mlots", "k");
     ASSERT_REFUSED("--memory shared=on: key 'size' is missing", "-mshared=on", "k");
     ASSERT_REFUSED("--memory 1G,share: unknown key 'share' (did you mean 'shared'?)", "-m1G,share",
                    "k");
     ASSERT_REFUSED("--memory 1G,size=2G: key 'size' is given twice", "-m1G,size=2G", "k");
-    ASSERT_REFUSED("--memory 1G,hugepages=2: key 'hugepages': '2' is neither on nor off",
+    ASSERT_REFUSED("--memory 1G,hugepages=2: hugepages: '2' is neither on nor off",
                    "-m1G,hugepages=2", "k");
     again();
     ASSERT_ACCEPTED("-m32M", "-c4096", "k");

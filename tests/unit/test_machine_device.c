@@ -218,19 +218,19 @@ static void keys(void **state)
 static void values(void **state)
 {
     (void)state;
-    assert_refused("readonly=2", EINVAL, "--device blk: key 'readonly': '2' is neither on nor off");
+    assert_refused("readonly=2", EINVAL, "--device blk: readonly: '2' is neither on nor off");
     assert_refused("flush=maybe", EINVAL, "--device blk: flush: 'maybe' is neither on nor off");
     assert_refused("event_idx=1", EINVAL, "--device blk: event_idx: '1' is neither on nor off");
     assert_refused("transport=isa", EINVAL,
-                   "--device blk: key 'transport': unknown value 'isa' (known: mmio, pci)");
-    assert_refused("queues=0", EINVAL, "--device blk: key 'queues': 0 is out of range (1 to 1024)");
+                   "--device blk: transport: unknown value 'isa' (known: mmio, pci)");
+    assert_refused("queues=0", EINVAL, "--device blk: queues: 0 is out of range (1 to 1024)");
     assert_refused("queues=65", EINVAL, "--device blk: queues: blk has at most 64");
     assert_refused("queue-size=100", EINVAL,
                    "--device blk: queue-size: must be a power of two without ring_packed=on");
     assert_refused("queue-size=0", EINVAL,
-                   "--device blk: key 'queue-size': 0 is out of range (1 to 32768)");
+                   "--device blk: queue-size: 0 is out of range (1 to 32768)");
     assert_refused("queue-size=65536", EINVAL,
-                   "--device blk: key 'queue-size': 65536 is out of range (1 to 32768)");
+                   "--device blk: queue-size: 65536 is out of range (1 to 32768)");
     assert_refused("serial=123456789012345678901", EINVAL,
                    "--device blk: serial=123456789012345678901 has 21 bytes, 20 is the most");
 }
@@ -299,10 +299,8 @@ static void pci_slots(void **state)
     assert_int_equal(plug("readonly")->address, 3); /* the lowest free one */
     assert_int_equal(plug("readonly,addr=31")->address, 31);
     assert_refused("readonly,addr=2", EBUSY, "--device blk: PCI slot 2 is taken");
-    assert_refused("readonly,addr=0", EINVAL,
-                   "--device blk: key 'addr': 0 is out of range (1 to 31)");
-    assert_refused("readonly,addr=32", EINVAL,
-                   "--device blk: key 'addr': 32 is out of range (1 to 31)");
+    assert_refused("readonly,addr=0", EINVAL, "--device blk: addr: 0 is out of range (1 to 31)");
+    assert_refused("readonly,addr=32", EINVAL, "--device blk: addr: 32 is out of range (1 to 31)");
     while (f.count < PCI_SLOTS - 1)
         plug("readonly");
     assert_int_equal(pci_bus_slots(f.bus), UINT32_MAX);

@@ -1,6 +1,6 @@
 /*
  * The device as its driver sees it: status, features, configuration, queue registers; with a back
- * end that only remembers what it was asked. Rows of tests/RULES.md are in the names.
+ * end that only remembers what it was asked. Rows of tests/CONFORMANCE.md are in the names.
  */
 #include "base/bytes.h"
 #include "virtio/device.h"
@@ -258,6 +258,7 @@ static bool kicked(struct fixture *f, uint16_t index)
 /* --- status -------------------------------------------------------------------------------------
  */
 
+/* STAT-08 */
 static void stat_01_initialisation_by_the_book(void **state)
 {
     struct fixture *f = *state;
@@ -325,6 +326,7 @@ static void drv_init_04_driver_ok_without_features_ok(void **state)
     assert_int_equal(set(f, ACKNOWLEDGE | DRIVER | DRIVER_OK), ACKNOWLEDGE | DRIVER);
 }
 
+/* STAT-12 */
 static void drv_init_16_unknown_bits_are_not_shown(void **state)
 {
     struct fixture *f = *state;
@@ -333,6 +335,7 @@ static void drv_init_16_unknown_bits_are_not_shown(void **state)
     assert_int_equal(set(f, ACKNOWLEDGE | NEEDS_RESET), ACKNOWLEDGE);
 }
 
+/* STAT-11 */
 static void stat_02_queues_start_at_driver_ok(void **state)
 {
     struct fixture *f = *state;
@@ -500,6 +503,7 @@ static void stat_03_reports_race_with_initialisation(void **state)
 /* --- features -----------------------------------------------------------------------------------
  */
 
+/* FEAT-12: no SR_IOV either */
 static void feat_02_04_what_is_offered(void **state)
 {
     struct fixture *f = *state;
@@ -528,6 +532,7 @@ static void feat_06_masked_features_take_dependents_along(void **state)
     assert_int_equal(g.destroyed, 1);
 }
 
+/* STAT-08, FEAT-16 */
 static void feat_08_a_valid_choice(void **state)
 {
     struct fixture *f = *state;
@@ -553,6 +558,7 @@ static void check_refused(struct fixture *f, uint64_t bits)
     assert_int_equal(f->feature_sets, 0);
 }
 
+/* STAT-08 */
 static void drv_init_05_not_offered(void **state)
 {
     check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC) | BIT(20));
@@ -571,6 +577,7 @@ static void drv_init_10_sr_iov(void **state)
     check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_SR_IOV));
 }
 
+/* FEAT-05 */
 static void drv_init_08_version_1(void **state)
 {
     check_refused(*state, BIT(TOY_BASIC));
@@ -609,6 +616,7 @@ static uint32_t config32(struct fixture *f, uint32_t offset)
     return load_le32(bytes);
 }
 
+/* CFG-02 */
 static void cfg_01_06_reads(void **state)
 {
     struct fixture *f = *state;
@@ -759,6 +767,7 @@ static void mmio_13_disabling_stops_a_queue(void **state)
     set(f, 0);
 }
 
+/* DRV-NTF-07 */
 static void drv_init_11_and_ntf_07_kicks(void **state)
 {
     struct fixture *f = *state;

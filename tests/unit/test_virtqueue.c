@@ -1,6 +1,6 @@
 /*
- * The split virtqueue against the driver of tests/driver/ring.h. The rows of tests/RULES.md
- * a test stands for are in its name: ring_06 is RING-06, drv_ring_06 is DRV-RING-06.
+ * The split virtqueue against the driver of tests/driver/ring.h. The rows of
+ * tests/CONFORMANCE.md a test stands for are in its name, in lower case.
  */
 #include "base/bytes.h"
 #include "tests/driver/ring.h"
@@ -200,6 +200,7 @@ static void check_parts(struct fixture *f, enum ring_style style)
     assert_bent(f, NULL);
 }
 
+/* RING-04, RING-05: the driver lays its ring out by the text as well */
 static void ring_03_direct_chain(void **state)
 {
     begin(*state, SIZE, false);
@@ -327,6 +328,7 @@ static void ring_02_queue_of_32768(void **state)
     assert_null(f->queue.broken.id);
 }
 
+/* RING-19 */
 static void ring_11_completion_out_of_order(void **state)
 {
     struct fixture *f = *state;
@@ -906,6 +908,7 @@ static void check_outside(struct fixture *f, uint64_t address, uint32_t length)
     ring_destroy(&f->ring);
 }
 
+/* RING-17 */
 static void drv_ring_09_buffer_outside_of_memory(void **state)
 {
     struct fixture *f = *state;
@@ -1081,6 +1084,7 @@ static void assert_start_fails(struct fixture *f, const char *rule)
     assert_non_null(strstr(err.text, rule));
 }
 
+/* RING-02 */
 static void drv_qcfg_01_size_is_no_power_of_two(void **state)
 {
     struct fixture *f = *state;
@@ -1089,6 +1093,7 @@ static void drv_qcfg_01_size_is_no_power_of_two(void **state)
     assert_start_fails(f, "DRV-QCFG-01");
 }
 
+/* RING-02 */
 static void drv_qcfg_03_size_0_or_above_32768(void **state)
 {
     struct fixture *f = *state;
@@ -1100,6 +1105,7 @@ static void drv_qcfg_03_size_0_or_above_32768(void **state)
     assert_start_fails(f, "DRV-QCFG-03");
 }
 
+/* RING-01 */
 static void drv_qcfg_04_misaligned(void **state)
 {
     struct fixture *f = *state;
@@ -1118,6 +1124,7 @@ static void drv_qcfg_04_misaligned(void **state)
     f->ring = good;
 }
 
+/* RING-01: and what just fits starts */
 static void drv_qcfg_06_outside_of_memory(void **state)
 {
     struct fixture *f = *state;

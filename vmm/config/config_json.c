@@ -1,3 +1,4 @@
+/* Configuration files: the module that reads JSON and hands out names and values. */
 #include "vmm/config/config_json.h"
 
 #include <errno.h>
