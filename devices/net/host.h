@@ -78,7 +78,8 @@ struct net_host_ops {
     /* Which ones frames from the host may need from now on: what the guest takes (5.1.6.5.6). */
     void (*set_offloads)(struct net_host *host, unsigned offloads);
 
-    /* How many queue pairs are in use, from now on; at most what it was made with. May be NULL. */
+    /* How many queue pairs are in use, from now on; at most what it was made with; before, it is
+     * one. May be NULL. */
     void (*set_pairs)(struct net_host *host, unsigned pairs);
 
     /* Choose by receive-side scaling which pair a frame from the host comes in on, by a program the
