@@ -51,6 +51,9 @@ static int try_connect(int fd, const struct sockaddr_un *address, struct error *
         return 0;
     if (errno == ENOENT || errno == ECONNREFUSED)
         return -EAGAIN;
+    if (errno == EAGAIN)
+        return error_set(err, EBUSY, "cannot connect to '%s': who listens there takes nobody now",
+                         address->sun_path);
     return error_errno(err, errno, "cannot connect to '%s'", address->sun_path);
 }
 
