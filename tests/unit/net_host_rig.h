@@ -183,12 +183,15 @@ static void run_ms(unsigned ms)
 }
 
 /* Run the loop until `condition` holds. */
-#define WAIT_FOR(condition)                               \
-    do {                                                  \
-        for (int n_ = 0; n_ < 5000 && !(condition); n_++) \
-            run_ms(1);                                    \
-        if (!(condition))                                 \
-            fail_msg("never: %s", #condition);            \
+#define WAIT_FOR(condition)                          \
+    do {                                             \
+        bool met_ = (condition);                     \
+        for (int n_ = 0; n_ < 5000 && !met_; n_++) { \
+            run_ms(1);                               \
+            met_ = (condition);                      \
+        }                                            \
+        if (!met_)                                   \
+            fail_msg("never: %s", #condition);       \
     } while (0)
 
 static int loop_open(void **state)

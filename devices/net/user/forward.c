@@ -159,6 +159,16 @@ static int parse_target(const char *text, struct forward *out)
     return -EINVAL;
 }
 
+/* libslirp would let the first one win. */
+static bool taken_before(const struct user_network *network, const struct forward *last)
+{
+    for (const struct forward *f = network->forwards; f < last; f++)
+        if (f->kind != FORWARD_HOST && f->guest.in.sin_port == last->guest.in.sin_port &&
+            f->guest.in.sin_addr.s_addr == last->guest.in.sin_addr.s_addr)
+            return true;
+    return false;
+}
+
 static int parse_guestfwd(struct user_network *network, const char *rule, struct forward *out,
                           struct error *err)
 {
@@ -179,6 +189,9 @@ static int parse_guestfwd(struct user_network *network, const char *rule, struct
         return error_set(err, EINVAL,
                          "guestfwd=%s: the address must be in the guest's network and not be the "
                          "gateway's or the name server's",
+                         rule);
+    if (taken_before(network, out))
+        return error_set(err, EINVAL, "guestfwd=%s: that address and port is forwarded already",
                          rule);
     if (out->kind == FORWARD_UNIX &&
         strlen(out->target) >= sizeof(((struct sockaddr_un *)0)->sun_path))
@@ -239,8 +252,7 @@ static int start_guestfwd(struct user_network *network, struct forward *f, struc
         break;
     }
     if (ret < 0)
-        return error_set(err, EINVAL, "guestfwd=%s: that address and port are given twice",
-                         f->rule);
+        return error_set(err, EINVAL, "guestfwd=%s: libslirp refuses it", f->rule);
     return 0;
 }
 
