@@ -194,7 +194,7 @@ static bool check_dependencies(struct virtio_device *dev, const struct virtio_fe
 
     if (row)
         device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,
-                        row->needs);
+                        row->needs & 0xff);
     return !row;
 }
 

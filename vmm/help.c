@@ -99,6 +99,7 @@ static void topic_config(FILE *out)
                  "    \"append\": \"root=/dev/vda rw\",\n"
                  "    \"disk\": [{\"path\": \"root.img\"}, {\"path\": \"data.img\", \"readonly\": "
                  "true}],\n"
+                 "    \"net\": {\"host\": \"user\", \"hostfwd\": \"tcp::2222-:22\"},\n"
                  "    \"device\": [{\"type\": \"blk\", \"path\": \"more.img\", \"transport\": "
                  "\"mmio\"}],\n"
                  "    \"no-reboot\": true\n"

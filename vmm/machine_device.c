@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
+#include "devices/net/net.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
 #include "vmm/layout_x86_64.h"
@@ -10,7 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, NULL};
+const struct virtio_model *const device_models[] = {&blk_model, &net_model, NULL};
 
 static const char *const transports[] = {"mmio", "pci", NULL};
 

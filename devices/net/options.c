@@ -5,9 +5,10 @@
 #define HOST(field) offsetof(struct net_options, host.field)
 
 static const char *const host_kinds[] = {"user", "tap", "socket", "none", NULL};
+static const char *const duplexes[] = {"unknown", "half", "full", NULL};
 static const char *const socket_roles[] = {"auto", "on", "off", NULL};
 
-const struct option_spec net_option_specs[] = {
+const struct option_spec net_option_specs[NET_OPTION_COUNT] = {
     {.key = "host",
      .type = OPTION_CHOICE,
      .offset = HOST(kind),
@@ -19,6 +20,29 @@ const struct option_spec net_option_specs[] = {
      .offset = HOST(dump),
      .metavar = "PATH",
      .help = "capture all frames, both ways, in a pcapng file"},
+    {.key = "mac",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct net_options, mac),
+     .metavar = "ADDRESS",
+     .help = "the guest's MAC address, like 52:54:00:12:34:56 (default: a random one)"},
+    {.key = "mtu",
+     .type = OPTION_UINT,
+     .offset = offsetof(struct net_options, mtu),
+     .min = 68, /* NET-11 */
+     .max = 65535,
+     .help = "the largest packet in bytes, told to the guest (default: not told)"},
+    {.key = "speed",
+     .type = OPTION_UINT,
+     .offset = offsetof(struct net_options, speed),
+     .min = 1,
+     .max = INT32_MAX, /* NET-13 */
+     .help = "link speed the guest sees, in Mb/s (default: unknown)"},
+    {.key = "duplex",
+     .type = OPTION_CHOICE,
+     .offset = offsetof(struct net_options, duplex),
+     .initial = "unknown",
+     .choices = duplexes,
+     .help = "link duplex the guest sees"},
     {.key = "ifname",
      .type = OPTION_STRING,
      .offset = HOST(ifname),
@@ -116,4 +140,3 @@ const struct option_spec net_option_specs[] = {
      .metavar = "DOMAIN",
      .help = "user: where to search for names, told by DHCP; may be given again"},
 };
-const size_t net_option_count = ARRAY_SIZE(net_option_specs);
