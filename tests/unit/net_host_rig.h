@@ -86,7 +86,7 @@ static int end_parse(struct end *end, const char *text, struct error *err)
     int ret = option_list_parse(&list, "--net", text, "host", err);
 
     if (!ret)
-        ret = option_apply(net_option_specs, net_option_count, &list, &end->options, err);
+        ret = option_apply(net_option_specs, NET_OPTION_COUNT, &list, &end->options, err);
     if (!ret)
         ret = option_list_finish(&list, NULL, err);
     option_list_free(&list);
@@ -104,7 +104,7 @@ static int end_create(struct end *end, const char *text, unsigned pairs, struct 
         return ret;
     ret = net_host_create(&end->options.host, pairs, loop, &end->host, err);
     if (ret) {
-        option_release(net_option_specs, net_option_count, &end->options);
+        option_release(net_option_specs, NET_OPTION_COUNT, &end->options);
         return ret;
     }
     end->host->events = (struct net_host_events){end_readable, end_writable, end};
@@ -132,7 +132,7 @@ static void end_close(struct end *end)
     if (!end->host)
         return;
     end->host->ops->destroy(end->host);
-    option_release(net_option_specs, net_option_count, &end->options);
+    option_release(net_option_specs, NET_OPTION_COUNT, &end->options);
     end_forget(end);
     end->host = NULL;
 }
