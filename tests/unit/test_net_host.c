@@ -52,7 +52,7 @@ static void defaults(void **state)
     assert_int_equal(end.options.host.role, NET_SOCKET_AUTO);
     assert_true(end.options.host.ipv4 && end.options.host.ipv6);
     assert_false(end.options.host.restricted);
-    option_release(net_option_specs, net_option_count, &end.options);
+    option_release(net_option_specs, NET_OPTION_COUNT, &end.options);
 }
 
 static void keys_belong_to_a_kind(void **state)
