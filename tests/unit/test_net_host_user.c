@@ -658,28 +658,42 @@ static void slow_guest(void **state)
     close(udp);
 }
 
-static void hostile_frames(void **state)
+/* A hundred frames that have only their first bytes right. */
+static void send_hostile(void *opaque)
 {
     static uint8_t frame[NET_FRAME_MAX];
-    unsigned value = 12345;
+    static unsigned value = 12345;
+    unsigned *n = opaque;
+
+    for (unsigned end_n = *n + 100; *n < end_n; ++*n) {
+        size_t length = *n % 10 == 0 ? *n * 21 : *n % 200;
+
+        for (size_t i = 0; i < MIN(length, (size_t)200); i++)
+            frame[i] = (uint8_t)((value = value * 1103515245 + 12345) >> 16);
+        put_ethernet(frame, gateway_mac, *n & 1 ? ETH_IPV4 : *n & 2 ? ETH_IPV6 : ETH_ARP);
+        frame[14] = *n & 1 ? 0x45 : 0x60;
+        frame[23] = *n & 4 ? IP_TCP : IP_UDP;
+        end_send(&end, frame, length);
+    }
+    end_forget(&end);
+}
+
+/* On a loop's own thread, whose stack is small. */
+static void hostile_frames(void **state)
+{
+    unsigned n = 0;
 
     (void)state;
     log_threshold = LOG_ERROR;
     network_open("user,guestfwd=tcp:10.0.2.100:80-unix:/nonexistent");
-    for (unsigned n = 0; n < 3000; n++) {
-        size_t length = n % 10 == 0 ? n * 21 : n % 200;
-
-        for (size_t i = 0; i < MIN(length, (size_t)200); i++)
-            frame[i] = (uint8_t)((value = value * 1103515245 + 12345) >> 16);
-        put_ethernet(frame, gateway_mac, n & 1 ? ETH_IPV4 : n & 2 ? ETH_IPV6 : ETH_ARP);
-        frame[14] = n & 1 ? 0x45 : 0x60;
-        frame[23] = n & 4 ? IP_TCP : IP_UDP;
-        end_send(&end, frame, length);
-        if (n % 100 == 0)
-            run_ms(1);
-        end_forget(&end);
-        seen = 0;
+    assert_int_equal(loop_start_thread(loop, "hostile", NULL), 0);
+    while (n < 3000) {
+        loop_call(loop, send_hostile, &n);
+        usleep(500);
     }
+    loop_join_thread(loop);
+    end_forget(&end);
+    seen = 0;
     dhcp_ask(1, &(size_t){0});
     end_close(&end);
     log_threshold = LOG_WARN;
