@@ -8,14 +8,13 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* 5.1.3.1 Feature bit requirements (NET-06 to NET-08) */
+/* 5.1.3.1 Feature bit requirements (NET-06 to NET-08). MAC and MTU need nothing and have keys of
+ * their own: mac=off, mtu=. */
 static const struct virtio_feature_name net_feature_names[] = {
     {"csum", NET_F_CSUM, -1, "the host fills in checksums"},
     {"guest_csum", NET_F_GUEST_CSUM, -1, "the guest takes frames with partial checksums"},
     {"ctrl_guest_offloads", NET_F_CTRL_GUEST_OFFLOADS, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY,
      "the guest can switch its offloads at run time"},
-    {"mtu", NET_F_MTU, -1, "the guest is told an MTU (with mtu=)"},
-    {"mac", NET_F_MAC, -1, "the guest is told its MAC address"},
     {"guest_tso4", NET_F_GUEST_TSO4, NET_F_GUEST_CSUM, "the guest takes large TCP/IPv4 frames"},
     {"guest_tso6", NET_F_GUEST_TSO6, NET_F_GUEST_CSUM, "the guest takes large TCP/IPv6 frames"},
     {"guest_ecn", NET_F_GUEST_ECN, NET_F_GUEST_TSO4 | FEATURE_OR(NET_F_GUEST_TSO6),
@@ -150,7 +149,6 @@ static const struct {
 /* Bits that depend on neither options nor host. */
 static const enum net_feature always_offered[] = {
     NET_F_CTRL_GUEST_OFFLOADS,
-    NET_F_MAC,
     NET_F_MRG_RXBUF,
     NET_F_STATUS,
     NET_F_CTRL_VQ,
@@ -180,6 +178,7 @@ static void net_get_features(void *model, struct virtio_features *out)
         features_set(out, offload_features[i].host, offloads & offload_features[i].offload);
     }
     features_set(out, NET_F_HOST_USO, !(~offloads & (NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6)));
+    features_set(out, NET_F_MAC, net->initial_mac);
     features_set(out, NET_F_MTU, net->mtu);
     features_set(out, NET_F_MQ, net->pair_count > 1);
 }
@@ -338,12 +337,15 @@ static const struct virtio_command net_commands[] = {
 
 /* --- creation --------------------------------------------------------------------------------- */
 
+/* "off": 0, and the guest finds an address itself. */
 static int parse_mac(const char *text, uint64_t *out, struct error *err)
 {
     unsigned b[NET_MAC_SIZE];
     uint8_t mac[8] = {0};
     int end = 0;
 
+    if (strcmp(text, "off") == 0)
+        return 0;
     if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) !=
             NET_MAC_SIZE ||
         strlen(text) != (size_t)end || end != 17)

@@ -122,7 +122,7 @@ struct net {
     uint16_t mtu;           /* 0: none */
     size_t frame_max;       /* untagged and without segmentation offload, if MTU is negotiated */
     uint8_t config[NET_CONFIG_SIZE]; /* constant; mac and status are put in when it is read */
-    uint64_t initial_mac;
+    uint64_t initial_mac; /* as `mac`; 0: not told */
 
     /* Also read, and by legacy drivers written, on vCPU threads. */
     atomic_uint_least64_t mac; /* its bytes in memory order, first byte lowest */
