@@ -179,7 +179,7 @@ void net_card_kick(struct net_card *card, unsigned index)
 
 uint8_t *net_card_at(struct net_card *card, uint64_t address, size_t length)
 {
-    uint8_t *host = guest_memory_map(&card->memory, GPA(address), length);
+    uint8_t *host = guest_memory_map(&card->memory, GPA(address), MAX(length, (size_t)1));
 
     if (!host)
         abort();
