@@ -53,9 +53,9 @@ static const struct virtio_feature_name net_feature_names[] = {
 /* NET-01: the control queue follows the pairs that the negotiated features let the driver see. */
 struct net_queue *net_queue_at(struct net *net, unsigned index)
 {
-    if (index == net->control_index)
+    if (index == net->control.index)
         return net_has(net, NET_F_CTRL_VQ) ? &net->control : NULL;
-    if (index >= 2 * net->pair_count || index > net->control_index)
+    if (index >= 2 * net->pair_count || index > net->control.index)
         return NULL;
     return index % 2 ? &net->tx[index / 2].queue : &net->rx[index / 2].queue;
 }
@@ -67,8 +67,6 @@ static int net_queue_ready(void *model, struct virtqueue *ring)
 
     if (!queue)
         return net_control_run(net, ring); /* which says what is wrong with it */
-    if (!queue->ring && queue != &net->control)
-        queue->coalescing = ring->index % 2 ? net->tx_coalescing : net->rx_coalescing;
     queue->ring = ring;
     queue->stats.notifications++;
     if (queue == &net->control)
@@ -91,15 +89,17 @@ static void net_queue_drain(void *model, struct virtqueue *ring)
     struct net *net = model;
     struct net_queue *queue = net_queue_at(net, ring->index);
 
-    if (!queue || !queue->ring)
+    if (!queue)
         return;
     if (queue == &net->control) {
         net_queue_stop(queue);
     } else if (ring->index % 2) {
         net->tx[ring->index / 2].blocked = false;
         net_queue_stop(queue);
+        queue->coalescing = net->tx_coalescing; /* NETC-14 */
     } else {
         net_rx_drain(&net->rx[ring->index / 2]);
+        queue->coalescing = net->rx_coalescing;
     }
 }
 
@@ -222,7 +222,7 @@ static void net_set_features(void *model, const struct virtio_features *negotiat
 
     net->negotiated = *negotiated;
     net->header_size = header_size(negotiated);
-    net->control_index = 2 * (several ? net->pair_count : 1);
+    net->control.index = (uint16_t)(2 * (several ? net->pair_count : 1));
     net->frame_max =
         net_has(net, NET_F_MTU) ? net->mtu + (size_t)NET_ETHERNET_HEADER : NET_FRAME_MAX;
     atomic_store(&net->legacy, !features_has(negotiated, VIRTIO_F_VERSION_1));
@@ -237,7 +237,6 @@ static void net_reset(void *model)
     struct net *net = model;
 
     net->negotiated = (struct virtio_features){0};
-    net->control_index = 2 * net->pair_count;
     net->guest_offloads = 0;
     net_apply_guest_offloads(net);
     net_filter_reset(&net->filter);
@@ -245,6 +244,8 @@ static void net_reset(void *model)
         net->host->ops->set_steering(net->host, NULL);
     net->hashing = (struct net_hashing){0};
     net->rx_coalescing = net->tx_coalescing = (struct net_coalescing){0}; /* NETC-14 */
+    for (unsigned i = 0; i < net->pair_count; i++)
+        net->rx[i].queue.coalescing = net->tx[i].queue.coalescing = (struct net_coalescing){0};
     net_set_pairs(net, 1);
     atomic_store(&net->mac, net->initial_mac);
     atomic_store(&net->legacy, false);
@@ -399,7 +400,7 @@ static int make_queues(struct net *net)
         net_queue_init(&net->tx[i].queue, net, (uint16_t)(2 * i + 1));
         net->tx[i].pair = i;
     }
-    net_queue_init(&net->control, net, 0);
+    net_queue_init(&net->control, net, (uint16_t)(2 * net->pair_count));
     return ret;
 }
 
