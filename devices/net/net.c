@@ -8,14 +8,13 @@
 #include <stdlib.h>
 #include <sys/random.h>
 
-/* 5.1.3.1 Feature bit requirements (NET-06 to NET-08) */
+/* 5.1.3.1 Feature bit requirements (NET-06 to NET-08). MAC and MTU need nothing and have keys of
+ * their own: mac=off, mtu=. */
 static const struct virtio_feature_name net_feature_names[] = {
     {"csum", NET_F_CSUM, -1, "the host fills in checksums"},
     {"guest_csum", NET_F_GUEST_CSUM, -1, "the guest takes frames with partial checksums"},
     {"ctrl_guest_offloads", NET_F_CTRL_GUEST_OFFLOADS, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY,
      "the guest can switch its offloads at run time"},
-    {"mtu", NET_F_MTU, -1, "the guest is told an MTU (with mtu=)"},
-    {"mac", NET_F_MAC, -1, "the guest is told its MAC address"},
     {"guest_tso4", NET_F_GUEST_TSO4, NET_F_GUEST_CSUM, "the guest takes large TCP/IPv4 frames"},
     {"guest_tso6", NET_F_GUEST_TSO6, NET_F_GUEST_CSUM, "the guest takes large TCP/IPv6 frames"},
     {"guest_ecn", NET_F_GUEST_ECN, NET_F_GUEST_TSO4 | FEATURE_OR(NET_F_GUEST_TSO6),
@@ -54,9 +53,9 @@ static const struct virtio_feature_name net_feature_names[] = {
 /* NET-01: the control queue follows the pairs that the negotiated features let the driver see. */
 struct net_queue *net_queue_at(struct net *net, unsigned index)
 {
-    if (index == net->control_index)
+    if (index == net->control.index)
         return net_has(net, NET_F_CTRL_VQ) ? &net->control : NULL;
-    if (index >= 2 * net->pair_count || index > net->control_index)
+    if (index >= 2 * net->pair_count || index > net->control.index)
         return NULL;
     return index % 2 ? &net->tx[index / 2].queue : &net->rx[index / 2].queue;
 }
@@ -68,8 +67,6 @@ static int net_queue_ready(void *model, struct virtqueue *ring)
 
     if (!queue)
         return net_control_run(net, ring); /* which says what is wrong with it */
-    if (!queue->ring && queue != &net->control)
-        queue->coalescing = ring->index % 2 ? net->tx_coalescing : net->rx_coalescing;
     queue->ring = ring;
     queue->stats.notifications++;
     if (queue == &net->control)
@@ -92,15 +89,17 @@ static void net_queue_drain(void *model, struct virtqueue *ring)
     struct net *net = model;
     struct net_queue *queue = net_queue_at(net, ring->index);
 
-    if (!queue || !queue->ring)
+    if (!queue)
         return;
     if (queue == &net->control) {
         net_queue_stop(queue);
     } else if (ring->index % 2) {
         net->tx[ring->index / 2].blocked = false;
         net_queue_stop(queue);
+        queue->coalescing = net->tx_coalescing; /* NETC-14 */
     } else {
         net_rx_drain(&net->rx[ring->index / 2]);
+        queue->coalescing = net->rx_coalescing;
     }
 }
 
@@ -150,7 +149,6 @@ static const struct {
 /* Bits that depend on neither options nor host. */
 static const enum net_feature always_offered[] = {
     NET_F_CTRL_GUEST_OFFLOADS,
-    NET_F_MAC,
     NET_F_MRG_RXBUF,
     NET_F_STATUS,
     NET_F_CTRL_VQ,
@@ -180,6 +178,7 @@ static void net_get_features(void *model, struct virtio_features *out)
         features_set(out, offload_features[i].host, offloads & offload_features[i].offload);
     }
     features_set(out, NET_F_HOST_USO, !(~offloads & (NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6)));
+    features_set(out, NET_F_MAC, net->initial_mac);
     features_set(out, NET_F_MTU, net->mtu);
     features_set(out, NET_F_MQ, net->pair_count > 1);
 }
@@ -223,7 +222,7 @@ static void net_set_features(void *model, const struct virtio_features *negotiat
 
     net->negotiated = *negotiated;
     net->header_size = header_size(negotiated);
-    net->control_index = 2 * (several ? net->pair_count : 1);
+    net->control.index = (uint16_t)(2 * (several ? net->pair_count : 1));
     net->frame_max =
         net_has(net, NET_F_MTU) ? net->mtu + (size_t)NET_ETHERNET_HEADER : NET_FRAME_MAX;
     atomic_store(&net->legacy, !features_has(negotiated, VIRTIO_F_VERSION_1));
@@ -238,7 +237,6 @@ static void net_reset(void *model)
     struct net *net = model;
 
     net->negotiated = (struct virtio_features){0};
-    net->control_index = 2 * net->pair_count;
     net->guest_offloads = 0;
     net_apply_guest_offloads(net);
     net_filter_reset(&net->filter);
@@ -246,6 +244,8 @@ static void net_reset(void *model)
         net->host->ops->set_steering(net->host, NULL);
     net->hashing = (struct net_hashing){0};
     net->rx_coalescing = net->tx_coalescing = (struct net_coalescing){0}; /* NETC-14 */
+    for (unsigned i = 0; i < net->pair_count; i++)
+        net->rx[i].queue.coalescing = net->tx[i].queue.coalescing = (struct net_coalescing){0};
     net_set_pairs(net, 1);
     atomic_store(&net->mac, net->initial_mac);
     atomic_store(&net->legacy, false);
@@ -338,12 +338,15 @@ static const struct virtio_command net_commands[] = {
 
 /* --- creation --------------------------------------------------------------------------------- */
 
+/* "off": 0, and the guest finds an address itself. */
 static int parse_mac(const char *text, uint64_t *out, struct error *err)
 {
     unsigned b[NET_MAC_SIZE];
     uint8_t mac[8] = {0};
     int end = 0;
 
+    if (strcmp(text, "off") == 0)
+        return 0;
     if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) !=
             NET_MAC_SIZE ||
         strlen(text) != (size_t)end || end != 17)
@@ -397,7 +400,7 @@ static int make_queues(struct net *net)
         net_queue_init(&net->tx[i].queue, net, (uint16_t)(2 * i + 1));
         net->tx[i].pair = i;
     }
-    net_queue_init(&net->control, net, 0);
+    net_queue_init(&net->control, net, (uint16_t)(2 * net->pair_count));
     return ret;
 }
 

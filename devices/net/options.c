@@ -23,8 +23,10 @@ const struct option_spec net_option_specs[NET_OPTION_COUNT] = {
     {.key = "mac",
      .type = OPTION_STRING,
      .offset = offsetof(struct net_options, mac),
-     .metavar = "ADDRESS",
-     .help = "the guest's MAC address, like 52:54:00:12:34:56 (default: a random one)"},
+     .metavar = "ADDRESS|off",
+     .help =
+         "the guest's MAC address, like 52:54:00:12:34:56, or off: it finds one itself (default: a "
+         "random one)"},
     {.key = "mtu",
      .type = OPTION_UINT,
      .offset = offsetof(struct net_options, mtu),

@@ -178,9 +178,11 @@ static uint16_t buffers_needed(const struct net_rx *rx, size_t bytes)
 {
     uint16_t count = 0;
 
-    do
-        bytes -= MIN(bytes, window_at(rx, count++)->writable_bytes);
-    while (bytes > 0);
+    do {
+        size_t room = window_at(rx, count++)->writable_bytes;
+
+        bytes -= MIN(bytes, room);
+    } while (bytes > 0);
     return count;
 }
 

@@ -115,14 +115,13 @@ struct net_hashing {
 struct net {
     struct virtio_builtin *builtin;
     struct net_host *host;
-    unsigned pair_count;    /* made with */
-    unsigned pairs;         /* in use: what the driver set, 1 after reset */
-    unsigned control_index; /* virtqueue, by what was negotiated (NET-01) */
-    unsigned header_size;   /* in guest memory */
-    uint16_t mtu;           /* 0: none */
-    size_t frame_max;       /* untagged and without segmentation offload, if MTU is negotiated */
+    unsigned pair_count;  /* made with */
+    unsigned pairs;       /* in use: what the driver set, 1 after reset */
+    unsigned header_size; /* in guest memory */
+    uint16_t mtu;         /* 0: none */
+    size_t frame_max;     /* untagged and without segmentation offload, if MTU is negotiated */
     uint8_t config[NET_CONFIG_SIZE]; /* constant; mac and status are put in when it is read */
-    uint64_t initial_mac;
+    uint64_t initial_mac;            /* as `mac`; 0: not told */
 
     /* Also read, and by legacy drivers written, on vCPU threads. */
     atomic_uint_least64_t mac; /* its bytes in memory order, first byte lowest */
@@ -138,7 +137,7 @@ struct net {
 
     struct net_rx *rx; /* pair_count each */
     struct net_tx *tx;
-    struct net_queue control;
+    struct net_queue control; /* its index is by what was negotiated (NET-01) */
     uint64_t commands, commands_ok;
     struct iovec *tx_iov; /* NET_IOV_MAX: a frame on its way to the host side... */
     uint8_t *linear;      /* ...and NET_FRAME_MAX bytes for one in too many pieces */
