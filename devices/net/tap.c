@@ -5,6 +5,10 @@
  * The interface's send buffer is left as it is, unlimited by default: a frame from the guest goes
  * through the host's stack within write(2), and is dropped where that is too slow, as on any link.
  * Where somebody has set a limit (TUNSETSNDBUF), it is honoured.
+ *
+ * Of several queues the kernel gives a flow's frames to the one the flow was last sent on. Where
+ * the driver asks for receive-side scaling, the device sorts the frames anew: one loop serves all
+ * pairs, so that a program in the kernel (TUNSETSTEERINGEBPF) would spare it nothing.
  */
 #include "devices/net/host.h"
 

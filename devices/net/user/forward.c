@@ -23,11 +23,6 @@ socklen_t user_address_size(const union address *address)
     return address->any.sa_family == AF_INET6 ? sizeof(address->in6) : sizeof(address->in);
 }
 
-static in_port_t *port_of(union address *address)
-{
-    return address->any.sa_family == AF_INET6 ? &address->in6.sin6_port : &address->in.sin_port;
-}
-
 static int parse_port(const char *text, const char *end, in_port_t *out)
 {
     unsigned long port = 0;
@@ -69,7 +64,7 @@ int user_parse_endpoint(const char *text, const char *end, union address *out)
         if (inet_pton(AF_INET, address, &out->in.sin_addr) != 1)
             return -EINVAL;
     }
-    return parse_port(colon + 1, end, port_of(out));
+    return parse_port(colon + 1, end, &out->in.sin_port);
 }
 
 /* Skip "tcp:", "udp:" or ":" (tcp). NULL: none of them. */
@@ -84,15 +79,10 @@ static const char *parse_protocol(const char *rule, bool *udp)
 /* A family that is not given is the other one's, or IPv4. */
 static bool same_family(union address *a, union address *b)
 {
-    sa_family_t family = a->any.sa_family ? a->any.sa_family : b->any.sa_family;
-
-    if (a->any.sa_family == AF_UNSPEC || b->any.sa_family == AF_UNSPEC) {
-        in_port_t port_a = *port_of(a), port_b = *port_of(b);
-
-        a->any.sa_family = b->any.sa_family = family ? family : AF_INET;
-        *port_of(a) = port_a;
-        *port_of(b) = port_b;
-    }
+    if (a->any.sa_family == AF_UNSPEC)
+        a->any.sa_family = b->any.sa_family ? b->any.sa_family : AF_INET;
+    if (b->any.sa_family == AF_UNSPEC)
+        b->any.sa_family = a->any.sa_family;
     return a->any.sa_family == b->any.sa_family;
 }
 

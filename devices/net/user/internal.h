@@ -31,6 +31,7 @@ struct user_poll {
     size_t watch_count;
 };
 
+/* The family and the port are at the same place in all of them. */
 union address {
     struct sockaddr any;
     struct sockaddr_in in;
