@@ -7,6 +7,8 @@
 
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -517,13 +519,25 @@ static const uint8_t service_ip[4] = {10, 0, 2, 100};
 
 static void guestfwd_to_a_command(void **state)
 {
-    struct tcp c;
+    sigset_t blocked;
+    struct tcp c[3];
 
     (void)state;
-    network_open("user,guestfwd=tcp:10.0.2.100:80-cmd:cat");
-    assert_true(tcp_connect(&c, service_ip, 80));
-    send_tcp(&c, TCP_ACK | TCP_PUSH, "said once");
-    tcp_expect(&c, "said once");
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGTERM);
+    pthread_sigmask(SIG_BLOCK, &blocked, NULL); /* as on our threads */
+    network_open(
+        "user,guestfwd=tcp:10.0.2.100:80-cmd:cat,"
+        "guestfwd=tcp:10.0.2.100:81-cmd:sleep 0.05; sed -n s/SigBlk:.//p /proc/self/status");
+    for (int i = 0; i < 2; i++)
+        assert_true(tcp_connect(&c[i], service_ip, 80));
+    send_tcp(&c[1], TCP_ACK | TCP_PUSH, "said second");
+    tcp_expect(&c[1], "said second");
+    send_tcp(&c[0], TCP_ACK | TCP_PUSH, "said first");
+    tcp_expect(&c[0], "said first");
+    assert_true(tcp_connect(&c[2], service_ip, 81));
+    tcp_expect(&c[2], "0000000000000000\n");
+    pthread_sigmask(SIG_UNBLOCK, &blocked, NULL);
     end_close(&end);
 }
 

@@ -227,20 +227,13 @@ static int start_guestfwd(struct user_network *network, struct forward *f, struc
     char path[RELAY_PATH_SIZE];
     int ret;
 
-    switch (f->kind) {
-    case FORWARD_COMMAND:
-        ret = slirp_add_exec(network->slirp, f->target, &address, port);
-        break;
-    case FORWARD_UNIX:
-        ret = slirp_add_unix(network->slirp, f->target, &address, port);
-        break;
-    default:
-        ret = user_relay_start(&network->services, &f->host, &f->relay, path, err);
+    if (f->kind != FORWARD_UNIX) {
+        ret = user_relay_start(&network->services, f, &f->relay, path, err);
         if (ret)
             return ret;
-        ret = slirp_add_unix(network->slirp, path, &address, port);
-        break;
     }
+    ret =
+        slirp_add_unix(network->slirp, f->kind == FORWARD_UNIX ? f->target : path, &address, port);
     if (ret < 0)
         return error_set(err, EINVAL, "guestfwd=%s: libslirp refuses it", f->rule);
     return 0;

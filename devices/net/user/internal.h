@@ -4,7 +4,8 @@
  *   network.c   life of a network, and what libslirp calls
  *   config.c    addresses and names, from the options
  *   forward.c   hostfwd= and guestfwd=
- *   relay.c     connections handed on to another host, for guestfwd=...-tcp:
+ *   relay.c     connections handed on, for guestfwd=...-tcp: and -cmd:
+ *   command.c   a command at the other end of one
  *   poll.c      libslirp's sockets on our loop
  */
 #ifndef DEVICES_NET_USER_INTERNAL_H
@@ -48,7 +49,7 @@ struct forward {
     union address host;  /* HOST: where to listen; TCP: where to connect */
     union address guest; /* HOST: the guest's own; else the address the guest uses */
     const char *target;  /* COMMAND, UNIX; part of the rule */
-    struct relay *relay; /* TCP, once it runs */
+    struct relay *relay; /* COMMAND and TCP, once it runs */
 };
 
 struct user_network {
@@ -76,14 +77,18 @@ int user_parse_endpoint(const char *text, const char *end, union address *out);
 socklen_t user_address_size(const union address *address);
 
 /*
- * Listen where only we can connect (`path`), and for each connection make one to `target`, and pass
- * on what either side says.
+ * Listen where only we can connect (`path`); for each connection make one to the rule's host, or
+ * start its command, and pass on what either side says. The rule is borrowed.
  */
 struct relay;
 #define RELAY_PATH_SIZE 40
-int user_relay_start(const struct user_services *services, const union address *target,
+int user_relay_start(const struct user_services *services, const struct forward *rule,
                      struct relay **out, char path[RELAY_PATH_SIZE], struct error *err);
 void user_relay_stop(struct relay *relay);
+
+/* Run a shell command: a socket that is its standard input and output, or -1. Nobody has to wait
+ * for its end. */
+int user_command_start(const char *command);
 
 /* Watch libslirp's sockets. */
 int user_poll_start(struct user_network *network, struct error *err);

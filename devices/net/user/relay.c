@@ -41,7 +41,7 @@ struct connection {
 
 struct relay {
     struct user_services services;
-    union address target;
+    const struct forward *rule;
     struct loop_fd listener;
     int name; /* the socket's inode */
     struct connection *connections;
@@ -148,7 +148,7 @@ static void connection_open(struct relay *relay, int guest, int target)
     end_watch(&c->ends[1], EPOLLIN);
 }
 
-static int connect_target(const union address *target)
+static int connect_host(const union address *target)
 {
     int fd = socket(target->any.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     const int on = 1;
@@ -172,11 +172,12 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
     if (guest < 0)
         return;
     if (relay->count < CONNECTIONS_MAX)
-        target = connect_target(&relay->target);
+        target = relay->rule->kind == FORWARD_COMMAND ? user_command_start(relay->rule->target)
+                                                      : connect_host(&relay->rule->host);
     if (target >= 0) {
         connection_open(relay, guest, target);
     } else {
-        log_limited(LOG_WARN, "net", "guestfwd: a connection of the guest cannot be made");
+        log_limited(LOG_WARN, "net", "guestfwd=%s: a connection cannot be made", relay->rule->rule);
         close(guest);
     }
 }
@@ -205,7 +206,7 @@ static int listen_unseen(struct relay *relay)
     return ret;
 }
 
-int user_relay_start(const struct user_services *services, const union address *target,
+int user_relay_start(const struct user_services *services, const struct forward *rule,
                      struct relay **out, char path[RELAY_PATH_SIZE], struct error *err)
 {
     struct relay *relay = calloc(1, sizeof(*relay));
@@ -214,11 +215,11 @@ int user_relay_start(const struct user_services *services, const union address *
     if (!relay)
         return error_set(err, ENOMEM, "no memory for a network");
     relay->services = *services;
-    relay->target = *target;
+    relay->rule = rule;
     relay->name = -1;
     relay->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
     if (listen_unseen(relay) < 0)
-        ret = error_errno(err, errno, "guestfwd: cannot listen");
+        ret = error_errno(err, errno, "guestfwd=%s: cannot listen", rule->rule);
     else
         ret = services->fd_add(services->loop, &relay->listener, err);
     if (ret) {
