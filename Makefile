@@ -44,12 +44,14 @@ CORE_OBJ = $(CORE_SRC:%.c=$(BUILD)/%.o)
 CORE_LIBS = -l:liburing.a -ldl
 
 # Modules: what most machines do not need, loaded on demand (base/module.h).
-MODULES = unpack config
+MODULES = unpack config user
 unpack_SRC = $(wildcard guest/unpack/*.c)
 unpack_PKG = zlib liblzma liblz4 libzstd libmd
 unpack_LIBS = -lbz2
 config_SRC = $(wildcard vmm/config/*.c)
 config_PKG = jansson
+user_SRC = $(wildcard devices/net/user/*.c)
+user_PKG = slirp glib-2.0
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
 DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))
@@ -85,7 +87,7 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 define MODULE
-$$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC $$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG))
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
@@ -101,6 +103,7 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvi
 $(BUILD)/tests/test_kernel: TEST_LIBS = -lz -llzma -llz4 -lzstd -lbz2
 $(BUILD)/tests/test_kernel: $(BUILD)/vireo-unpack.so
 $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
+$(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)

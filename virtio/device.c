@@ -275,7 +275,7 @@ int device_accept_features(struct virtio_device *dev)
     }
     if (row) {
         device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,
-                        row->needs);
+                        row->needs & 0xff);
         return -EINVAL;
     }
     check_recommended(dev);

@@ -63,6 +63,10 @@ static inline bool features_subset(const struct virtio_features *a, const struct
 #define FEATURE_OFFER_ONLY 0x100
 #define FEATURE_ON_REQUEST (-2) /* as `needs`: none, and only offered if the user asks for it */
 
+/* Added as well: having this bit instead is as good ("or"). */
+#define FEATURE_OR(bit)            (((bit) + 1) << 16)
+#define FEATURE_ALTERNATIVE(needs) (((needs) >> 16) - 1) /* -1: none */
+
 struct virtio_feature_name {
     const char *name;
     unsigned bit;

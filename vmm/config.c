@@ -172,6 +172,12 @@ static int set_disk(struct vm_config *config, const char *origin, const char *va
     return device_add(config, origin, "blk", value, "path", err);
 }
 
+static int set_net(struct vm_config *config, const char *origin, const char *value,
+                   struct error *err)
+{
+    return device_add(config, origin, "net", value, "host", err);
+}
+
 static int set_device(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
@@ -252,6 +258,8 @@ const struct run_option run_options[] = {
      "unpack a compressed kernel on the host and start it directly (default: on)", set_unpack},
     {'d', "disk", "PATH[,KEY=VALUE...]", "a virtio disk; short for --device blk,path=PATH",
      set_disk},
+    {'n', "net", "KIND[,KEY=VALUE...]",
+     "a virtio network card (user, tap, socket, none); short for --device net,host=KIND", set_net},
     {0, "device", "TYPE[,KEY=VALUE...]", "a virtio device; see 'vireo help device'", set_device},
     {0, "serial", "WHERE", "the serial console; see 'vireo help serial' (default: stdio)",
      set_serial},

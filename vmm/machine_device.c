@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
+#include "devices/net/net.h"
 #include "transport/msix.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
@@ -13,7 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, NULL};
+const struct virtio_model *const device_models[] = {&blk_model, &net_model, NULL};
 
 static const char *const transports[] = {"mmio", "pci", NULL};
 

@@ -358,6 +358,25 @@ static void json_values_with_commas(void **state)
     }
 }
 
+/* An array in an object gives its key again, which only some keys allow. */
+static void json_arrays_repeat_a_key(void **state)
+{
+    (void)state;
+    assert_json(
+        "{\"disk\": {\"path\": \"a\", \"x\": [\"1,2\", 3, true], \"y\": [], \"z\": \"4\"}}");
+    assert_string_equal(device_value(0, "path"), "a");
+    assert_int_equal(config.devices[0].options.count, 5);
+    assert_string_equal(config.devices[0].options.values[1].key, "x");
+    assert_string_equal(config.devices[0].options.values[1].value, "1,2");
+    assert_string_equal(config.devices[0].options.values[2].key, "x");
+    assert_string_equal(config.devices[0].options.values[2].value, "3");
+    assert_string_equal(config.devices[0].options.values[3].value, "on");
+    assert_string_equal(device_value(0, "z"), "4");
+    assert_json("{\"disk\": {\"path\": [], \"serial\": \"s\"}}");
+    assert_int_equal(config.devices[0].options.count, 1);
+    assert_json_refused("{\"memory\": {\"size\": [\"1G\", \"2G\"]}}", "key 'size' is given twice");
+}
+
 static void json_errors_name_the_place(void **state)
 {
     char start[sizeof(json_path) + 64];
@@ -392,7 +411,9 @@ static void json_values_have_types(void **state)
     assert_json_refused("{\"cpus\": 1.5}", "cpus: must be a string, a whole number, true");
     assert_json_refused("{\"kernel\": null}", "kernel: must be");
     assert_json_refused("{\"initrd\": [[\"a\"]]}", "initrd: must be");
-    assert_json_refused("{\"memory\": {\"size\": [1]}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": {\"x\": 1}}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": [[1]]}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": [null]}}", "memory: 'size' must be");
     assert_json_refused("{\"memory\": {\"size\": 1.5}}", "memory: 'size' must be");
 }
 
@@ -522,6 +543,7 @@ int main(void)
         TEST(json_sets_all_kinds),
         TEST(json_arrays_repeat_an_option),
         TEST(json_values_with_commas),
+        TEST(json_arrays_repeat_a_key),
         TEST(json_errors_name_the_place),
         TEST(json_values_have_types),
         TEST(json_among_the_arguments),

@@ -1,6 +1,6 @@
 /*
- * Use in order (2.7.9, 2.8.8), split and packed. The rows of tests/RULES.md a test stands for are
- * in its name: ord_02 is ORD-02.
+ * Use in order (2.7.9, 2.8.8), split and packed. The rows of tests/conformance/rows.txt a test
+ * stands for are in its name: ord_02 is ORD-02.
  */
 #include "base/bytes.h"
 #include "tests/driver/packed_ring.h"

@@ -1,6 +1,7 @@
 /*
- * The packed virtqueue against the driver of tests/driver/packed_ring.h. The rows of tests/RULES.md
- * a test stands for are in its name: pack_06 is PACK-06, drv_pack_06 is DRV-PACK-06.
+ * The packed virtqueue against the driver of tests/driver/packed_ring.h. The rows of
+ * tests/conformance/rows.txt a test stands for are in its name: pack_06 is PACK-06, drv_pack_06 is
+ * DRV-PACK-06.
  */
 #include "base/bytes.h"
 #include "tests/driver/packed_ring.h"
