@@ -68,9 +68,9 @@ static int refuse_queue(const struct net *net, struct virtqueue *ring)
 
     if (ret <= 0)
         return ret;
-    ring->broken = (struct virtqueue_rule){
-        ring->index == net->control.index ? "DRV-NET-24" : "DRV-NET-15",
-        "a buffer in a queue that was not negotiated"};
+    ring->broken =
+        (struct virtqueue_rule){ring->index == net->control.index ? "DRV-NET-24" : "DRV-NET-15",
+                                "a buffer in a queue that was not negotiated"};
     return -EPROTO;
 }
 
@@ -87,7 +87,7 @@ static int net_queue_ready(void *model, struct virtqueue *ring)
         return net_control_run(net, ring);
     if (ring->index % 2)
         return net_tx_run(&net->tx[ring->index / 2]);
-    return net_rx_run(&net->rx[ring->index / 2]);
+    return net_rx_kicked(&net->rx[ring->index / 2]);
 }
 
 static void net_queue_ready_notify(void *model, struct virtqueue *ring)

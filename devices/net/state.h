@@ -81,6 +81,12 @@ struct net_rx {
     size_t held;          /* length of a frame that waits for buffers; 0: none */
     unsigned unpublished; /* frames */
 
+    /* While the device spreads frames: a frame that is held back waits for this queue, and for so
+     * long; a queue that was waited for in vain loses its frames until it gets buffers. */
+    struct net_rx *waits_for;
+    struct loop_timer patience;
+    bool stalled;
+
     bool watching;         /* the host side tells us of frames */
     struct loop_task more; /* this turn is over and there may be more frames */
 };
@@ -176,9 +182,8 @@ void net_apply_guest_offloads(struct net *net);
 int net_rx_init(struct net_rx *rx, struct net *net, unsigned pair);
 void net_rx_destroy(struct net_rx *rx);
 
-/* Take frames from the host side as long as there are frames, buffers and time. Always returns
- * VIRTIO_QUEUE_QUIET, or a negative errno: the ring is broken. */
-int net_rx_run(struct net_rx *rx);
+/* The driver has notified us of buffers; as queue_ready. */
+int net_rx_kicked(struct net_rx *rx);
 
 /* The host side has frames. */
 void net_rx_readable(struct net_rx *rx);
