@@ -1,5 +1,5 @@
 /*
- * Notification coalescing (5.1.6.5.10): used buffers are published at once, and the interrupt that
+ * Notification coalescing (5.1.9.5.10): used buffers are published at once, and the interrupt that
  * the driver wants for them waits until enough packets or enough time went by.
  */
 #include "devices/net/state.h"

@@ -1,5 +1,5 @@
 /*
- * The control queue (5.1.6.5).
+ * The control queue (5.1.9.5).
  *
  *     readable: | class | command | data ... |      writable: | ack | result ... |
  *

@@ -1,5 +1,5 @@
 /*
- * Reception (5.1.6.3, 5.1.6.4): frames are read from the host side right into the guest's buffers.
+ * Reception (5.1.9.3, 5.1.9.4): frames are read from the host side right into the guest's buffers.
  *
  *     iov:  | header | buffer 0 behind its header | buffer 1 | ... | spill |
  *

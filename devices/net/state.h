@@ -23,13 +23,13 @@
 /* The most iovecs of one call of the host side, its header's included (IOV_MAX of Linux). */
 #define NET_IOV_MAX 1024
 
-/* What the filters remember; beyond, they let more through (5.1.6.5.2: best effort). */
+/* What the filters remember; beyond, they let more through (5.1.9.5.2: best effort). */
 #define NET_FILTER_MACS 64
 #define NET_VLANS       4096
 
 struct net;
 
-/* 5.1.6.5.7: when the driver is interrupted. Either 0: after every packet. */
+/* 5.1.9.5.10: when the driver is interrupted. Either 0: after every packet. */
 struct net_coalescing {
     uint32_t max_packets, max_usecs;
 };
@@ -97,7 +97,7 @@ struct net_tx {
     bool blocked; /* the host side takes no frame now */
 };
 
-/* 5.1.6.5.1 to 5.1.6.5.3: which frames the guest wants. */
+/* 5.1.9.5.1 to 5.1.9.5.3: which frames the guest wants. */
 struct net_filter {
     bool active;    /* any of the below can refuse a frame */
     bool by_mac;    /* CTRL_RX was negotiated */
@@ -110,7 +110,7 @@ struct net_filter {
     uint64_t vlans[NET_VLANS / 64];
 };
 
-/* 5.1.6.4.3 and 5.1.6.5.6: hashes of frames that come in, and what they decide. */
+/* 5.1.9.4.3 and 5.1.9.5.7: hashes of frames that come in, and what they decide. */
 struct net_hashing {
     struct net_steering config;
     uint32_t toeplitz[72][16]; /* what each value of each nibble of the input adds to a hash */

@@ -1,5 +1,5 @@
 /*
- * Transmission (5.1.6.2): frames go from guest memory to the host side as they are, with a header
+ * Transmission (5.1.9.2): frames go from guest memory to the host side as they are, with a header
  * of ours that was checked.
  */
 #include "devices/net/state.h"
