@@ -472,6 +472,6 @@ int net_control_run(struct net *net, struct virtqueue *ring)
         }
         answer(net, ring, buffer);
     }
-    net_queue_publish(&net->control, 0);
+    net_queue_publish(&net->control);
     return ret;
 }

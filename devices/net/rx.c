@@ -205,11 +205,11 @@ static void deliver(struct net_rx *to, const struct net_rx *from, size_t length,
     store_le16(header + NET_HDR_HASH_REPORT, report);
     window_write(to, 0, header, net->header_size);
     account(&to->queue.stats, header, length);
-    to->unpublished++;
     if (push_frame(to, bytes) > 1 || length > from->direct)
         to->expect_large = LARGE_FRAMES;
     else if (to->expect_large > 0)
         to->expect_large--;
+    net_queue_pushed(&to->queue, bytes);
 }
 
 /* Whether the queue has room for a frame: 1, 0 when it may have it later, -EMSGSIZE when it never
@@ -341,13 +341,9 @@ static void publish(struct net_rx *rx)
     struct net *net = rx->queue.net;
     bool all = spreads(net);
 
-    for (unsigned i = all ? 0 : rx->pair; i < (all ? net->pair_count : rx->pair + 1); i++) {
-        struct net_rx *to = &net->rx[i];
-
-        if (to->unpublished > 0)
-            net_queue_publish(&to->queue, to->unpublished);
-        to->unpublished = 0;
-    }
+    for (unsigned i = all ? 0 : rx->pair; i < (all ? net->pair_count : rx->pair + 1); i++)
+        if (net->rx[i].queue.unpublished > 0)
+            net_queue_publish(&net->rx[i].queue);
 }
 
 static struct loop *rx_loop(const struct net_rx *rx)

@@ -20,6 +20,11 @@
 /* Frames a queue handles before others of its loop get their turn. */
 #define NET_TURN_FRAMES 256
 
+/* After so many frames, or so many bytes, used buffers are published although there is more to do:
+ * the guest may work on them meanwhile, or wait for them (TCP keeps little in a transmit queue). */
+#define NET_PUBLISH_FRAMES 16
+#define NET_PUBLISH_BYTES  (32 * 1024)
+
 /* The most iovecs of one call of the host side, its header's included (IOV_MAX of Linux). */
 #define NET_IOV_MAX 1024
 
@@ -55,7 +60,8 @@ struct net_queue {
     /* coalesce.c */
     struct net_coalescing coalescing;
     uint32_t packets; /* published since the driver was last interrupted */
-    bool pending;     /* it wants an interrupt */
+    uint32_t unpublished, unpublished_bytes;
+    bool pending; /* it wants an interrupt */
     struct loop_timer timer;
 };
 
@@ -77,9 +83,8 @@ struct net_rx {
     uint8_t *spill;                  /* NET_FRAME_MAX bytes */
     struct iovec *iov;               /* NET_IOV_MAX: where the frame was read to */
     unsigned iov_count;
-    size_t direct;        /* bytes of payload that go to the window; the rest, to `spill` */
-    size_t held;          /* length of a frame that waits for buffers; 0: none */
-    unsigned unpublished; /* frames */
+    size_t direct; /* bytes of payload that go to the window; the rest, to `spill` */
+    size_t held;   /* length of a frame that waits for buffers; 0: none */
 
     /* While the device spreads frames: a frame that is held back waits for this queue, and for so
      * long; a queue that was waited for in vain loses its frames until it gets buffers. */
@@ -242,8 +247,11 @@ uint32_t net_hash(const struct net_hashing *hashing, const uint8_t *frame, size_
 /* --- coalesce.c --------------------------------------------------------------------------------
  */
 
-/* Publish what was pushed, which makes `packets` more, and interrupt the driver if it is time. */
-void net_queue_publish(struct net_queue *queue, unsigned packets);
+/* A packet of so many bytes was pushed: publish it soon. */
+void net_queue_pushed(struct net_queue *queue, size_t bytes);
+
+/* Publish what was pushed, and interrupt the driver if it is time. */
+void net_queue_publish(struct net_queue *queue);
 
 /* The driver wants an interrupt for what was published. */
 void net_queue_notify(struct net_queue *queue);
