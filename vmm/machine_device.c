@@ -2,6 +2,8 @@
 
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
+#include "devices/console/console.h"
+#include "devices/rng.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
 #include "vmm/layout_x86_64.h"
@@ -10,7 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, NULL};
+const struct virtio_model *const device_models[] = {&blk_model, &console_model, &rng_model, NULL};
 
 static const char *const transports[] = {"mmio", "pci", NULL};
 
