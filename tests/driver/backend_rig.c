@@ -146,10 +146,16 @@ void backend_rig_stop(struct backend_rig *rig)
     atomic_store(&rig->needs_reset, false);
 }
 
+void backend_rig_disown(struct backend_rig *rig)
+{
+    rig->backend = NULL;
+}
+
 void backend_rig_destroy(struct backend_rig *rig)
 {
     backend_rig_stop(rig);
-    rig->backend->ops->destroy(rig->backend);
+    if (rig->backend)
+        rig->backend->ops->destroy(rig->backend);
     loop_join_thread(rig->loop);
     loop_destroy(rig->loop);
     guest_memory_destroy(&rig->memory);

@@ -46,6 +46,9 @@ int backend_rig_init(struct backend_rig *rig, const struct virtio_model *model, 
                      uint16_t queue_count, struct error *err);
 void backend_rig_destroy(struct backend_rig *rig); /* stops, too */
 
+/* A virtio_device has got the back end and destroys it, before the rig is. */
+void backend_rig_disown(struct backend_rig *rig);
+
 /* The driver takes these feature bits (and INDIRECT_DESC) and starts all queues anew. */
 void backend_rig_run(struct backend_rig *rig, const unsigned char *bits, size_t count);
 
