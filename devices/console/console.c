@@ -31,7 +31,7 @@ static const struct option_spec console_option_specs[] = {
      .offset = offsetof(struct console_options, resize),
      .initial = "spec",
      .choices = resize_orders,
-     .help = "with port: columns first, as specified, or rows, as Linux 6 reads it"},
+     .help = "RESIZE messages as specified, or as Linux reads them (with port)"},
 };
 
 static const struct virtio_feature_name console_feature_names[] = {
@@ -155,7 +155,7 @@ static void console_reset(void *model)
     console_control_reset(console);
 }
 
-/* 5.3.4 (CON-03) */
+/* 5.3.4 (CON-03). Columns come first, as in all devices and drivers there are (ERR-08). */
 enum console_config_offset {
     CONSOLE_CONFIG_COLUMNS = 0,
     CONSOLE_CONFIG_ROWS = 2,
