@@ -8,9 +8,9 @@
 
 /* What each word saves is measured by `make bench-boot`; the README has the figures. */
 const struct cmdline_word cmdline_words[] = {
-    {CMDLINE_SERIAL_WORD, "the kernel's messages and /dev/console go to the serial port, unless it "
-                          "goes nowhere for a --console"},
-    {CMDLINE_CONSOLE_WORD, "only with --console: they go there, as soon as its driver is up"},
+    {CMDLINE_SERIAL_WORD,
+     "messages and /dev/console on the serial port, unless a --console replaces it"},
+    {CMDLINE_CONSOLE_WORD, "only with --console: both are there, once its driver is up"},
     {"quiet", "only errors are printed while booting; every character costs an exit to the host"},
     {"cryptomgr.notests", "no self-tests of ciphers: more than half of a stock kernel's boot"},
     {"panic=-1", "a panic ends the machine at once instead of hanging"},

@@ -7,6 +7,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define SIZE_DELAY_NS UINT64_C(100000000)
+
 static const char *const resize_orders[] = {"spec", "linux", NULL};
 
 static const struct option_spec console_option_specs[] = {
@@ -67,6 +69,27 @@ void console_set_size(struct console *console, uint16_t columns, uint16_t rows)
     if (features_has(&console->negotiated, CONSOLE_F_SIZE))
         virtio_builtin_config_changed(console->builtin);
     console_control_tell(&console->ports[0], CONSOLE_NEWS_RESIZE);
+}
+
+/*
+ * Linux looks at the size in the configuration only when it is told of a change, and then only once
+ * its console is registered, some time after it began to use it. So it is told then.
+ */
+static void size_timer_expired(struct loop_timer *timer)
+{
+    virtio_builtin_config_changed(container_of(timer, struct console, size_timer)->builtin);
+}
+
+void console_driver_started(struct console *console)
+{
+    if (features_has(&console->negotiated, CONSOLE_F_SIZE) && !console_multiport(console) &&
+        atomic_load(&console->size))
+        loop_timer_set(virtio_builtin_loop(console->builtin), &console->size_timer, SIZE_DELAY_NS);
+}
+
+void console_driver_stopped(struct console *console)
+{
+    loop_timer_cancel(virtio_builtin_loop(console->builtin), &console->size_timer);
 }
 
 static int command_size(void *model, const char *argument, struct error *err)
@@ -275,6 +298,7 @@ static int console_create(struct virtio_builtin *b, const void *options, void **
         return error_errno(err, ENOMEM, "cannot create the console");
     console->builtin = b;
     console->resize_order = (enum console_resize_order)o->resize;
+    console->size_timer.expired = size_timer_expired;
     console->port_count = 1;
     console->ports[0].console = console;
     ret = console_open(console, o, err);

@@ -189,6 +189,8 @@ static int transmit(struct console_port *port)
 
 int console_port_transmit_ready(struct console_port *port, struct virtqueue *queue)
 {
+    if (!port->transmit_queue && port->id == 0)
+        console_driver_started(port->console);
     port->transmit_queue = queue;
     port->console->drain_until_ns = 0;
     return transmit(port);
@@ -234,6 +236,8 @@ void console_port_transmit_drain(struct console_port *port)
     loop_task_cancel(virtio_builtin_loop(console->builtin), &port->transmit_task);
     if (!port->transmit_queue)
         return;
+    if (port->id == 0)
+        console_driver_stopped(console);
     if (!console->drain_until_ns)
         console->drain_until_ns = now + DRAIN_NS;
     while (!stuck && now < console->drain_until_ns && transmit_buffer(port) > 0) {

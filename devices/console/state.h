@@ -58,8 +58,9 @@ struct console_port {
 struct console {
     struct virtio_builtin *builtin;
     struct virtio_features negotiated;
-    atomic_uint size; /* columns, and rows from bit 16 on; 0: unknown. Any thread. */
-    bool size_given;  /* by the user: the terminal's does not matter */
+    atomic_uint size;             /* columns, and rows from bit 16 on; 0: unknown. Any thread. */
+    struct loop_timer size_timer; /* see console_driver_started */
+    bool size_given;              /* by the user: the terminal's does not matter */
     enum console_resize_order resize_order;
 
     struct virtqueue *control_in; /* while it runs, and since its first kick; else NULL */
@@ -84,6 +85,10 @@ int console_port_transmit_ready(struct console_port *port, struct virtqueue *que
 void console_port_receive_drain(struct console_port *port);
 void console_port_transmit_drain(struct console_port *port);
 void console_port_guest_opened(struct console_port *port, bool open);
+
+/* console.c: the driver sends for the first time: it is up. */
+void console_driver_started(struct console *console);
+void console_driver_stopped(struct console *console);
 
 /* console.c: the console has this size now. */
 void console_set_size(struct console *console, uint16_t columns, uint16_t rows);

@@ -174,6 +174,28 @@ static void size_by_command(void **state)
     assert_int_equal(config(0, 2), 132);
 }
 
+/* A driver that has started is told of a size that was there before: Linux asks only then. */
+static void size_from_before(void **state)
+{
+    (void)state;
+    guest_says("a");
+    backend_rig_collect(&f.rig, TX);
+    assert_int_equal(f.rig.backend->ops->command(f.rig.backend, "size", "80x25", NULL), 0);
+    usleep(150000);
+    assert_int_equal(atomic_load(&f.rig.config_changes), 1); /* the change */
+    backend_rig_stop(&f.rig);
+    backend_rig_run(&f.rig, modern, sizeof(modern));
+    guest_says("b");
+    backend_rig_wait(&f.rig.config_changes, 2);
+    guest_says("c");
+    usleep(150000);
+    backend_rig_stop(&f.rig);
+    backend_rig_run(&f.rig, modern, 1); /* without SIZE */
+    guest_says("d");
+    usleep(150000);
+    assert_int_equal(atomic_load(&f.rig.config_changes), 2);
+}
+
 /* CON-15, RING-08: everything in order, however it is cut up; used length 0. */
 static void output_in_order(void **state)
 {
@@ -534,6 +556,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(features_and_configuration),
         TEST(size_by_command),
+        TEST(size_from_before),
         TEST(output_in_order),
         TEST(input_waits_for_buffers),
         TEST(input_over_parts),
