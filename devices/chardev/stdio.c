@@ -1,8 +1,7 @@
 /*
  * stdio: this process's standard input and output.
  *
- * Their open file descriptions are shared with the shell, so O_NONBLOCK must not be set on them: it
- * would stay after us. Terminals and pipes are opened anew by way of /proc/self/fd instead.
+ * Their open file descriptions are shared with the shell: see descriptor.c.
  */
 #include "devices/chardev/internal.h"
 

@@ -142,12 +142,14 @@ static void console_queue_drain(void *model, struct virtqueue *queue)
 {
     struct console *console = model;
 
+    if (queue->index >= CONSOLE_QUEUE_CONTROL_IN && !console_multiport(console))
+        return; /* not served */
     if (queue->index == CONSOLE_QUEUE_CONTROL_IN)
         console->control_in = NULL;
     else if (queue->index == CONSOLE_QUEUE_CONTROL_OUT)
         return; /* every message was handled when it came */
     else if (queue->index % 2)
-        console_port_transmit_drain(queue_port(console, queue->index));
+        console_port_transmit_drain(queue_port(console, queue->index), queue);
     else
         console_port_receive_drain(queue_port(console, queue->index));
 }

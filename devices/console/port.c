@@ -227,15 +227,14 @@ static size_t write_patiently(struct chardev *chardev, const uint8_t *data, size
 
 /* What the guest sent before it ended (or gave the queue back) still goes out, but a host that does
  * not read holds nobody up for ever. */
-void console_port_transmit_drain(struct console_port *port)
+void console_port_transmit_drain(struct console_port *port, struct virtqueue *queue)
 {
     struct console *console = port->console;
     uint64_t now = loop_now_ns();
     bool stuck = false;
 
     loop_task_cancel(virtio_builtin_loop(console->builtin), &port->transmit_task);
-    if (!port->transmit_queue)
-        return;
+    port->transmit_queue = queue; /* its first kick may still be on its way */
     if (port->id == 0)
         console_driver_stopped(console);
     if (!console->drain_until_ns)

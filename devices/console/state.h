@@ -83,7 +83,7 @@ void console_port_close(struct console_port *port);
 int console_port_receive_ready(struct console_port *port, struct virtqueue *queue);
 int console_port_transmit_ready(struct console_port *port, struct virtqueue *queue);
 void console_port_receive_drain(struct console_port *port);
-void console_port_transmit_drain(struct console_port *port);
+void console_port_transmit_drain(struct console_port *port, struct virtqueue *queue);
 void console_port_guest_opened(struct console_port *port, bool open);
 
 /* console.c: the driver sends for the first time: it is up. */
