@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define READ_AT_ONCE 4096 /* a page: what drivers of consoles offer at a time */
+#define READ_AT_ONCE (32 * KIB)
 
 size_t chardev_client_room(struct chardev *chardev)
 {

@@ -22,30 +22,26 @@ static const char *name_of(const struct console_port *port)
 
 /* --- input ----------------------------------------------------------------------------------- */
 
-/* The buffer the next input goes to; NULL when the driver has none. Those without a byte of room
- * are given back at once. */
-static struct virtqueue_buffer *receive_buffer(struct console_port *port)
+/* Take one more buffer for input; false when the driver has none. Those without a byte of room are
+ * given back at once. */
+static bool receive_pop(struct console_port *port)
 {
     struct virtqueue *queue = port->receive_queue;
+    struct virtqueue_buffer *buffer;
+    int r = virtqueue_pop(queue, &buffer);
 
-    for (unsigned i = 0; !port->receive_buffer && queue && i < queue->size; i++) {
-        struct virtqueue_buffer *buffer;
-        int r = virtqueue_pop(queue, &buffer);
-
-        if (r < 0)
-            virtio_builtin_broken(port->console->builtin, queue);
-        if (r <= 0)
-            break;
-        if (buffer->readable_count)
-            log_limited(LOG_INFO, "console",
-                        "%s: port %u: DRV-CON-01: a receive buffer is readable", name_of(port),
-                        port->id);
-        if (buffer->writable_bytes)
-            port->receive_buffer = buffer;
-        else
-            virtqueue_push(queue, buffer, 0);
-    }
-    return port->receive_buffer;
+    if (r < 0)
+        virtio_builtin_broken(port->console->builtin, queue);
+    if (r <= 0)
+        return false;
+    if (buffer->readable_count)
+        log_limited(LOG_INFO, "console", "%s: port %u: DRV-CON-01: a receive buffer is readable",
+                    name_of(port), port->id);
+    if (buffer->writable_bytes)
+        port->receive_buffers[port->receive_count++] = buffer;
+    else
+        virtqueue_push(queue, buffer, 0);
+    return true;
 }
 
 /* Is the guest's program there to read (CON-16)? Without MULTIPORT nobody says. */
@@ -58,25 +54,36 @@ static bool guest_is_open(const struct console_port *port)
 static size_t port_room(void *opaque)
 {
     struct console_port *port = opaque;
-    struct virtqueue_buffer *buffer = guest_is_open(port) ? receive_buffer(port) : NULL;
+    size_t room = 0;
 
-    return buffer ? buffer->writable_bytes : 0;
+    if (!port->receive_queue || !guest_is_open(port))
+        return 0;
+    for (unsigned i = 0; i < port->receive_queue->size; i++)
+        if (port->receive_count == CONSOLE_RECEIVE_BATCH || !receive_pop(port))
+            break;
+    for (unsigned i = 0; i < port->receive_count; i++)
+        room += port->receive_buffers[i]->writable_bytes;
+    return room;
 }
 
+/* Never more than there was room for. */
 static void port_receive(void *opaque, const uint8_t *data, size_t len)
 {
     struct console_port *port = opaque;
-    struct virtqueue_buffer *buffer;
+    unsigned used = 0;
 
-    while (len && (buffer = receive_buffer(port))) {
+    while (len && used < port->receive_count) {
+        struct virtqueue_buffer *buffer = port->receive_buffers[used++];
         size_t done = virtqueue_write(buffer, 0, data, len);
 
         virtqueue_push(port->receive_queue, buffer, (uint32_t)done); /* CON-15 */
-        port->receive_buffer = NULL;
         data += done;
         len -= done;
     }
-    if (port->receive_queue)
+    port->receive_count -= used;
+    memmove(port->receive_buffers, port->receive_buffers + used,
+            port->receive_count * sizeof(port->receive_buffers[0]));
+    if (used)
         virtqueue_publish(port->receive_queue);
 }
 
@@ -98,9 +105,8 @@ int console_port_receive_ready(struct console_port *port, struct virtqueue *queu
 
 void console_port_receive_drain(struct console_port *port)
 {
-    if (port->receive_buffer)
-        virtqueue_unpop(port->receive_queue, port->receive_buffer);
-    port->receive_buffer = NULL;
+    while (port->receive_count)
+        virtqueue_unpop(port->receive_queue, port->receive_buffers[--port->receive_count]);
     port->receive_queue = NULL;
 }
 

@@ -25,6 +25,9 @@ enum console_queue { CONSOLE_QUEUE_CONTROL_IN = 2, CONSOLE_QUEUE_CONTROL_OUT = 3
 #define CONSOLE_PORTS_MAX 32 /* with port 0 */
 #define CONSOLE_NAME_MAX  64 /* bytes of a port's name */
 
+/* Buffers filled by one read of the host, and published together. */
+#define CONSOLE_RECEIVE_BATCH 8
+
 /* What the driver is still to be told of a port, in this order. Each message tells how things are
  * when it is sent: however long the driver has no buffer for them, these bits are all there is. */
 enum console_news {
@@ -43,10 +46,17 @@ struct console_port {
 
     /* While the queue runs, and since its first kick; else NULL. */
     struct virtqueue *receive_queue, *transmit_queue;
-    struct virtqueue_buffer *receive_buffer;  /* popped, empty: where the next input goes */
-    struct virtqueue_buffer *transmit_buffer; /* popped, of which... */
-    size_t transmitted;                       /* ...so much is written */
-    struct loop_task transmit_task;           /* there is more to do, after others had their turn */
+
+    /* Popped and empty: where the next input goes. */
+    struct virtqueue_buffer *receive_buffers[CONSOLE_RECEIVE_BATCH];
+    unsigned receive_count;
+
+    /* Popped, and how much of it is written; or NULL. */
+    struct virtqueue_buffer *transmit_buffer;
+    size_t transmitted;
+
+    /* There is more to do, after others had their turn. */
+    struct loop_task transmit_task; /* there is more to do, after others had their turn */
 
     /* With MULTIPORT: */
     unsigned news;       /* enum console_news */
