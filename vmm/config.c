@@ -198,6 +198,13 @@ static int set_serial(struct vm_config *config, const char *origin, const char *
     return set_string(&config->serial, value, err);
 }
 
+static int set_control(struct vm_config *config, const char *origin, const char *value,
+                       struct error *err)
+{
+    (void)origin;
+    return set_string(&config->control, value, err);
+}
+
 static int set_config(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
@@ -261,6 +268,8 @@ const struct run_option run_options[] = {
      "a virtio console, the guest's hvc0; short for --device console,to=WHERE", set_console},
     {0, "rng", "SOURCE[,KEY=VALUE...]",
      "random numbers for the guest; short for --device rng,source=SOURCE", set_rng},
+    {0, "control", "PATH", "a socket for commands while it runs; see 'vireo help control'",
+     set_control},
     {0, "config", "FILE.json", "read options from a file; see 'vireo help config'", set_config},
     {0, "no-reboot", NULL, "end when the guest reboots instead of starting it again",
      set_no_reboot},
@@ -295,6 +304,7 @@ void vm_config_free(struct vm_config *config)
     free(config->append);
     free(config->cmdline);
     free(config->serial);
+    free(config->control);
     free(config->dump_acpi);
 }
 
