@@ -474,13 +474,13 @@ static void on_transports(void **state)
 {
     (void)state;
     for (enum rig_kind kind = 0; kind < RIG_KINDS; kind++) {
-        struct virtio_features wanted = {{1 << VIRTIO_CONSOLE_F_SIZE, 1, 0, 0}}, masked = {0};
+        struct virtio_features wanted = {{1 << VIRTIO_CONSOLE_F_SIZE, 1, 0, 0}}, none = {0};
         struct virtio_device device;
         struct rig rig;
 
         create();
         assert_int_equal(virtio_device_init(&device, console_model.id, "console0", f.rig.backend, 2,
-                                            BACKEND_RIG_QUEUE_SIZE, &masked, NULL),
+                                            BACKEND_RIG_QUEUE_SIZE, &none, &none, NULL),
                          0);
         assert_int_equal(rig_init(&rig, kind, &device, NULL), 0);
         for (unsigned size = 1; size <= 4; size *= 2)
