@@ -72,6 +72,7 @@ int chardev_open(const char *where, struct loop *loop, struct chardev **out, str
     if (ret)
         return ret;
     chardev->loop = loop;
+    chardev->name = "the serial port";
     chardev_input_init(chardev);
     chardev_output_init(chardev);
     *out = chardev;
@@ -99,6 +100,11 @@ void chardev_set_break(struct chardev *chardev, void (*send_break)(void *opaque)
 {
     chardev->send_break = send_break;
     chardev->break_opaque = opaque;
+}
+
+void chardev_set_name(struct chardev *chardev, const char *name)
+{
+    chardev->name = name;
 }
 
 int chardev_start(struct chardev *chardev, struct error *err)

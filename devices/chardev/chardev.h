@@ -66,6 +66,10 @@ void chardev_set_quit(void (*quit)(void *opaque), void *opaque);
 /* Who sends a break, on the loop; before chardev_start. */
 void chardev_set_break(struct chardev *chardev, void (*send_break)(void *opaque), void *opaque);
 
+/* What it is, for messages ("console0"); borrowed. Before chardev_start; "the serial port" if never
+ * called. */
+void chardev_set_name(struct chardev *chardev, const char *name);
+
 /* Begin: raw mode, listening, input. [loop] */
 int chardev_start(struct chardev *chardev, struct error *err);
 

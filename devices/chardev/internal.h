@@ -46,6 +46,7 @@ struct chardev {
     const struct chardev_kind *kind;
     struct loop *loop;
     const char *path; /* owned by the kind */
+    const char *name; /* chardev_set_name */
     struct chardev_client client;
     void (*send_break)(void *opaque);
     void *break_opaque;

@@ -80,7 +80,7 @@ static int pty_start(struct chardev *base, struct error *err)
     pty->started = true;
     pty_connect(pty); /* who opened it before is not missed */
     /* Whatever the threshold: without it the user has nothing to connect to. */
-    log_write(LOG_INFO, "chardev", "the console is on %s", pty->path);
+    log_write(LOG_INFO, "chardev", "%s is on %s", base->name, pty->path);
     return 0;
 }
 

@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "devices/console/state.h"
 
+#include <stdio.h>
+
 #define TURN_BYTES  (256 * KIB) /* written before others get their turn */
 #define WRITE_BYTES (64 * KIB)  /* in one call of the host */
 #define EMPTY_COST  64          /* what a buffer costs of a turn besides its bytes */
@@ -302,9 +304,15 @@ int console_port_open(struct console_port *port, const char *where, struct error
 
 int console_port_start(struct console_port *port, struct error *err)
 {
-    int ret = port->chardev ? chardev_start(port->chardev, err) : 0;
+    int ret;
 
-    if (!ret && port->chardev)
+    if (!port->chardev)
+        return 0;
+    snprintf(port->label, sizeof(port->label), "%s%s%s", name_of(port), port->id ? " port " : "",
+             port->name);
+    chardev_set_name(port->chardev, port->label);
+    ret = chardev_start(port->chardev, err);
+    if (!ret)
         port_resized(port);
     return ret;
 }

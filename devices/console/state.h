@@ -42,6 +42,7 @@ struct console_port {
     struct console *console;
     uint16_t id;
     char name[CONSOLE_NAME_MAX + 1]; /* "" for port 0 */
+    char label[128];                 /* device and port, for messages */
     struct chardev *chardev;         /* NULL: port 0 without `to` */
 
     /* While the queue runs, and since its first kick; else NULL. */

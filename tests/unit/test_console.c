@@ -341,6 +341,7 @@ static void much_both_ways(void **state)
     size_t to_host = 0, from_guest = 0, to_guest = 0, from_host = 0;
     uint8_t block[4096];
     struct ring_used used;
+    double rate;
 
     (void)state;
     fcntl(f.host, F_SETFL, O_NONBLOCK);
@@ -397,7 +398,11 @@ static void much_both_ways(void **state)
         if (!progress)
             usleep(200);
     }
-    print_message("%.0f MB/s each way\n", (double)total * 1e3 / (double)(loop_now_ns() - begin));
+    rate = (double)total * 1e3 / (double)(loop_now_ns() - begin);
+    print_message("%.0f MB/s each way\n", rate);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+    assert_true(rate >= 10);
+#endif
 }
 
 /* CON-15, STAT-07: what the guest sent before a reset goes out, input waits for the next driver. */

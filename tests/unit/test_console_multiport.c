@@ -309,7 +309,8 @@ static void open_without_buffers(void **state)
     told_nothing();
 }
 
-/* CON-11: a driver that comes after another one is told everything anew. */
+/* CON-10, CON-11: a driver that comes after another one is told everything anew; no port is ever
+ * removed. */
 static void reload(void **state)
 {
     (void)state;
@@ -502,10 +503,11 @@ static void no_port_0(void **state)
 
     (void)state;
     f = (struct fixture){0};
-    strcpy(f.port_texts[0], "only:null");
+    strcpy(f.port_texts[0], "only:pty");
     f.ports[0] = f.port_texts[0];
     f.options = (struct console_options){.ports = {f.ports, 1}};
     assert_int_equal(backend_rig_init(&f.rig, &console_model, &f.options, 6, NULL), 0);
+    assert_true(backend_rig_logged(&f.rig, "dev0 port only is on /dev/pts/"));
     f.rig.backend->ops->features(f.rig.backend, &features);
     assert_int_equal(features.word[0], 3); /* no emergency output */
     f.rig.backend->ops->config_write(f.rig.backend, 8, "xxxx", 4);
