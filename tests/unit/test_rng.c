@@ -200,7 +200,7 @@ static void rate_limit(void **state)
     }
     ms = (loop_now_ns() - begin) / 1000000;
     assert_true(ms >= 195); /* 2000 bytes at 10000 a second */
-    assert_true(ms < 2000);
+    assert_true(ms < 5000);
     backend_rig_destroy(&f.rig);
 }
 
@@ -211,12 +211,13 @@ static void slow_rate(void **state)
 
     (void)state;
     start("getrandom", 20, 1);
-    ask(100);
-    assert_int_equal(get(), 1);
     begin = loop_now_ns();
-    ask(100);
-    assert_int_equal(get(), 1);
-    assert_in_range((loop_now_ns() - begin) / 1000000, 40, 1000);
+    for (int i = 0; i < 6; i++) {
+        ask(100);
+        assert_int_equal(get(), 1);
+    }
+    /* One was saved up, and most of the next one may have been. */
+    assert_in_range((loop_now_ns() - begin) / 1000000, 200, 5000);
     backend_rig_destroy(&f.rig);
 }
 
