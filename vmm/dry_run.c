@@ -128,8 +128,7 @@ void machine_print(const struct machine *machine, FILE *out)
     print_memory(machine, out);
     fprintf(out, "command line:\n  %s\n", machine->cmdline);
     fprintf(out, "devices:\n  %-12s %-8s port 0x%x gsi %u  %s\n", "serial", "16550",
-            LAYOUT_SERIAL_PORT, LAYOUT_GSI_SERIAL,
-            machine->config->serial ? machine->config->serial : "stdio");
+            LAYOUT_SERIAL_PORT, LAYOUT_GSI_SERIAL, vm_config_serial(machine->config));
     for (size_t i = 0; i < machine->device_count; i++)
         print_device(machine->devices[i], out);
 }

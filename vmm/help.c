@@ -76,15 +76,20 @@ static void topic_device(FILE *out)
 
 static void topic_serial(FILE *out)
 {
-    fprintf(out, "--serial WHERE: the host's end of the serial port (ttyS0).\n\n"
+    fprintf(out, "--serial WHERE: the host's end of the serial port (ttyS0).\n"
+                 "--console WHERE: of a virtio console (hvc0), which is much faster. It wants a "
+                 "driver in the guest's\nkernel or initrd, and shows nothing before. With stdio "
+                 "the serial port goes nowhere by default.\n\n"
                  "  stdio              this terminal, in raw mode; keys below\n"
                  "  null               nowhere\n"
                  "  file:PATH          appended to a file\n"
                  "  pty                a new pseudo-terminal, whose name is printed\n"
-                 "  unix:PATH          a Unix socket; ,server=off connects to one\n"
+                 "  unix:PATH          a Unix socket; ,server=off connects to one (--console and "
+                 "ports: ,,server=off)\n"
+                 "  fd:N               a descriptor that Vireo inherits\n"
                  "\nKeys in the terminal:\n\n"
                  "  Ctrl-A x           quit\n"
-                 "  Ctrl-A c           send a break (Linux: then a SysRq key)\n"
+                 "  Ctrl-A c           send a break (Linux: then a SysRq key; on hvc0 a Ctrl-O)\n"
                  "  Ctrl-A h           help\n"
                  "  Ctrl-A Ctrl-A      send Ctrl-A\n");
 }
@@ -138,7 +143,7 @@ static const struct topic {
 } topics[] = {
     {"device", topic_device, "devices, and the keys they all have"},
     {"memory", topic_memory, "the keys of --memory"},
-    {"serial", topic_serial, "where the serial console can go, and its keys"},
+    {"serial", topic_serial, "where consoles can go, and the keys of a terminal"},
     {"cmdline", topic_cmdline, "the default kernel command line, word by word"},
     {"config", topic_config, "the JSON configuration file"},
     {"control", topic_control, "commands for a running machine"},

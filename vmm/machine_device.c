@@ -3,7 +3,9 @@
 
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
+#include "devices/console/console.h"
 #include "devices/net/net.h"
+#include "devices/rng.h"
 #include "transport/msix.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
@@ -14,7 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, &net_model, NULL};
+const struct virtio_model *const device_models[] = {&blk_model, &net_model, &console_model,
+                                                    &rng_model, NULL};
 
 static const char *const transports[] = {"mmio", "pci", NULL};
 

@@ -456,6 +456,34 @@ static void default_command_line(void **state)
     assert_built(DEFAULT_WORDS " nokaslr x");
 }
 
+static void consoles_on_the_command_line(void **state)
+{
+    (void)state;
+    assert_string_equal(vm_config_serial(&config), "stdio");
+    ASSERT_ACCEPTED("--console", "stdio", "k");
+    assert_string_equal(vm_config_serial(&config), "null");
+    assert_built("console=hvc0 quiet cryptomgr.notests panic=-1 " CMDLINE_PANIC_WORD);
+    again();
+    ASSERT_ACCEPTED("--device", "console,to=pty,winsize=80x25", "k");
+    assert_string_equal(vm_config_serial(&config), "stdio");
+    assert_built("console=ttyS0 console=hvc0 quiet cryptomgr.notests panic=-1 " CMDLINE_PANIC_WORD);
+    again();
+    ASSERT_ACCEPTED("--console", "stdio", "--serial", "file:log", "k");
+    assert_string_equal(vm_config_serial(&config), "file:log");
+    assert_built("console=ttyS0 console=hvc0 quiet cryptomgr.notests panic=-1 " CMDLINE_PANIC_WORD);
+    again();
+    /* Ports that are no console; one of them on stdio. */
+    ASSERT_ACCEPTED("--device", "console,port=a:pty,port=stdio:stdio", "k");
+    assert_string_equal(vm_config_serial(&config), "null");
+    assert_built(DEFAULT_WORDS);
+    again();
+    ASSERT_ACCEPTED("--device", "console,port=stdio:pty", "--serial", "null", "k");
+    assert_built(DEFAULT_WORDS);
+    again();
+    ASSERT_ACCEPTED("--rng", "/dev/hwrng,rate=1K", "k");
+    assert_string_equal(config.devices[0].type, "rng");
+}
+
 static void replaced_command_line(void **state)
 {
     (void)state;
@@ -548,6 +576,7 @@ int main(void)
         TEST(json_values_have_types),
         TEST(json_among_the_arguments),
         TEST(default_command_line),
+        TEST(consoles_on_the_command_line),
         TEST(replaced_command_line),
         TEST(command_lines_have_a_limit),
         TEST(words_are_whole_words),
