@@ -85,17 +85,13 @@ static const struct option_spec blk_option_specs[] = {
     {.key = "heads",
      .type = OPTION_UINT,
      FIELD(heads),
-     .initial = "16",
-     .min = 1,
      .max = UINT8_MAX,
-     .help = "heads of its geometry"},
+     .help = "heads of its geometry (default: 16)"},
     {.key = "secs",
      .type = OPTION_UINT,
      FIELD(secs),
-     .initial = "63",
-     .min = 1,
      .max = UINT8_MAX,
-     .help = "sectors in a track of its geometry"},
+     .help = "sectors in a track of its geometry (default: 63)"},
 };
 
 static const struct virtio_feature_name blk_feature_names[] = {
@@ -234,8 +230,8 @@ static int blk_set_limits(struct blk *blk, const struct blk_options *options, ui
     blk->size_max = (uint32_t)options->size_max;
     blk->geometry = (struct blk_geometry){
         .cylinders = (uint16_t)options->cyls,
-        .heads = (uint8_t)options->heads,
-        .sectors = (uint8_t)options->secs,
+        .heads = (uint8_t)(options->heads ? options->heads : 16),
+        .sectors = (uint8_t)(options->secs ? options->secs : 63),
     };
     return 0;
 }
