@@ -7,6 +7,9 @@
  *
  * What the page cache can answer is complete when flush returns from the kernel, and is reaped
  * there and then, without a turn of the loop.
+ *
+ * The file is not registered with the ring: the kernel lets go of a registered one only some time
+ * after the end of the process, whose successor would find the image locked.
  */
 #include "base/bytes.h"
 #include "base/log.h"
@@ -32,8 +35,6 @@ struct uring {
     struct loop_fd event;    /* the ring's descriptor, readable while completions wait */
     struct loop_timer retry; /* set when no completion would bring us back */
     const struct blk_file *file;
-    int fd;            /* of the file: its index in the ring's table when that is in sqe_flags */
-    uint8_t sqe_flags; /* IOSQE_FIXED_FILE, or 0 */
     struct blk_engine *helper; /* for what no ring does (ioctls); made when first wanted */
     struct io_uring ring;
     struct blk_io_list waiting;
@@ -88,7 +89,7 @@ static void uring_prepare_transfer(const struct uring *u, struct io_uring_sqe *s
     uint8_t operation = single ? (write ? IORING_OP_WRITE : IORING_OP_READ)
                                : (write ? IORING_OP_WRITEV : IORING_OP_READV);
 
-    io_uring_prep_rw(operation, sqe, u->fd, address, length, io->offset);
+    io_uring_prep_rw(operation, sqe, u->file->fd, address, length, io->offset);
     if (io->stable)
         sqe->rw_flags = RWF_DSYNC;
 }
@@ -98,11 +99,10 @@ static void uring_prepare(const struct uring *u, struct io_uring_sqe *sqe, struc
     if (io->type <= BLK_IO_WRITE)
         uring_prepare_transfer(u, sqe, io);
     else if (io->type == BLK_IO_SYNC)
-        io_uring_prep_fsync(sqe, u->fd, IORING_FSYNC_DATASYNC);
+        io_uring_prep_fsync(sqe, u->file->fd, IORING_FSYNC_DATASYNC);
     else
-        io_uring_prep_fallocate(sqe, u->fd, (int)blk_file_method(u->file, io)->code,
+        io_uring_prep_fallocate(sqe, u->file->fd, (int)blk_file_method(u->file, io)->code,
                                 (off_t)io->offset, (off_t)io->bytes);
-    sqe->flags = u->sqe_flags;
     io_uring_sqe_set_data(sqe, io);
 }
 
@@ -143,23 +143,24 @@ static unsigned uring_enter(struct uring *u, unsigned wait)
  * were. */
 static unsigned uring_reap(struct uring *u, bool *any_done)
 {
-    struct io_uring_cqe *cqe;
-    unsigned seen = 0;
+    const struct io_uring_cqe *cqe;
+    unsigned head, seen = 0;
 
-    while (io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+    io_uring_for_each_cqe(&u->ring, head, cqe)
+    {
         struct blk_io *io = io_uring_cqe_get_data(cqe);
-        int result = cqe->res;
 
-        io_uring_cqe_seen(&u->ring, cqe);
         seen++;
         u->in_ring--;
-        if (!blk_io_advance(io, result)) {
+        if (!blk_io_advance(io, cqe->res)) {
             blk_io_list_add(&u->waiting, io);
             continue;
         }
         io->done(io);
         *any_done = true;
     }
+    if (seen > 0)
+        io_uring_cq_advance(&u->ring, seen);
     return seen;
 }
 
@@ -260,17 +261,6 @@ static int ring_create(struct io_uring *ring, struct error *err)
     return 0;
 }
 
-/* A file the ring knows need not be looked up for each operation. */
-static void uring_set_file(struct uring *u, const struct blk_file *file)
-{
-    u->file = file;
-    u->fd = file->fd;
-    if (io_uring_register_files(&u->ring, &file->fd, 1) == 0) {
-        u->fd = 0;
-        u->sqe_flags = IOSQE_FIXED_FILE;
-    }
-}
-
 int blk_uring_create(struct loop *loop, const struct blk_file *file, struct blk_engine **out,
                      struct error *err)
 {
@@ -285,7 +275,7 @@ int blk_uring_create(struct loop *loop, const struct blk_file *file, struct blk_
 
     u->engine.ops = &uring_ops;
     u->loop = loop;
-    uring_set_file(u, file);
+    u->file = file;
     u->retry.expired = uring_retry;
     blk_io_list_init(&u->waiting);
     u->event = (struct loop_fd){.fd = u->ring.ring_fd, .events = EPOLLIN, .ready = uring_ready};
