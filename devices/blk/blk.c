@@ -32,8 +32,7 @@ static const struct option_spec blk_option_specs[] = {
      .type = OPTION_BOOL,
      FIELD(snapshot),
      .initial = "off",
-     .help = "keep writes apart from the image, in a temporary file ($TMPDIR, /var/tmp) that goes "
-             "with Vireo; the image may be shared"},
+     .help = "write to a temporary file (in $TMPDIR or /var/tmp) instead"},
     {.key = "serial",
      .type = OPTION_STRING,
      FIELD(serial),
@@ -44,8 +43,7 @@ static const struct option_spec blk_option_specs[] = {
      FIELD(cache),
      .initial = "writeback",
      .choices = cache_names,
-     .help = "when a write is done: when the host has it, when it is stable, or (unsafe) even "
-             "flushes wait for nothing"},
+     .help = "stable after a flush, after each write, or whenever"},
     {.key = "direct",
      .type = OPTION_BOOL,
      FIELD(direct),
@@ -56,8 +54,7 @@ static const struct option_spec blk_option_specs[] = {
      FIELD(aio),
      .initial = "auto",
      .choices = blk_aio_names,
-     .help = "host I/O engine (auto: inline for files in memory, else io_uring where the host "
-             "allows it)"},
+     .help = "host I/O (auto: inline for files in memory, else io_uring)"},
     {.key = "logical-block-size",
      .type = OPTION_SIZE,
      FIELD(logical_block_size),
