@@ -43,7 +43,7 @@ static const struct option_spec blk_option_specs[] = {
      FIELD(cache),
      .initial = "writeback",
      .choices = cache_names,
-     .help = "stable after a flush, after each write, or whenever"},
+     .help = "stable after a flush, each write, or whenever"},
     {.key = "direct",
      .type = OPTION_BOOL,
      FIELD(direct),
