@@ -19,8 +19,9 @@
  * writes guest memory directly. All of a device's queues are served on one loop; what a request
  * needs is allocated when so many are in flight for the first time, and reused.
  *
- * Not offered: zoned devices (ZONED), since neither a file nor an ordinary disk has zones; of the
- * legacy features BARRIER and SCSI, which no driver of the last decade uses.
+ * Not offered: zoned devices (ZONED; so DRV-BLK-12, -14 and -15 cannot be broken), since neither a
+ * file nor an ordinary disk has zones; of the legacy features BARRIER and SCSI, which no driver of
+ * the last decade uses. Not noticed: a driver that reads `writeback` too early (DRV-BLK-11).
  */
 #ifndef DEVICES_BLK_BLK_H
 #define DEVICES_BLK_BLK_H

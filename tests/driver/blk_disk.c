@@ -88,6 +88,12 @@ static void make_image(struct blk_disk *d)
 
 struct blk_disk *blk_disk_open(const struct blk_options *options)
 {
+    return blk_disk_open_model(&blk_model, options);
+}
+
+struct blk_disk *blk_disk_open_model(const struct virtio_model *model,
+                                     const struct blk_options *options)
+{
     struct blk_disk *d = calloc(1, sizeof(*d));
 
     REQUIRE(d);
@@ -107,7 +113,7 @@ struct blk_disk *blk_disk_open(const struct blk_options *options)
     for (int q = 0; q < BLK_DISK_QUEUES; q++)
         d->kicks[q] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
-    if (virtio_builtin_create(&blk_model, &d->options, &d->memory, d->loop, BLK_DISK_QUEUES, 128,
+    if (virtio_builtin_create(model, &d->options, &d->memory, d->loop, BLK_DISK_QUEUES, 128,
                               &d->backend, &d->refusal) == 0)
         d->backend->events =
             (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, d};

@@ -49,6 +49,10 @@ struct blk_disk {
 struct blk_disk *blk_disk_open(const struct blk_options *options);
 void blk_disk_close(struct blk_disk *d);
 
+/* The same for a model that differs from blk_model a little. */
+struct blk_disk *blk_disk_open_model(const struct virtio_model *model,
+                                     const struct blk_options *options);
+
 /* Negotiate these bits (besides VERSION_1 and INDIRECT_DESC) and start all queues; stop them, with
  * all in flight done, and reset the device; both. */
 void blk_disk_start(struct blk_disk *d, const unsigned char *bits, size_t count);

@@ -4,7 +4,8 @@
  */
 #include "base/bytes.h"
 #include "base/log.h"
-#include "devices/blk/state.h"
+#include "devices/blk/config.h"
+#include "devices/blk/request.h"
 #include "tests/driver/blk_disk.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -247,6 +249,113 @@ static void test_geometry(void **state)
     blk_disk_close(d);
 }
 
+/* --- what few hosts have ---------------------------------------------------------------------- */
+
+static char sysfs[] = "/tmp/test_blk_sysfs.XXXXXX";
+
+static void sysfs_write(const char *name, const char *text)
+{
+    char path[64];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/device/%s", sysfs, name);
+    f = fopen(path, "we");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void sysfs_remove(void)
+{
+    static const char *const names[] = {"/device/life_time", "/device/pre_eol_info", "/device", ""};
+    char path[64];
+
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+        snprintf(path, sizeof(path), "%s%s", sysfs, names[i]);
+        remove(path);
+    }
+}
+
+/* A disk as on an eMMC that can erase: its method here is a hole. */
+static int create_emmc(struct virtio_builtin *b, const void *options, void **out, struct error *err)
+{
+    int r = blk_model.create(b, options, out, err);
+    struct blk *blk = *out;
+
+    assert_int_equal(r, 0);
+    blk->backing.image.file.erase = blk->backing.image.file.discard;
+    blk->backing.image.sysfs = strdup(sysfs);
+    blk->lifetime = true;
+    blk_config_fill(blk);
+    return 0;
+}
+
+static struct blk_disk *emmc_open(void)
+{
+    static const unsigned char bits[] = {VIRTIO_BLK_F_SECURE_ERASE, BLK_F_LIFETIME};
+    static struct virtio_model model; /* must outlive the disk */
+    struct blk_disk *d;
+
+    model = blk_model;
+    model.create = create_emmc;
+    d = blk_disk_open_model(&model, &(struct blk_options){0});
+    blk_disk_start(d, bits, sizeof(bits));
+    return d;
+}
+
+/* BLK-06, BLK-08, BLK-10, BLK-18, DRV-BLK-05 */
+static void test_secure_erase(void **state)
+{
+    struct blk_disk *d = emmc_open();
+    uint8_t *range = d->out + 16;
+
+    (void)state;
+    assert_true(blk_disk_offers(d, VIRTIO_BLK_F_SECURE_ERASE));
+    assert_int_equal(blk_disk_config(d, 60, 4), BLK_RANGE_SECTORS_MAX);
+    assert_int_equal(blk_disk_config(d, 64, 4), BLK_RANGES_MAX);
+    assert_in_range(blk_disk_config(d, 68, 4), 1, 1024);
+    store_le64(range, 8);
+    store_le64(range + 8, 16);
+    assert_int_equal(blk_disk_request(d, VIRTIO_BLK_T_SECURE_ERASE, 0, 16, NULL), VIRTIO_BLK_S_OK);
+    assert_int_equal(blk_disk_request(d, VIRTIO_BLK_T_IN, 0, 64 * 512, NULL), VIRTIO_BLK_S_OK);
+    blk_disk_assert_pattern(d->in, 0, 8 * 512);
+    for (unsigned i = 8 * 512; i < 24 * 512; i++)
+        assert_int_equal(d->in[i], 0);
+    blk_disk_assert_pattern(d->in + 24 * 512, 24 * 512, 40 * 512);
+    store_le32(range + 12, 1);
+    assert_int_equal(blk_disk_request(d, VIRTIO_BLK_T_SECURE_ERASE, 0, 16, NULL),
+                     VIRTIO_BLK_S_UNSUPP);
+    blk_disk_close(d);
+}
+
+/* BLK-08, BLK-12, BLK-24, BLK-34: what the host says now, or an error. */
+static void test_lifetime(void **state)
+{
+    const uint8_t worn[6] = {1, 0, 4, 0, 9, 0};
+    struct blk_disk *d;
+    char path[64];
+    uint32_t used;
+
+    (void)state;
+    assert_non_null(mkdtemp(sysfs));
+    snprintf(path, sizeof(path), "%s/device", sysfs);
+    assert_int_equal(mkdir(path, 0700), 0);
+    sysfs_write("pre_eol_info", "0x01\n");
+    sysfs_write("life_time", "0x04 0x09\n");
+    d = emmc_open();
+    assert_true(blk_disk_offers(d, BLK_F_LIFETIME));
+    assert_int_equal(blk_disk_request(d, BLK_T_GET_LIFETIME, 0, 6, &used), VIRTIO_BLK_S_OK);
+    assert_int_equal(used, 7);
+    assert_memory_equal(d->in, worn, sizeof(worn));
+    assert_int_equal(blk_disk_request(d, BLK_T_GET_LIFETIME, 0, 5, &used), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(blk_disk_request(d, BLK_T_GET_LIFETIME, 0, 512, &used), VIRTIO_BLK_S_IOERR);
+    sysfs_write("life_time", "0xff 0x09\n");
+    assert_int_equal(blk_disk_request(d, BLK_T_GET_LIFETIME, 0, 6, &used), VIRTIO_BLK_S_IOERR);
+    assert_int_equal(used, 1);
+    blk_disk_close(d);
+    sysfs_remove();
+}
+
 /* --- direct I/O ------------------------------------------------------------------------------ */
 
 /* Buffers anywhere, cut up anyhow, on a file that takes direct I/O only. */
@@ -378,6 +487,7 @@ int main(void)
         cmocka_unit_test(test_legacy_types),  cmocka_unit_test(test_legacy_cache),
         cmocka_unit_test(test_legacy_layout), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_bad_limits),    cmocka_unit_test(test_geometry),
+        cmocka_unit_test(test_secure_erase),  cmocka_unit_test(test_lifetime),
         cmocka_unit_test(test_direct),        cmocka_unit_test(test_resize),
         cmocka_unit_test(test_bad_sizes),     cmocka_unit_test(test_resize_under_load),
     };
