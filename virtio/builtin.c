@@ -98,11 +98,9 @@ static bool queue_serve(struct builtin_queue *queue)
 static void queue_kicked(struct loop_fd *kick, uint32_t events)
 {
     struct builtin_queue *queue = container_of(kick, struct builtin_queue, kick);
-    eventfd_t count;
     bool more = true;
 
     (void)events;
-    eventfd_read(kick->fd, &count);
     virtqueue_set_budget(&queue->ring, TURN_BUFFERS);
     for (int i = 0; i < TURN_ROUNDS && more && !virtqueue_budget_spent(&queue->ring); i++)
         more = queue_serve(queue);
@@ -132,7 +130,9 @@ static void start_on_loop(void *arg)
                                 call->position, call->err);
     if (call->ret)
         return;
-    queue->kick = (struct loop_fd){call->kick_fd, EPOLLIN, queue_kicked};
+    /* By its edge: so it need not be read, which is one system call in four for a small disk
+     * request. Its counter has room for a kick each nanosecond for centuries. */
+    queue->kick = (struct loop_fd){call->kick_fd, EPOLLIN | EPOLLET, queue_kicked};
     call->ret = loop_fd_add(b->loop, &queue->kick, call->err);
     if (call->ret) {
         virtqueue_stop(&queue->ring);

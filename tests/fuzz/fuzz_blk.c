@@ -79,7 +79,7 @@ static void on_needs_reset(void *opaque)
 static void disk_create(void)
 {
     static char path[32];
-    static struct blk_options options = {path, false, NULL, BLK_AIO_AUTO};
+    static struct blk_options options = {.path = path};
     int fd = memfd_create("image", MFD_CLOEXEC);
 
     log_configure("error");
