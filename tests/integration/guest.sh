@@ -1,0 +1,198 @@
+# shellcheck shell=bash disable=SC2034,SC2154
+# Shared by the suites that boot guests under Vireo and judge by what they saw, said and left on their disks;
+# sourced, never run. SUITE is set before; a suite defines functions case_NAME and ends with `run_cases
+# NAME...`. Its arguments are
+#
+#   [--list] [--part I/N] [PATTERN...]
+#
+# With --list, the cases are only named. Cases whose name matches a PATTERN, else all, are run, $JOBS at a time (default 1). With --part, every
+# N-th of them from the I-th on; without those that the file $DONE names, which it adds to. What each
+# guest said stays in the directory $KEEP, if that is set.
+
+list='' part=1/1
+while :; do
+    case ${1-} in
+        --list) list=1 ;;
+        --part)
+            part=$2
+            shift
+            ;;
+        *) break ;;
+    esac
+    shift
+done
+SELECT=${*:-${SELECT:-}}
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+JOBS=${JOBS:-1}
+DONE=${DONE:-$work/done}
+export XDG_CACHE_HOME=$work/cache HOME=$work
+FULL=$ASSETS/kernel-full/vmlinuz
+
+# --- one guest ---
+# In a case: $dir is its own directory, and what a run leaves are $status, console and stderr.
+
+# Seconds; sanitizers take their time.
+scale=1
+[ "$BUILD" = "$ROOT/build" ] || scale=3
+limit=$((150 * scale))
+script=script.cpio
+
+# vireo ARGUMENT...: runs it in the foreground.
+vireo() {
+    timeout -k 5 "$limit" "$VIREO" run "$@" < /dev/null > "$dir/console.raw" 2> "$dir/stderr"
+    status=$?
+    tr -d '\r' < "$dir/console.raw" > "$dir/console"
+}
+
+# boot STEPS [OPTION...]: a guest with an initramfs, whose $script does the steps.
+boot() {
+    local steps=$1
+    shift
+    vireo -i "$FIXTURES/initrd-${flavour:-cloud}.cpio" -i "$FIXTURES/$script" --append "vireo.test=$steps" \
+        "$@" "${kernel:-$CLOUD}"
+}
+
+# start OPTION...: in the background, by the words of $runs_in if there are any; then `await TEXT`, and `finished` for its end.
+start() {
+    : > "$dir/console.raw"
+    "${runs_in[@]}" timeout --foreground -k 5 "$limit" "$VIREO" run "$@" < /dev/null > "$dir/console.raw" 2> "$dir/stderr" &
+    runner=$!
+    until vmm=$(pgrep -P $runner) || ! kill -0 $runner 2> /dev/null; do sleep 0.02; done
+}
+
+start_guest() {
+    local steps=$1
+    shift
+    start -i "$FIXTURES/initrd-cloud.cpio" -i "$FIXTURES/$script" --append "vireo.test=$steps" "$@" "$CLOUD"
+}
+
+await() {
+    local n
+    for ((n = 0; n < limit * 10; n++)); do
+        grep -q "$1" "$dir/console.raw" && return
+        kill -0 "$runner" 2> /dev/null || break
+        sleep 0.1
+    done
+    fail "$case: the guest says '$1'" "it does not"
+    return 1
+}
+
+finished() {
+    wait "$runner"
+    status=$?
+    tr -d '\r' < "$dir/console.raw" > "$dir/console"
+}
+
+# fact NAME: what the guest said of it.
+fact() {
+    sed -n "s/^fact $1 //p" "$dir/console" | head -n 1
+}
+
+expect() {
+    same "$case: $1" "$(fact "$2")" "$3"
+}
+
+expect_like() {
+    like "$case: $1" "$(fact "$2")" "$3"
+}
+
+# ended STATUS: how it must have ended, without a word from Vireo or a complaint of the guest's kernel.
+ended() {
+    local complaints
+    if [ "$status" = "$1" ]; then
+        pass "$case: exit status $1"
+    else
+        fail "$case: exit status $1" "it is $status: $(tail -n 1 "$dir/stderr")"
+        sed 's/^/    /' "$dir/stderr" | head -n 5
+        tail -n 25 "$dir/console" | sed 's/^/    | /'
+    fi
+    same "$case: Vireo has nothing to say" "$(grep -v '^timing: ' "$dir/stderr" | head -n 2)" ""
+    complaints=$(grep '^complaint ' "$dir/console" | head -n 3)
+    same "$case: the kernel does not complain" "$complaints" ""
+}
+
+# done_with STATUS: the same for a guest that did all its steps.
+done_with() {
+    ended "$1"
+    grep -q '^fact finished ' "$dir/console" || fail "$case: all steps done" "they are not"
+}
+
+# feature DISK BIT on|off
+feature() {
+    local bits
+    bits=$(fact "features.$1")
+    case ${bits:$2:1} in
+        1) same "$case: $1 has feature $2 $3" on "$3" ;;
+        0) same "$case: $1 has feature $2 $3" off "$3" ;;
+        *) fail "$case: $1 has feature $2 $3" "no such disk" ;;
+    esac
+}
+
+pattern() {
+    openssl enc -aes-128-ctr -pass pass:vireo -nosalt -in /dev/zero 2> /dev/null | head -c "$1" ||
+        head -c "$1" /dev/urandom
+}
+
+# --- running them ---
+
+run_case() {
+    local begin=$SECONDS
+    case=$1
+    dir=$work/$case
+    mkdir "$dir"
+    truncate -s 1M "$dir/disk"
+    RESULTS=$dir/results
+    runner='' vmm='' kernel='' flavour='' runs_in=()
+    "case_$case" > "$dir/report" 2>&1
+    echo "# $case: $((SECONDS - begin)) s" >> "$dir/report"
+}
+
+# In one piece, so that the cases' lines do not mix; and the directory's memory is given back.
+report_case() {
+    local name
+    cat "$work/$1/report"
+    cat "$work/$1/results" >> "$RESULTS"
+    if [ -n "${KEEP:-}" ]; then
+        mkdir -p "$KEEP"
+        for name in console stderr; do
+            [ ! -e "$work/$1/$name" ] || cp "$work/$1/$name" "$KEEP/$1.$name"
+        done
+    fi
+    echo "$1" >> "$DONE"
+    rm -rf "${work:?}/$1"
+}
+
+declare -A running=()
+reap() {
+    local pid
+    wait -n -p pid "${!running[@]}"
+    report_case "${running[$pid]}"
+    unset "running[$pid]"
+}
+
+# run_cases NAME...: all that a suite has.
+run_cases() {
+    local name turn=0
+    if [ -n "$list" ]; then
+        for name; do
+            ! selected "$name" || echo "$name"
+        done
+        return
+    fi
+    # The kernels are read again and again: from memory. The cache is filled once, for all.
+    cp "$CLOUD" "$work/vmlinuz"
+    CLOUD=$work/vmlinuz
+    "$VIREO" run --dry-run "$CLOUD" > /dev/null
+    for name; do
+        selected "$name" || continue
+        turn=$((turn + 1))
+        [ $((turn % ${part#*/})) = $((${part%/*} % ${part#*/})) ] || continue
+        ! grep -qx "$name" "$DONE" 2> /dev/null || continue
+        [ ${#running[@]} -lt "$JOBS" ] || reap
+        (run_case "$name") &
+        running[$!]=$name
+    done
+    while [ ${#running[@]} -gt 0 ]; do reap; done
+    finish
+}
