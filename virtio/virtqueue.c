@@ -211,7 +211,7 @@ void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
     if (queue->in_order)
         virtqueue_order_unpop(queue);
     queue->format->unpop(queue, buffer);
-    if (!queue->broken.id)
+    if (!queue->broken.id && queue->budget < UINT64_MAX) /* set anew since the pop */
         queue->budget++;
 }
 

@@ -535,6 +535,46 @@ static void position_is_where_the_ring_stood(void **state)
     assert_int_equal(start_at(f, position, NULL), -EINVAL);
 }
 
+/* Taken back across the wrap of the indexes, and handed out again as they were. */
+static void unpop_takes_back_the_last_ones(void **state)
+{
+    struct fixture *f = *state;
+    struct virtqueue_buffer *b[3];
+    int head[3];
+
+    begin_at(f, SIZE, true, 0xfffe);
+    for (int i = 0; i < 3; i++)
+        head[i] = add_one(f);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 3; i++) {
+            b[i] = pop(f);
+            assert_int_equal(b[i]->id, head[i]);
+            assert_int_equal(b[i]->writable_bytes, 64);
+        }
+        assert_empty(f);
+        for (int i = 3; i-- > 0;)
+            virtqueue_unpop(&f->queue, b[i]);
+    }
+    use(f, pop(f), 3);
+    assert_used(f, head[0], 3);
+}
+
+/* A buffer that is taken back after the ring broke is not handed out again. */
+static void unpop_after_the_ring_broke(void **state)
+{
+    struct fixture *f = *state;
+    struct virtqueue_buffer *b;
+
+    begin(f, SIZE, false);
+    add_one(f);
+    b = pop(f);
+    ring_offer(&f->ring, SIZE);
+    ring_publish(&f->ring);
+    assert_broken(f, "DRV-RING-03");
+    virtqueue_unpop(&f->queue, b);
+    assert_broken(f, "DRV-RING-03");
+}
+
 static void budget_feigns_an_empty_ring(void **state)
 {
     struct fixture *f = *state;
@@ -542,11 +582,11 @@ static void budget_feigns_an_empty_ring(void **state)
     begin(f, SIZE, false);
     for (int i = 0; i < 3; i++)
         add_one(f);
-    f->queue.budget = 2;
+    virtqueue_set_budget(&f->queue, 2);
     pop(f);
     pop(f);
     assert_empty(f);
-    f->queue.budget = UINT64_MAX;
+    virtqueue_set_budget(&f->queue, UINT64_MAX);
     pop(f);
     assert_empty(f);
 }
@@ -1290,6 +1330,8 @@ int main(void)
         T(drv_ring_10_unknown_flags_are_let_pass),
         T(ring_08_copies_across_descriptors),
         T(position_is_where_the_ring_stood),
+        T(unpop_takes_back_the_last_ones),
+        T(unpop_after_the_ring_broke),
         T(budget_feigns_an_empty_ring),
         T(evt_01_flags_decide_without_event_idx),
         T(drv_ntf_01_avail_flags_other_than_0_or_1),

@@ -331,6 +331,7 @@ static void ord_01_unpop(void **state)
     }
     virtqueue_publish(&f->queue);
     assert_record(f, 1, id[2], 64);
+    assert_int_equal(used_slots(f), 3);
 }
 
 /* A budget ends a turn, not the order: what was popped in two turns may be one series. */
