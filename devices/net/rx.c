@@ -34,6 +34,8 @@ static void window_add(struct net_rx *rx, struct virtqueue_buffer *buffer)
 
     if (buffer->readable_bytes > 0)
         NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer has readable parts (unused)");
+    if (buffer->writable_bytes < rx->queue.net->header_size)
+        NET_COMPLAIN(rx->queue.net, "DRV-NET-11", "a receive buffer too short for a header");
     rx->window[slot < rx->window_size ? slot : slot - rx->window_size] = buffer;
     rx->window_count++;
     rx->window_bytes += buffer->writable_bytes;
