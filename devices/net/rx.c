@@ -17,7 +17,7 @@
 #define LARGE_FRAMES 16
 
 /* How long the frames of all queues wait for one that has no buffers. */
-#define PATIENCE_NS (10 * UINT64_C(1000000))
+#define PATIENCE_NS (100 * UINT64_C(1000000))
 
 /* --- the window of buffers -------------------------------------------------------------------- */
 
