@@ -17,7 +17,7 @@
 #define LARGE_FRAMES 16
 
 /* How long the frames of all queues wait for one that has no buffers. */
-#define PATIENCE_NS (10 * UINT64_C(1000000))
+#define PATIENCE_NS (100 * UINT64_C(1000000))
 
 /* --- the window of buffers -------------------------------------------------------------------- */
 
@@ -34,6 +34,8 @@ static void window_add(struct net_rx *rx, struct virtqueue_buffer *buffer)
 
     if (buffer->readable_bytes > 0)
         NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer has readable parts (unused)");
+    if (buffer->writable_bytes < rx->queue.net->header_size)
+        NET_COMPLAIN(rx->queue.net, "DRV-NET-11", "a receive buffer too short for a header");
     rx->window[slot < rx->window_size ? slot : slot - rx->window_size] = buffer;
     rx->window_count++;
     rx->window_bytes += buffer->writable_bytes;
@@ -59,6 +61,11 @@ static int window_fill(struct net_rx *rx, uint64_t bytes)
         ret = virtqueue_pop(rx->queue.ring, &buffer);
         if (ret <= 0)
             return ret;
+        if (buffer->writable_bytes == 0) {
+            NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer without room (unused)");
+            virtqueue_push(rx->queue.ring, buffer, 0);
+            continue;
+        }
         window_add(rx, buffer);
     }
     return 1;
@@ -392,8 +399,8 @@ static int run(struct net_rx *rx)
     else if (ret == 0)
         wait_for_buffers(rx);
     else
-        return ret;
-    return VIRTIO_QUEUE_QUIET;
+        watch(rx, false);
+    return ret < 0 && ret != -EAGAIN ? ret : VIRTIO_QUEUE_QUIET;
 }
 
 void net_rx_readable(struct net_rx *rx)
