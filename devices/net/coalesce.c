@@ -1,5 +1,5 @@
 /*
- * Notification coalescing (5.1.6.5.10): used buffers are published at once, and the interrupt that
+ * Notification coalescing (5.1.9.5.10): used buffers are published at once, and the interrupt that
  * the driver wants for them waits until enough packets or enough time went by.
  */
 #include "devices/net/state.h"
@@ -46,12 +46,21 @@ void net_queue_notify(struct net_queue *queue)
     queue->pending = true;
 }
 
-void net_queue_publish(struct net_queue *queue, unsigned packets)
+void net_queue_publish(struct net_queue *queue)
 {
     virtqueue_publish(queue->ring);
-    queue->packets += packets;
+    queue->packets += queue->unpublished;
+    queue->unpublished = queue->unpublished_bytes = 0;
     if (queue->packets > 0 || queue->pending)
         check(queue);
+}
+
+void net_queue_pushed(struct net_queue *queue, size_t bytes)
+{
+    queue->unpublished++;
+    queue->unpublished_bytes += (uint32_t)bytes;
+    if (queue->unpublished >= NET_PUBLISH_FRAMES || queue->unpublished_bytes >= NET_PUBLISH_BYTES)
+        net_queue_publish(queue);
 }
 
 void net_queue_set_coalescing(struct net_queue *queue, const struct net_coalescing *coalescing)

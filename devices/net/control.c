@@ -1,5 +1,5 @@
 /*
- * The control queue (5.1.6.5).
+ * The control queue (5.1.9.5).
  *
  *     readable: | class | command | data ... |      writable: | ack | result ... |
  *
@@ -459,24 +459,19 @@ static void answer(struct net *net, struct virtqueue *ring, struct virtqueue_buf
     virtqueue_push(ring, buffer, 1 + (ok ? command.result : 0));
 }
 
-static int reject(struct virtqueue *ring, const char *what)
-{
-    ring->broken = (struct virtqueue_rule){"DRV-NET-24", what};
-    return -EPROTO;
-}
-
 int net_control_run(struct net *net, struct virtqueue *ring)
 {
     struct virtqueue_buffer *buffer;
     int ret;
 
     while ((ret = virtqueue_pop(ring, &buffer)) > 0) {
-        if (!net_has(net, NET_F_CTRL_VQ))
-            return reject(ring, "a command, but CTRL_VQ was not negotiated");
-        if (buffer->writable_bytes == 0)
-            return reject(ring, "a command without room for its ack");
+        if (buffer->writable_bytes == 0) {
+            ring->broken =
+                (struct virtqueue_rule){"DRV-NET-24", "a command without room for its ack"};
+            return -EPROTO;
+        }
         answer(net, ring, buffer);
     }
-    net_queue_publish(&net->control, 0);
+    net_queue_publish(&net->control);
     return ret;
 }

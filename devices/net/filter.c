@@ -1,5 +1,5 @@
 /*
- * Which frames the guest wants (5.1.6.5.1 to 5.1.6.5.3).
+ * Which frames the guest wants (5.1.9.5.1 to 5.1.9.5.3).
  *
  * A driver that negotiated neither CTRL_RX nor CTRL_VLAN gets everything.
  */

@@ -1,5 +1,5 @@
 /*
- * The header before each frame (5.1.6): the guest's is copied once, and the copy is checked and
+ * The header before each frame (5.1.9): the guest's is copied once, and the copy is checked and
  * handed on; the host's is cleared of what was not negotiated.
  */
 #include "devices/net/state.h"

@@ -60,20 +60,34 @@ struct net_queue *net_queue_at(struct net *net, unsigned index)
     return index % 2 ? &net->tx[index / 2].queue : &net->rx[index / 2].queue;
 }
 
+/* A queue that the negotiated features do not have: what is in it cannot be meant. */
+static int refuse_queue(const struct net *net, struct virtqueue *ring)
+{
+    struct virtqueue_buffer *buffer;
+    int ret = virtqueue_pop(ring, &buffer);
+
+    if (ret <= 0)
+        return ret;
+    ring->broken =
+        (struct virtqueue_rule){ring->index == net->control.index ? "DRV-NET-24" : "DRV-NET-15",
+                                "a buffer in a queue that was not negotiated"};
+    return -EPROTO;
+}
+
 static int net_queue_ready(void *model, struct virtqueue *ring)
 {
     struct net *net = model;
     struct net_queue *queue = net_queue_at(net, ring->index);
 
     if (!queue)
-        return net_control_run(net, ring); /* which says what is wrong with it */
+        return refuse_queue(net, ring);
     queue->ring = ring;
     queue->stats.notifications++;
     if (queue == &net->control)
         return net_control_run(net, ring);
     if (ring->index % 2)
         return net_tx_run(&net->tx[ring->index / 2]);
-    return net_rx_run(&net->rx[ring->index / 2]);
+    return net_rx_kicked(&net->rx[ring->index / 2]);
 }
 
 static void net_queue_ready_notify(void *model, struct virtqueue *ring)

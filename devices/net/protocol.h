@@ -72,7 +72,7 @@ enum net_status { NET_S_LINK_UP = 1, NET_S_ANNOUNCE = 2 };
 #define NET_DUPLEX_FULL    1
 #define NET_DUPLEX_UNKNOWN 0xff
 
-/* 5.1.6 struct virtio_net_hdr: offsets, and sizes by what was negotiated */
+/* 5.1.9 struct virtio_net_hdr: offsets, and sizes by what was negotiated */
 enum net_header_offset {
     NET_HDR_FLAGS = 0,
     NET_HDR_GSO_TYPE = 1,
@@ -84,7 +84,7 @@ enum net_header_offset {
     NET_HDR_HASH_VALUE = 12,
     NET_HDR_HASH_REPORT = 16,
 };
-#define NET_HDR_SIZE_LEGACY 10 /* 5.1.6.1: no num_buffers */
+#define NET_HDR_SIZE_LEGACY 10 /* 5.1.9.1: no num_buffers */
 #define NET_HDR_SIZE        12
 #define NET_HDR_SIZE_HASH   20
 
@@ -105,7 +105,7 @@ enum net_gso_type {
     NET_GSO_ECN = 0x80, /* a flag */
 };
 
-/* 5.1.6.5 Control virtqueue: classes and commands */
+/* 5.1.9.5 Control virtqueue: classes and commands */
 enum net_control_class {
     NET_CTRL_RX = 0,
     NET_CTRL_MAC = 1,
@@ -143,7 +143,7 @@ enum net_control_stats { NET_CTRL_STATS_QUERY = 0, NET_CTRL_STATS_GET = 1 };
 
 enum net_control_ack { NET_OK = 0, NET_ERR = 1 };
 
-/* 5.1.6.4.3: hash types, as bits; what is reported is the bit's number plus 1. */
+/* 5.1.9.4.3: hash types, as bits; what is reported is the bit's number plus 1. */
 enum net_hash_type {
     NET_HASH_IPV4 = 1 << 0,
     NET_HASH_TCPV4 = 1 << 1,
@@ -158,7 +158,7 @@ enum net_hash_type {
 };
 #define NET_HASH_REPORT_NONE 0
 
-/* 5.1.6.5: statistics types, numbers of bits */
+/* 5.1.9.5.11: statistics types, numbers of bits */
 enum net_stats_type {
     NET_STATS_RX_BASIC = 0,
     NET_STATS_RX_CSUM = 1,

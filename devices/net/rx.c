@@ -1,5 +1,5 @@
 /*
- * Reception (5.1.6.3, 5.1.6.4): frames are read from the host side right into the guest's buffers.
+ * Reception (5.1.9.3, 5.1.9.4): frames are read from the host side right into the guest's buffers.
  *
  *     iov:  | header | buffer 0 behind its header | buffer 1 | ... | spill |
  *
@@ -15,6 +15,9 @@
 
 /* So many small frames in a row, and no large ones are expected any more. */
 #define LARGE_FRAMES 16
+
+/* How long the frames of all queues wait for one that has no buffers. */
+#define PATIENCE_NS (10 * UINT64_C(1000000))
 
 /* --- the window of buffers -------------------------------------------------------------------- */
 
@@ -202,11 +205,11 @@ static void deliver(struct net_rx *to, const struct net_rx *from, size_t length,
     store_le16(header + NET_HDR_HASH_REPORT, report);
     window_write(to, 0, header, net->header_size);
     account(&to->queue.stats, header, length);
-    to->unpublished++;
     if (push_frame(to, bytes) > 1 || length > from->direct)
         to->expect_large = LARGE_FRAMES;
     else if (to->expect_large > 0)
         to->expect_large--;
+    net_queue_pushed(&to->queue, bytes);
 }
 
 /* Whether the queue has room for a frame: 1, 0 when it may have it later, -EMSGSIZE when it never
@@ -268,12 +271,16 @@ static int take_frame(struct net_rx *rx, size_t length)
         hash = net_hash(&net->hashing, start, seen, &report);
     to = steer(rx, hash, report);
     ret = to ? make_room(to, length) : -EMSGSIZE;
-    if (ret == -EMSGSIZE || (ret == 0 && spreads(net))) { /* others' frames do not wait for it */
+    if (ret == -EMSGSIZE || (ret == 0 && to->stalled)) {
         drop(to ? to : rx, true);
         return 1;
     }
-    if (ret > 0)
+    if (ret == 0)
+        rx->waits_for = to;
+    if (ret > 0) {
+        to->stalled = false;
         deliver(to, rx, length, hash, report);
+    }
     return ret;
 }
 
@@ -334,18 +341,39 @@ static void publish(struct net_rx *rx)
     struct net *net = rx->queue.net;
     bool all = spreads(net);
 
-    for (unsigned i = all ? 0 : rx->pair; i < (all ? net->pair_count : rx->pair + 1); i++) {
-        struct net_rx *to = &net->rx[i];
-
-        if (to->unpublished > 0)
-            net_queue_publish(&to->queue, to->unpublished);
-        to->unpublished = 0;
-    }
+    for (unsigned i = all ? 0 : rx->pair; i < (all ? net->pair_count : rx->pair + 1); i++)
+        if (net->rx[i].queue.unpublished > 0)
+            net_queue_publish(&net->rx[i].queue);
 }
 
-int net_rx_run(struct net_rx *rx)
+static struct loop *rx_loop(const struct net_rx *rx)
 {
-    struct loop *loop = virtio_builtin_loop(rx->queue.net->builtin);
+    return virtio_builtin_loop(rx->queue.net->builtin);
+}
+
+/* There is no buffer for the next frame: the next one brings a kick. */
+static void wait_for_buffers(struct net_rx *rx)
+{
+    struct net_rx *to = rx->waits_for ? rx->waits_for : rx;
+
+    watch(rx, false);
+    if (virtqueue_enable_kicks(to->queue.ring))
+        loop_post(rx_loop(rx), &rx->more);
+    else if (spreads(rx->queue.net) && !rx->patience.deadline_ns)
+        loop_timer_set(rx_loop(rx), &rx->patience, PATIENCE_NS);
+}
+
+static void stop_waiting(struct net_rx *rx)
+{
+    rx->waits_for = NULL;
+    if (rx->patience.deadline_ns)
+        loop_timer_cancel(rx_loop(rx), &rx->patience);
+}
+
+/* Take frames from the host side as long as there are frames, buffers and time. Returns
+ * VIRTIO_QUEUE_QUIET, or a negative errno: the ring is broken. */
+static int run(struct net_rx *rx)
+{
     int ret = 1;
 
     if (rx->pair >= rx->queue.net->pairs) { /* NETC-08 */
@@ -355,23 +383,22 @@ int net_rx_run(struct net_rx *rx)
     for (unsigned i = 0; i < NET_TURN_FRAMES && ret > 0; i++)
         ret = receive(rx);
     publish(rx);
-    if (ret == -EAGAIN) {
+    if (ret != 0)
+        stop_waiting(rx);
+    if (ret == -EAGAIN)
         watch(rx, true);
-    } else if (ret > 0) {
-        loop_post(loop, &rx->more);
-    } else if (ret == 0) { /* the next buffer brings a kick */
-        watch(rx, false);
-        if (virtqueue_enable_kicks(rx->queue.ring))
-            loop_post(loop, &rx->more);
-    } else {
+    else if (ret > 0)
+        loop_post(rx_loop(rx), &rx->more);
+    else if (ret == 0)
+        wait_for_buffers(rx);
+    else
         return ret;
-    }
     return VIRTIO_QUEUE_QUIET;
 }
 
 void net_rx_readable(struct net_rx *rx)
 {
-    if (rx->queue.ring && net_rx_run(rx) < 0)
+    if (rx->queue.ring && run(rx) < 0)
         virtio_builtin_broken(rx->queue.net->builtin, rx->queue.ring);
 }
 
@@ -380,11 +407,38 @@ static void more(struct loop_task *task)
     net_rx_readable(container_of(task, struct net_rx, more));
 }
 
+/* Go on with those that wait for this queue. */
+static void wake_waiting(struct net_rx *rx)
+{
+    struct net *net = rx->queue.net;
+
+    for (unsigned i = 0; spreads(net) && i < net->pair_count; i++)
+        if (net->rx[i].waits_for == rx && i != rx->pair)
+            loop_post(rx_loop(rx), &net->rx[i].more);
+}
+
+int net_rx_kicked(struct net_rx *rx)
+{
+    rx->stalled = false;
+    wake_waiting(rx);
+    return run(rx);
+}
+
+static void patience_ended(struct loop_timer *timer)
+{
+    struct net_rx *rx = container_of(timer, struct net_rx, patience);
+
+    if (rx->waits_for)
+        rx->waits_for->stalled = true;
+    net_rx_readable(rx);
+}
+
 void net_rx_changed(struct net_rx *rx)
 {
     rx->held = 0; /* where it lies was chosen by the old rules */
+    stop_waiting(rx);
     if (rx->queue.ring)
-        loop_post(virtio_builtin_loop(rx->queue.net->builtin), &rx->more);
+        loop_post(rx_loop(rx), &rx->more);
 }
 
 void net_rx_drain(struct net_rx *rx)
@@ -392,12 +446,15 @@ void net_rx_drain(struct net_rx *rx)
     if (!rx->queue.ring)
         return;
     watch(rx, false);
-    loop_task_cancel(virtio_builtin_loop(rx->queue.net->builtin), &rx->more);
+    wake_waiting(rx);
+    stop_waiting(rx);
+    loop_task_cancel(rx_loop(rx), &rx->more);
     while (rx->window_count > 0) /* the one popped last comes first */
         virtqueue_unpop(rx->queue.ring, window_at(rx, --rx->window_count));
     rx->window_bytes = 0;
     rx->held = 0;
     rx->expect_large = 0;
+    rx->stalled = false;
     net_queue_stop(&rx->queue);
 }
 
@@ -408,6 +465,7 @@ int net_rx_init(struct net_rx *rx, struct net *net, unsigned pair)
     net_queue_init(&rx->queue, net, (uint16_t)(2 * pair));
     rx->pair = pair;
     rx->more.run = more;
+    rx->patience.expired = patience_ended;
     rx->window_size = virtio_builtin_queue_size(net->builtin);
     rx->window = calloc(rx->window_size, sizeof(*rx->window));
     rx->spill = malloc(NET_FRAME_MAX);

@@ -20,16 +20,21 @@
 /* Frames a queue handles before others of its loop get their turn. */
 #define NET_TURN_FRAMES 256
 
+/* After so many frames, or so many bytes, used buffers are published although there is more to do:
+ * the guest may work on them meanwhile, or wait for them (TCP keeps little in a transmit queue). */
+#define NET_PUBLISH_FRAMES 16
+#define NET_PUBLISH_BYTES  (32 * 1024)
+
 /* The most iovecs of one call of the host side, its header's included (IOV_MAX of Linux). */
 #define NET_IOV_MAX 1024
 
-/* What the filters remember; beyond, they let more through (5.1.6.5.2: best effort). */
+/* What the filters remember; beyond, they let more through (5.1.9.5.2: best effort). */
 #define NET_FILTER_MACS 64
 #define NET_VLANS       4096
 
 struct net;
 
-/* 5.1.6.5.7: when the driver is interrupted. Either 0: after every packet. */
+/* 5.1.9.5.10: when the driver is interrupted. Either 0: after every packet. */
 struct net_coalescing {
     uint32_t max_packets, max_usecs;
 };
@@ -55,7 +60,8 @@ struct net_queue {
     /* coalesce.c */
     struct net_coalescing coalescing;
     uint32_t packets; /* published since the driver was last interrupted */
-    bool pending;     /* it wants an interrupt */
+    uint32_t unpublished, unpublished_bytes;
+    bool pending; /* it wants an interrupt */
     struct loop_timer timer;
 };
 
@@ -77,9 +83,14 @@ struct net_rx {
     uint8_t *spill;                  /* NET_FRAME_MAX bytes */
     struct iovec *iov;               /* NET_IOV_MAX: where the frame was read to */
     unsigned iov_count;
-    size_t direct;        /* bytes of payload that go to the window; the rest, to `spill` */
-    size_t held;          /* length of a frame that waits for buffers; 0: none */
-    unsigned unpublished; /* frames */
+    size_t direct; /* bytes of payload that go to the window; the rest, to `spill` */
+    size_t held;   /* length of a frame that waits for buffers; 0: none */
+
+    /* While the device spreads frames: a frame that is held back waits for this queue, and for so
+     * long; a queue that was waited for in vain loses its frames until it gets buffers. */
+    struct net_rx *waits_for;
+    struct loop_timer patience;
+    bool stalled;
 
     bool watching;         /* the host side tells us of frames */
     struct loop_task more; /* this turn is over and there may be more frames */
@@ -91,7 +102,7 @@ struct net_tx {
     bool blocked; /* the host side takes no frame now */
 };
 
-/* 5.1.6.5.1 to 5.1.6.5.3: which frames the guest wants. */
+/* 5.1.9.5.1 to 5.1.9.5.3: which frames the guest wants. */
 struct net_filter {
     bool active;    /* any of the below can refuse a frame */
     bool by_mac;    /* CTRL_RX was negotiated */
@@ -104,7 +115,7 @@ struct net_filter {
     uint64_t vlans[NET_VLANS / 64];
 };
 
-/* 5.1.6.4.3 and 5.1.6.5.6: hashes of frames that come in, and what they decide. */
+/* 5.1.9.4.3 and 5.1.9.5.7: hashes of frames that come in, and what they decide. */
 struct net_hashing {
     struct net_steering config;
     uint32_t toeplitz[72][16]; /* what each value of each nibble of the input adds to a hash */
@@ -176,9 +187,8 @@ void net_apply_guest_offloads(struct net *net);
 int net_rx_init(struct net_rx *rx, struct net *net, unsigned pair);
 void net_rx_destroy(struct net_rx *rx);
 
-/* Take frames from the host side as long as there are frames, buffers and time. Always returns
- * VIRTIO_QUEUE_QUIET, or a negative errno: the ring is broken. */
-int net_rx_run(struct net_rx *rx);
+/* The driver has notified us of buffers; as queue_ready. */
+int net_rx_kicked(struct net_rx *rx);
 
 /* The host side has frames. */
 void net_rx_readable(struct net_rx *rx);
@@ -237,8 +247,11 @@ uint32_t net_hash(const struct net_hashing *hashing, const uint8_t *frame, size_
 /* --- coalesce.c --------------------------------------------------------------------------------
  */
 
-/* Publish what was pushed, which makes `packets` more, and interrupt the driver if it is time. */
-void net_queue_publish(struct net_queue *queue, unsigned packets);
+/* A packet of so many bytes was pushed: publish it soon. */
+void net_queue_pushed(struct net_queue *queue, size_t bytes);
+
+/* Publish what was pushed, and interrupt the driver if it is time. */
+void net_queue_publish(struct net_queue *queue);
 
 /* The driver wants an interrupt for what was published. */
 void net_queue_notify(struct net_queue *queue);

@@ -1,5 +1,5 @@
 /*
- * Device statistics (5.1.6.5, class 8): counters of each queue, for `ethtool -S`.
+ * Device statistics (5.1.9.5.11): counters of each queue, for `ethtool -S`.
  *
  * RX_SPEED and TX_SPEED are not offered: no rate is limited here.
  */

@@ -1,5 +1,5 @@
 /*
- * Hashes of incoming frames (5.1.6.4.3): the Toeplitz hash with the driver's key over addresses and
+ * Hashes of incoming frames (5.1.9.4.3): the Toeplitz hash with the driver's key over addresses and
  * ports.
  *
  * The hash of an input is the exclusive or of what each of its set bits contributes: the 32 bits of

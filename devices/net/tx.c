@@ -1,5 +1,5 @@
 /*
- * Transmission (5.1.6.2): frames go from guest memory to the host side as they are, with a header
+ * Transmission (5.1.9.2): frames go from guest memory to the host side as they are, with a header
  * of ours that was checked.
  */
 #include "devices/net/state.h"
@@ -86,7 +86,6 @@ int net_tx_run(struct net_tx *tx)
 {
     struct virtqueue *ring = tx->queue.ring;
     struct virtqueue_buffer *buffer;
-    unsigned sent = 0;
     int ret;
 
     if (tx->blocked)
@@ -99,8 +98,8 @@ int net_tx_run(struct net_tx *tx)
             break;
         }
         virtqueue_push(ring, buffer, 0);
-        sent++;
+        net_queue_pushed(&tx->queue, buffer->readable_bytes);
     }
-    net_queue_publish(&tx->queue, sent);
+    net_queue_publish(&tx->queue);
     return ret;
 }

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 
 #include <cmocka.h>
 
@@ -329,6 +330,64 @@ static void test_announce(void **state)
     net_card_destroy(&card);
 }
 
+/* --- on a thread of its own ------------------------------------------------------------------- */
+
+static void add_and_poll(void *arg)
+{
+    static const uint8_t frame[100];
+
+    (void)arg;
+    fake_net_add(&card.host, 0, NULL, frame, sizeof(frame));
+    fake_net_poll(&card.host);
+}
+
+static void buffer(unsigned queue, bool write)
+{
+    struct ring_element e = {net_card_alloc(&card, 200), 200, write};
+
+    assert_true(ring_add(&card.rings[queue], &e, 1, RING_DIRECT) >= 0);
+    ring_publish(&card.rings[queue]);
+    eventfd_write(card.kicks[queue], 1);
+}
+
+static void await_used(unsigned queue)
+{
+    uint64_t since = loop_now_ns();
+    struct ring_used used;
+
+    while (!ring_collect(&card.rings[queue], &used))
+        if (loop_now_ns() - since > 20 * UINT64_C(1000000000))
+            fail_msg("queue %u is stuck", queue);
+}
+
+/* What vCPU threads do while the device's loop works: drive rings, read and write the
+ * configuration. For ThreadSanitizer. */
+static void test_on_a_thread(void **state)
+{
+    uint8_t mac[6] = {2};
+
+    (void)state;
+    create(1);
+    net_card_start_legacy(&card, announcing, ARRAY_SIZE(announcing));
+    assert_int_equal(loop_start_thread(card.loop, "net-test", NULL), 0);
+    for (uint8_t i = 0; i < 50; i++) {
+        buffer(0, true);
+        buffer(1, false);
+        loop_call(card.loop, add_and_poll, NULL);
+        mac[5] = i;
+        card.backend->ops->config_write(card.backend, 0, mac, sizeof(mac));
+        assert_int_equal(net_card_config(&card, 0, 6), 2 | (uint64_t)i << 40);
+        assert_int_equal(command("link", i % 2 ? "up" : "down"), 0);
+        assert_int_equal(net_card_config(&card, 6, 1) & 1, i % 2);
+        await_used(1);
+    }
+    assert_int_equal(command("link", "up"), 0);
+    loop_call(card.loop, add_and_poll, NULL);
+    await_used(0);
+    loop_join_thread(card.loop);
+    net_card_destroy(&card);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -342,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_option_table),
         cmocka_unit_test_setup(test_link, setup),
         cmocka_unit_test_setup(test_announce, setup),
+        cmocka_unit_test_setup(test_on_a_thread, setup),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -172,6 +172,21 @@ static void test_without_control_queue(void **state)
     assert_true(card.needs_reset);
 }
 
+/* DRV-NET-15, NET-01: queues of pairs that the driver may not know of. */
+static void test_queue_of_no_pair(void **state)
+{
+    struct ring_element e;
+
+    (void)state;
+    start();
+    net_card_kick(&card, 5);
+    assert_false(card.needs_reset);
+    e = (struct ring_element){net_card_alloc(&card, 100), 100, false};
+    ring_add(&card.rings[5], &e, 1, RING_DIRECT);
+    net_card_kick(&card, 5);
+    assert_true(card.needs_reset);
+}
+
 /* NET-01: the control queue is the one behind the pairs that were negotiated. */
 static void test_index_of_control_queue(void **state)
 {
@@ -772,6 +787,7 @@ int main(void)
         TEST(test_any_framing),
         TEST(test_bad_chains),
         TEST(test_without_control_queue),
+        TEST(test_queue_of_no_pair),
         TEST(test_index_of_control_queue),
         TEST(test_wrong_length_and_not_negotiated),
         TEST(test_receive_modes),
