@@ -59,6 +59,11 @@ static int window_fill(struct net_rx *rx, uint64_t bytes)
         ret = virtqueue_pop(rx->queue.ring, &buffer);
         if (ret <= 0)
             return ret;
+        if (buffer->writable_bytes == 0) {
+            NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer without room (unused)");
+            virtqueue_push(rx->queue.ring, buffer, 0);
+            continue;
+        }
         window_add(rx, buffer);
     }
     return 1;
@@ -392,8 +397,8 @@ static int run(struct net_rx *rx)
     else if (ret == 0)
         wait_for_buffers(rx);
     else
-        return ret;
-    return VIRTIO_QUEUE_QUIET;
+        watch(rx, false);
+    return ret < 0 && ret != -EAGAIN ? ret : VIRTIO_QUEUE_QUIET;
 }
 
 void net_rx_readable(struct net_rx *rx)

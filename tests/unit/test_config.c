@@ -128,6 +128,20 @@ static void every_option_sets_its_field(void **state)
     assert_string_equal(device_value(1, "id"), "x");
 }
 
+static void network_cards(void **state)
+{
+    (void)state;
+    ASSERT_ACCEPTED("--net", "tap,ifname=tap0", "-n", "user,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4",
+                    "k");
+    assert_int_equal(config.device_count, 2);
+    assert_string_equal(config.devices[0].type, "net");
+    assert_string_equal(device_value(0, "host"), "tap");
+    assert_string_equal(device_value(0, "ifname"), "tap0");
+    assert_string_equal(device_value(1, "host"), "user");
+    assert_string_equal(device_value(1, "hostfwd"), "tcp::1-:2");
+    assert_string_equal(device_value(1, "hostfwd"), "tcp::3-:4");
+}
+
 /* Every row of the table can be set, on the command line and by vm_config_set. */
 static void every_row_has_a_setter(void **state)
 {
@@ -337,6 +351,11 @@ static void json_arrays_repeat_an_option(void **state)
     assert_string_equal(device_value(1, "readonly"), "on");
     assert_string_equal(config.devices[2].type, "blk");
     assert_string_equal(device_value(2, "queues"), "2");
+    assert_json("{\"net\": [\"none\", {\"host\": \"tap\", \"ifname\": \"t\"}]}");
+    assert_int_equal(config.device_count, 2);
+    assert_string_equal(config.devices[1].type, "net");
+    assert_string_equal(device_value(0, "host"), "none");
+    assert_string_equal(device_value(1, "ifname"), "t");
     assert_json("{\"disk\": []}");
     assert_int_equal(config.device_count, 0);
 }
@@ -531,6 +550,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(defaults),
         TEST(every_option_sets_its_field),
+        TEST(network_cards),
         TEST(every_row_has_a_setter),
         TEST(log_levels),
         TEST(all_spellings),

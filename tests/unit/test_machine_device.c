@@ -152,6 +152,27 @@ static void defaults(void **state)
     assert_int_equal(first->virtio.id, VIRTIO_ID_BLOCK);
 }
 
+/* A network card counts its queues in pairs, and has one more for control. */
+static void network_cards(void **state)
+{
+    struct machine_device *device = NULL;
+
+    (void)state;
+    assert_int_equal(create("net", "host=none,queues=3,mac=52:54:00:12:34:56", &device), 0);
+    f.devices[f.count++] = device;
+    assert_int_equal(device->virtio.queue_count, 7);
+    assert_int_equal(device->virtio.id, VIRTIO_ID_NET);
+    assert_int_equal(create("net", "host=none,mac=1:2", &device), -EINVAL);
+    assert_string_equal(f.err.text,
+                        "--device net: mac: '1:2' is no address like 52:54:00:12:34:56");
+    assert_int_equal(create("net", "host=none,mtu=67", &device), -EINVAL);
+    assert_int_equal(create("net", "host=none,queues=257", &device), -EINVAL);
+    assert_int_equal(create("net", "host=none,mq=on", &device), -EINVAL); /* with one pair */
+    assert_int_equal(create("net", "host=none,ctrl_vq=off", &device), 0); /* takes others with it */
+    f.devices[f.count++] = device;
+    assert_false(offers(device, 18 /* CTRL_RX */) || offers(device, 57 /* HASH_REPORT */));
+}
+
 static void given_sizes(void **state)
 {
     struct machine_device *device = plug("readonly,queues=64,queue-size=1024");
@@ -407,6 +428,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(defaults),
+        TEST(network_cards),
         TEST(given_sizes),
         TEST(threads),
         TEST(types),

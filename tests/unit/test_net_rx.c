@@ -427,6 +427,31 @@ static void test_readable_parts(void **state)
     assert_false(card.needs_reset);
 }
 
+/* DRV-NET-29, DRV-RING-13: what no frame fits into is given back. */
+static void test_no_room(void **state)
+{
+    uint64_t at;
+    struct ring_element e;
+
+    (void)state;
+    start();
+    at = net_card_alloc(&card, 100);
+    e = (struct ring_element){at, 100, false};
+    ring_add(&card.rings[RX], &e, 1, RING_DIRECT);
+    e = (struct ring_element){at, 0, true};
+    ring_add(&card.rings[RX], &e, 1, RING_DIRECT);
+    net_card_kick(&card, RX);
+    for (int i = 0; i < 2; i++) {
+        struct ring_used used;
+
+        assert_true(ring_collect(&card.rings[RX], &used));
+        assert_int_equal(used.length, 0);
+    }
+    offer(1, 200, SIZE_MAX);
+    host_sends(NULL, 60);
+    expect(60, 12);
+}
+
 /* A broken ring is found also when the host side has the word. */
 static void test_broken_ring(void **state)
 {
@@ -439,6 +464,7 @@ static void test_broken_ring(void **state)
     expect(60, 12);
     host_sends(NULL, 60);
     assert_true(card.needs_reset);
+    assert_false(card.host.watching[0]); /* or it would call for ever */
     host_sends(NULL, 60);
     expect_none();
 }
@@ -583,6 +609,7 @@ int main(void)
         TEST(test_stop_with_buffers),
         TEST(test_reset_in_flight),
         TEST(test_readable_parts),
+        TEST(test_no_room),
         TEST(test_broken_ring),
         TEST(test_offloads_not_taken),
         TEST(test_offloads_taken),
