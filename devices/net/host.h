@@ -93,7 +93,8 @@ struct net_host_ops {
     int (*send)(struct net_host *host, unsigned pair, const struct iovec *iov, unsigned count);
 
     /* Receive one frame into the iovecs: its length with the header, or -EAGAIN when there is none:
-     * then `readable` follows. A frame that does not fit is dropped (and the next one taken). */
+     * then `readable` follows. A frame that does not fit is dropped (and the next one taken). Hosts
+     * that do not know pairs let all frames come in on the first one. */
     ssize_t (*receive)(struct net_host *host, unsigned pair, const struct iovec *iov,
                        unsigned count);
 

@@ -24,9 +24,7 @@ const struct option_spec net_option_specs[NET_OPTION_COUNT] = {
      .type = OPTION_STRING,
      .offset = offsetof(struct net_options, mac),
      .metavar = "ADDRESS|off",
-     .help =
-         "the guest's MAC address, like 52:54:00:12:34:56, or off: it finds one itself (default: a "
-         "random one)"},
+     .help = "the guest's MAC address (a random one), or off: the guest finds one itself"},
     {.key = "mtu",
      .type = OPTION_UINT,
      .offset = offsetof(struct net_options, mtu),

@@ -30,6 +30,7 @@ struct socket_host {
     struct net_host base;
     const struct net_host_options *options;
     struct loop *loop;
+    unsigned pairs; /* all send; frames come in on the first one only */
     bool watching;
     struct loop_timer again; /* tell the device what no event of a socket will */
     struct loop_timer retry; /* the meeting place, once more */
@@ -79,8 +80,8 @@ static void peer_writable(struct socket_host *s)
 
     s->out_start = s->out_end = 0;
     s->out_wanted = false;
-    if (wanted)
-        s->base.events.writable(s->base.events.opaque, 0);
+    for (unsigned i = 0; wanted && i < s->pairs; i++)
+        s->base.events.writable(s->base.events.opaque, i);
 }
 
 static void peer_lost(struct socket_host *s, const char *why)
@@ -297,8 +298,7 @@ static ssize_t socket_receive(struct net_host *base, unsigned pair, const struct
 {
     struct socket_host *s = socket_of(base);
 
-    (void)pair;
-    for (unsigned dropped = 0; dropped < DROPS_AT_ONCE; dropped++) {
+    for (unsigned dropped = 0; pair == 0 && dropped < DROPS_AT_ONCE; dropped++) {
         size_t length = in_frame(s);
         ssize_t ret;
 
@@ -311,7 +311,8 @@ static ssize_t socket_receive(struct net_host *base, unsigned pair, const struct
         if (ret > 0)
             return ret;
     }
-    loop_timer_set(s->loop, &s->again, 0);
+    if (pair == 0)
+        loop_timer_set(s->loop, &s->again, 0);
     return -EAGAIN;
 }
 
@@ -331,8 +332,7 @@ static void socket_watch(struct net_host *base, unsigned pair, bool on)
 {
     struct socket_host *s = socket_of(base);
 
-    (void)pair;
-    if (s->watching == on)
+    if (pair != 0 || s->watching == on)
         return;
     s->watching = on;
     peer_update(s);
@@ -370,7 +370,6 @@ int net_socket_create(const struct net_host_options *options, unsigned pairs, st
     struct socket_host *s;
     int ret = rendezvous_check(options->path, err);
 
-    (void)pairs; /* all frames come on the first one */
     if (ret)
         return ret;
     s = calloc(1, sizeof(*s));
@@ -378,6 +377,7 @@ int net_socket_create(const struct net_host_options *options, unsigned pairs, st
         return error_set(err, ENOMEM, "no memory for a network");
     s->base.ops = &socket_ops;
     s->options = options;
+    s->pairs = pairs;
     s->loop = loop;
     s->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
     s->peer = (struct loop_fd){-1, 0, peer_ready};

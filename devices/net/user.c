@@ -138,8 +138,7 @@ static ssize_t user_receive(struct net_host *base, unsigned pair, const struct i
     struct user_host *u = user_of(base);
     ssize_t ret = -EAGAIN;
 
-    (void)pair;
-    while (ret < 0 && u->first) {
+    while (pair == 0 && ret < 0 && u->first) {
         ret = net_frame_scatter(iov, count, u->first->bytes, u->first->length);
         queue_drop_first(u);
     }
@@ -150,7 +149,8 @@ static void user_watch(struct net_host *base, unsigned pair, bool on)
 {
     struct user_host *u = user_of(base);
 
-    (void)pair;
+    if (pair != 0)
+        return;
     u->watching = on;
     queue_announce(u);
 }
@@ -209,7 +209,7 @@ int net_user_create(const struct net_host_options *options, unsigned pairs, stru
     struct user_host *u = calloc(1, sizeof(*u));
     int ret;
 
-    (void)pairs; /* all frames come on the first one */
+    (void)pairs; /* all send; frames come in on the first one only */
     if (!u)
         return error_set(err, ENOMEM, "no memory for a network");
     u->base.ops = &user_ops;

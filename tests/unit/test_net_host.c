@@ -386,6 +386,36 @@ static void socket_back_pressure(void **state)
     end_close(&end);
 }
 
+/* Several pairs: frames come in on the first, whatever the others say; all that wait are told. */
+static void socket_pairs(void **state)
+{
+    uint8_t header[NET_HEADER_SIZE] = {0};
+    struct iovec out[2] = {{header, sizeof(header)}, {pattern(1514, 0), 1514}};
+    struct iovec in = {receive_buffer, sizeof(receive_buffer)};
+    struct end end;
+    unsigned sent = 0;
+    int fd;
+
+    (void)state;
+    end_open(&end, socket_options(""), 3);
+    fd = raw_connect();
+    end.host->ops->watch(end.host, 2, true);
+    end.host->ops->watch(end.host, 2, false);
+    assert_int_equal(write(fd, "\0\0\0\16abcdefghijklmn", 18), 18);
+    assert_int_equal(end.host->ops->receive(end.host, 2, &in, 1), -EAGAIN);
+    WAIT_FOR(end.count == 1);
+    assert_int_equal(end.pairs, 1);
+
+    while (end.host->ops->send(end.host, 1, out, 2) == 0 && sent < 100000)
+        sent++;
+    assert_int_equal(end.host->ops->send(end.host, 2, out, 2), -EAGAIN);
+    while (read(fd, receive_buffer, sizeof(receive_buffer)) > 0)
+        ;
+    WAIT_FOR(end.writable == 3);
+    close(fd);
+    end_close(&end);
+}
+
 /* A peer that goes away while the guest waits for it. */
 static void socket_loss_ends_waiting(void **state)
 {
@@ -652,6 +682,7 @@ int main(void)
         TEST(socket_frames_as_qemu),
         TEST(socket_hostile_lengths),
         TEST(socket_back_pressure),
+        TEST(socket_pairs),
         TEST(socket_loss_ends_waiting),
         TEST(socket_third_machine),
         TEST(socket_names),

@@ -727,6 +727,23 @@ static void two_networks(void **state)
     end_close(&end);
 }
 
+/* Frames come in on the first pair, whatever the others say. */
+static void several_pairs(void **state)
+{
+    struct iovec iov = {receive_buffer, sizeof(receive_buffer)};
+    size_t length;
+
+    (void)state;
+    seen = 0;
+    end_open(&end, "user", 4);
+    end.host->ops->watch(end.host, 3, true);
+    end.host->ops->watch(end.host, 3, false);
+    assert_int_equal(end.host->ops->receive(end.host, 3, &iov, 1), -EAGAIN);
+    dhcp_ask(1, &length);
+    assert_int_equal(end.pairs, 1);
+    end_close(&end);
+}
+
 /* --- refusals --- */
 
 static void bad_options(void **state)
@@ -797,6 +814,7 @@ int main(void)
         TEST(slow_guest),
         TEST(hostile_frames),
         TEST(two_networks),
+        TEST(several_pairs),
         TEST(bad_options),
     };
 
