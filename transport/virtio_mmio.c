@@ -357,6 +357,9 @@ int virtio_mmio_create(struct virtio_device *dev, struct platform *platform,
 
     if (config->legacy && !virtio_device_type_has_legacy(dev->id))
         return error_set(err, EINVAL, "%s is of a type without a legacy interface", dev->name);
+    if (dev->shared_count && !config->shared_base)
+        return error_set(err, EINVAL, "there are no addresses for the shared memory of %s",
+                         dev->name);
     mmio = calloc(1, sizeof(*mmio));
     if (!mmio)
         return error_set(err, ENOMEM, "no memory for the virtio-mmio registers of %s", dev->name);

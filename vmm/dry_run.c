@@ -111,6 +111,8 @@ static void print_device(const struct machine_device *device, FILE *out)
         fprintf(out, "mmio 0x%" PRIx64 " gsi %u", device->address, device->gsi);
     else
         fprintf(out, "pci 00:%02x.0", (unsigned)device->address);
+    if (device->common.legacy)
+        fprintf(out, " legacy");
     fprintf(out, "  %u queue%s of %u  features", device->virtio.queue_count,
             device->virtio.queue_count == 1 ? "" : "s", device->virtio.queues[0].size_max);
     for (int word = VIRTIO_FEATURE_WORDS - 1; word >= 0; word--)

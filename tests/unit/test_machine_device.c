@@ -333,6 +333,15 @@ static void pci_slots(void **state)
     assert_int_equal(plug("readonly,transport=mmio")->address, LAYOUT_MMIO);
 }
 
+/* PCIL-01: there is room for the I/O BARs of as many. */
+static void legacy_pci_slots(void **state)
+{
+    (void)state;
+    while (f.count < PCI_SLOTS - 1)
+        plug("readonly,legacy=on");
+    assert_int_equal(pci_bus_slots(f.bus), UINT32_MAX);
+}
+
 static void mmio_slots(void **state)
 {
     (void)state;
@@ -473,6 +482,7 @@ int main(void)
         TEST(features_that_depend),
         TEST(images),
         TEST(pci_slots),
+        TEST(legacy_pci_slots),
         TEST(mmio_slots),
         TEST(failures_are_undone),
         TEST(features_by_default),
