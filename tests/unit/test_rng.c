@@ -196,7 +196,7 @@ static void rate_limit(void **state)
 
         ask(1000);
         got = get();
-        assert_in_range(got, 1, 1000);
+        assert_in_range(got, 100, 500); /* not a byte each time */
         total += got;
     }
     ms = (loop_now_ns() - begin) / 1000000;
