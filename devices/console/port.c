@@ -63,6 +63,7 @@ static size_t port_room(void *opaque)
     for (unsigned i = 0; i < port->receive_queue->size; i++)
         if (port->receive_count == CONSOLE_RECEIVE_BATCH || !receive_pop(port))
             break;
+    virtqueue_publish(port->receive_queue);
     for (unsigned i = 0; i < port->receive_count; i++)
         room += port->receive_buffers[i]->writable_bytes;
     return room;
