@@ -25,7 +25,7 @@ static const char *name_of(const struct console_port *port)
 /* --- input ----------------------------------------------------------------------------------- */
 
 /* Take one more buffer for input; false when the driver has none. Those without a byte of room are
- * given back at once. */
+ * given back. */
 static bool receive_pop(struct console_port *port)
 {
     struct virtqueue *queue = port->receive_queue;
