@@ -61,6 +61,19 @@ static uint64_t rng_allowance(struct rng *rng)
     return rng->allowance;
 }
 
+/* How many bytes a buffer may get now. Not in crumbs: a guest that reads on would ask for each. */
+static uint64_t rng_most(struct rng *rng, const struct virtqueue_buffer *buffer)
+{
+    uint64_t wanted = MIN(buffer->writable_bytes, REQUEST_MAX);
+    uint64_t least = MIN(MAX(rng->rate / (SECOND_NS / PAUSE_NS), UINT64_C(1)), rng->burst);
+    uint64_t allowance;
+
+    if (!rng->rate)
+        return wanted;
+    allowance = rng_allowance(rng);
+    return allowance < MIN(wanted, least) ? 0 : MIN(wanted, allowance);
+}
+
 /* Random bytes for the buffer, at most `most`: how many, 0 at the end of the source, or -errno;
  * -EAGAIN when there are none yet. */
 static ssize_t rng_fill(struct rng *rng, const struct virtqueue_buffer *buffer, size_t most)
@@ -87,8 +100,7 @@ static ssize_t rng_fill(struct rng *rng, const struct virtqueue_buffer *buffer, 
 static bool rng_answer(struct rng *rng, struct virtqueue_buffer *buffer)
 {
     const char *name = virtio_builtin_name(rng->builtin);
-    uint64_t most = rng->rate ? MIN(rng_allowance(rng), REQUEST_MAX) : REQUEST_MAX;
-    ssize_t got = rng_fill(rng, buffer, most);
+    ssize_t got = rng_fill(rng, buffer, rng_most(rng, buffer));
 
     if (buffer->readable_count)
         log_limited(LOG_INFO, "rng", "%s: DRV-RNG-01: a buffer has a readable part", name);

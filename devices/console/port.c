@@ -25,7 +25,7 @@ static const char *name_of(const struct console_port *port)
 /* --- input ----------------------------------------------------------------------------------- */
 
 /* Take one more buffer for input; false when the driver has none. Those without a byte of room are
- * given back at once. */
+ * given back. */
 static bool receive_pop(struct console_port *port)
 {
     struct virtqueue *queue = port->receive_queue;
@@ -63,6 +63,7 @@ static size_t port_room(void *opaque)
     for (unsigned i = 0; i < port->receive_queue->size; i++)
         if (port->receive_count == CONSOLE_RECEIVE_BATCH || !receive_pop(port))
             break;
+    virtqueue_publish(port->receive_queue);
     for (unsigned i = 0; i < port->receive_count; i++)
         room += port->receive_buffers[i]->writable_bytes;
     return room;

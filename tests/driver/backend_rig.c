@@ -121,7 +121,8 @@ void backend_rig_run(struct backend_rig *rig, const unsigned char *bits, size_t 
     for (uint16_t q = 0; q < rig->queue_count; q++) {
         struct ring *ring = &rig->rings[q];
 
-        ring_init(ring, &rig->memory, q * RING_STEP, BACKEND_RIG_QUEUE_SIZE, false);
+        ring_init(ring, &rig->memory, q * RING_STEP, BACKEND_RIG_QUEUE_SIZE,
+                  features_has(&negotiated, VIRTIO_F_EVENT_IDX));
         struct virtqueue_setup setup = {q, BACKEND_RIG_QUEUE_SIZE, GPA(ring->desc),
                                         GPA(ring->avail), GPA(ring->used)};
         if (rig->backend->ops->queue_start(rig->backend, &setup, (struct virtqueue_position){0, 0},
