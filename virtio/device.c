@@ -54,14 +54,25 @@ static void drop_unmet(struct virtio_features *f, const struct virtio_feature_na
         features_set(f, row->bit, false);
 }
 
-static void offer_features(struct virtio_device *dev, const struct virtio_features *masked)
+static void drop_unrequested(struct virtio_features *f, const struct virtio_features *wanted,
+                             const struct virtio_feature_name *table, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (feature_on_request(&table[i]) && !features_has(wanted, table[i].bit))
+            features_set(f, table[i].bit, false);
+}
+
+static void offer_features(struct virtio_device *dev, const struct virtio_features *wanted,
+                           const struct virtio_features *masked)
 {
     struct virtio_backend *backend = dev->backend;
     struct virtio_features *f = &dev->offered;
 
     backend->ops->features(backend, f);
-    features_set(f, VIRTIO_F_INDIRECT_DESC, true);
-    features_set(f, VIRTIO_F_EVENT_IDX, true);
+    for (size_t i = 0; i < virtio_feature_names_count; i++)
+        features_set(f, virtio_feature_names[i].bit, true);
+    drop_unrequested(f, wanted, virtio_feature_names, virtio_feature_names_count);
+    drop_unrequested(f, wanted, backend->feature_names, backend->feature_count);
     for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
         f->word[i] &= ~masked->word[i];
     features_set(f, VIRTIO_F_VERSION_1, true); /* FEAT-04 */
@@ -71,7 +82,8 @@ static void offer_features(struct virtio_device *dev, const struct virtio_featur
 
 int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
                        struct virtio_backend *backend, uint16_t queue_count, uint16_t queue_size,
-                       const struct virtio_features *masked, struct error *err)
+                       const struct virtio_features *wanted, const struct virtio_features *masked,
+                       struct error *err)
 {
     int ret;
 
@@ -85,7 +97,7 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
     };
     pthread_mutex_init(&dev->lock, NULL);
     device_config_stale(dev);
-    offer_features(dev, masked);
+    offer_features(dev, wanted, masked);
     ret = device_create_queues(dev, queue_count, queue_size, err);
     if (ret)
         virtio_device_destroy(dev);

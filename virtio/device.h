@@ -91,14 +91,15 @@ struct virtio_device {
 
 /*
  * Make a device with `queue_count` queues of at most `queue_size` entries each. `offered` is the
- * back end's features plus the ring features every device has (INDIRECT_DESC, EVENT_IDX,
- * VERSION_1), minus `masked` (switched off by the user), minus what lacks a prerequisite then
- * (FEAT-06). VERSION_1 cannot be masked (FEAT-04). The device owns the back end from now on, also
- * when this fails; `name` is borrowed.
+ * back end's features plus those every device has (virtio_feature_names and VERSION_1), minus what
+ * is offered on request and not in `wanted`, minus `masked` (switched off by the user), minus what
+ * lacks a prerequisite then (FEAT-06). VERSION_1 cannot be masked (FEAT-04). The device owns the
+ * back end from now on, also when this fails; `name` is borrowed.
  */
 int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
                        struct virtio_backend *backend, uint16_t queue_count, uint16_t queue_size,
-                       const struct virtio_features *masked, struct error *err);
+                       const struct virtio_features *wanted, const struct virtio_features *masked,
+                       struct error *err);
 void virtio_device_destroy(struct virtio_device *dev);
 
 /* The transport attaches itself once, before the guest runs. */

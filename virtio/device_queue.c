@@ -75,8 +75,8 @@ static int queue_start(struct virtio_device *dev, uint16_t index, struct error *
     if (queue->size > queue->size_max)
         return error_set(err, EINVAL, "DRV-QCFG-03: size %u is above the %u offered", queue->size,
                          queue->size_max);
-    return dev->backend->ops->queue_start(dev->backend, &setup, (struct virtqueue_position){0, 0},
-                                          queue->kick_fd, err);
+    return dev->backend->ops->queue_start(
+        dev->backend, &setup, virtqueue_position_first(&dev->driver), queue->kick_fd, err);
 }
 
 void device_start_queues(struct virtio_device *dev)

@@ -2,10 +2,22 @@
 
 #include "base/bytes.h"
 
-/* 6 Reserved Feature Bits. None of these needs another. */
+/* 6 Reserved Feature Bits. What costs time when a driver takes it is for those who ask for it. */
 const struct virtio_feature_name virtio_feature_names[] = {
     {"indirect_desc", VIRTIO_F_INDIRECT_DESC, -1, "descriptor tables outside the ring (2.7.5.3)"},
     {"event_idx", VIRTIO_F_EVENT_IDX, -1, "notifications from a given ring index on (2.7.10)"},
+    {"ring_reset", VIRTIO_F_RING_RESET, -1, "reset of single queues (2.6.1)"},
+    {"ring_packed", VIRTIO_F_RING_PACKED, FEATURE_ON_REQUEST, "packed rings (2.8)"},
+    {"in_order", VIRTIO_F_IN_ORDER, FEATURE_ON_REQUEST,
+     "buffers are used in the order they came (2.7.9)"},
+    {"notification_data", VIRTIO_F_NOTIFICATION_DATA, FEATURE_ON_REQUEST,
+     "notifications say how far the ring is filled (2.9)"},
+    {"notif_config_data", VIRTIO_F_NOTIF_CONFIG_DATA, FEATURE_ON_REQUEST,
+     "notifications carry a word the device chose (PCI, 4.1.4.4)"},
+    {"access_platform", VIRTIO_F_ACCESS_PLATFORM, FEATURE_ON_REQUEST,
+     "addresses are the platform's (6): the driver goes through its DMA layer"},
+    {"order_platform", VIRTIO_F_ORDER_PLATFORM, FEATURE_ON_REQUEST,
+     "memory ordering as for hardware devices (6)"},
 };
 
 const size_t virtio_feature_names_count = ARRAY_SIZE(virtio_feature_names);

@@ -61,6 +61,7 @@ static inline bool features_subset(const struct virtio_features *a, const struct
  * needs bind device and driver alike; with FEATURE_OFFER_ONLY added, only what is offered.
  */
 #define FEATURE_OFFER_ONLY 0x100
+#define FEATURE_ON_REQUEST (-2) /* as `needs`: none, and only offered if the user asks for it */
 
 struct virtio_feature_name {
     const char *name;
@@ -69,7 +70,13 @@ struct virtio_feature_name {
     const char *help;
 };
 
-/* The generic ones we offer and a user may switch off; VERSION_1 is not among them (FEAT-04). */
+/* Is it offered only when the user says NAME=on? */
+static inline bool feature_on_request(const struct virtio_feature_name *row)
+{
+    return row->needs == FEATURE_ON_REQUEST;
+}
+
+/* The generic ones we offer and a user may switch; VERSION_1 is not among them (FEAT-04). */
 extern const struct virtio_feature_name virtio_feature_names[];
 extern const size_t virtio_feature_names_count;
 

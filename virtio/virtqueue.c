@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "virtio/virtqueue_chain.h"
+#include "virtio/virtqueue_order.h"
 #include "virtio/virtqueue_ring.h"
 
 #include <errno.h>
@@ -80,6 +81,38 @@ int virtqueue_map_areas(const struct guest_memory *memory, const struct virtqueu
     return 0;
 }
 
+/* --- start and stop --------------------------------------------------------------------------- */
+
+struct virtqueue_position virtqueue_position_first(const struct virtio_features *negotiated)
+{
+    uint16_t first = features_has(negotiated, VIRTIO_F_RING_PACKED) ? 0x8000 : 0; /* PACK-03 */
+
+    return (struct virtqueue_position){first, first};
+}
+
+static void queue_free(struct virtqueue *queue)
+{
+    for (unsigned i = 0; queue->buffers && i < queue->size; i++)
+        free(queue->buffers[i].readable);
+    free(queue->buffers);
+    free(queue->order);
+    free(queue->ids);
+}
+
+static int create_buffers(struct virtqueue *queue)
+{
+    queue->buffers = calloc(queue->size, sizeof(*queue->buffers));
+    if (queue->in_order)
+        queue->order = calloc(queue->size, sizeof(struct virtqueue_buffer *));
+    if (!queue->buffers || (queue->in_order && !queue->order))
+        return -ENOMEM;
+    for (unsigned i = queue->packed ? queue->size : 0; i-- > 0;) {
+        queue->buffers[i].next_free = queue->free;
+        queue->free = &queue->buffers[i];
+    }
+    return 0;
+}
+
 int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
                     struct virtqueue_position position, struct error *err)
@@ -90,10 +123,8 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
         .size = setup->size,
         .indirect = features_has(negotiated, VIRTIO_F_INDIRECT_DESC),
         .event_idx = features_has(negotiated, VIRTIO_F_EVENT_IDX),
-        .next_avail = position.avail,
-        .avail_seen = position.avail,
-        .next_used = position.used,
-        .published_used = position.used,
+        .packed = features_has(negotiated, VIRTIO_F_RING_PACKED),
+        .in_order = features_has(negotiated, VIRTIO_F_IN_ORDER),
         .budget = UINT64_MAX,
         .notify = queue->notify,
         .notify_opaque = queue->notify_opaque,
@@ -101,75 +132,112 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
     int ret;
 
     if (setup->size == 0 || setup->size > VIRTQUEUE_SIZE_MAX)
-        return error_set(err, EINVAL, "DRV-QCFG-03: a queue cannot have size %u", setup->size);
-    if ((uint16_t)(position.avail - position.used) > setup->size)
-        return error_set(err, EINVAL, "a queue of size %u cannot stand at %u available, %u used",
-                         setup->size, position.avail, position.used);
-    ret = virtqueue_split_start(&fresh, setup, err);
-    if (ret)
+        return error_set(err, EINVAL, "%s: a queue cannot have size %u",
+                         fresh.packed && !setup->size ? "DRV-QCFG-02" : "DRV-QCFG-03", setup->size);
+    ret = fresh.packed ? virtqueue_packed_start(&fresh, setup, position, err)
+                       : virtqueue_split_start(&fresh, setup, position, err);
+    if (!ret && create_buffers(&fresh) < 0)
+        ret = error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
+    if (ret) {
+        queue_free(&fresh);
         return ret;
-    fresh.buffers = calloc(setup->size, sizeof(*fresh.buffers));
-    if (!fresh.buffers)
-        return error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
+    }
     *queue = fresh;
     return 0;
 }
 
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 {
-    struct virtqueue_position position = {queue->next_avail, queue->published_used};
+    struct virtqueue_position position =
+        queue->packed ? virtqueue_packed_position(queue) : virtqueue_split_position(queue);
     struct virtqueue stopped = {.notify = queue->notify, .notify_opaque = queue->notify_opaque};
 
-    for (unsigned i = 0; i < queue->size; i++)
-        free(queue->buffers[i].readable);
-    free(queue->buffers);
+    queue_free(queue);
     *queue = stopped;
     return position;
 }
 
-int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
-{
-    return virtqueue_split_pop(queue, out);
-}
+/* --- pop, push, publish ----------------------------------------------------------------------- */
 
-void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
-{
-    virtqueue_split_unpop(queue, buffer);
-}
-
-/* What stays with the heads after long chains: at most 1 MiB a queue, or its size times the first
+/* What stays with the buffers after long chains: at most 1 MiB a queue, or its size times the first
  * capacity. */
 #define KEPT_IOVECS (64 * 1024u)
 
-__attribute__((cold)) static void buffer_release(struct virtqueue_buffer *buffer)
+__attribute__((cold, noinline)) static void buffer_shrink(struct virtqueue_buffer *buffer)
 {
     free(buffer->readable);
     buffer->readable = NULL;
     buffer->capacity = 0;
 }
 
+static inline void push_now(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                            uint32_t written, uint32_t slots)
+{
+    if (queue->packed)
+        virtqueue_packed_push(queue, buffer, written, slots);
+    else
+        virtqueue_split_push(queue, buffer, written, slots);
+    if (unlikely(buffer->capacity > CHAIN_FIRST_CAPACITY) &&
+        (uint32_t)buffer->capacity * queue->size > KEPT_IOVECS)
+        buffer_shrink(buffer);
+}
+
+int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+{
+    int ret = queue->packed ? virtqueue_packed_pop(queue, out) : virtqueue_split_pop(queue, out);
+
+    if (unlikely(queue->in_order) && ret > 0)
+        virtqueue_order_add(queue, *out);
+    return ret;
+}
+
+void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    if (queue->in_order)
+        queue->order_count--;
+    if (queue->packed)
+        virtqueue_packed_unpop(queue, buffer);
+    else
+        virtqueue_split_unpop(queue, buffer);
+}
+
 void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
-    virtqueue_split_push(queue, buffer, written);
-    if ((uint32_t)buffer->capacity * queue->size > KEPT_IOVECS &&
-        buffer->capacity > CHAIN_FIRST_CAPACITY)
-        buffer_release(buffer);
+    written = MIN(written, buffer->writable_bytes); /* RING-10 */
+    if (unlikely(queue->in_order))
+        virtqueue_order_push(buffer, written);
+    else
+        push_now(queue, buffer, written, buffer->slots);
 }
 
 void virtqueue_publish(struct virtqueue *queue)
 {
-    virtqueue_split_publish(queue);
+    struct virtqueue_buffer *last;
+    uint32_t slots;
+
+    while (queue->in_order && (last = virtqueue_order_next(queue, &slots)))
+        push_now(queue, last, last->written, slots);
+    if (queue->packed)
+        virtqueue_packed_publish(queue);
+    else
+        virtqueue_split_publish(queue);
 }
 
 bool virtqueue_enable_kicks(struct virtqueue *queue)
 {
-    return virtqueue_split_enable_kicks(queue);
+    return queue->packed ? virtqueue_packed_enable_kicks(queue)
+                         : virtqueue_split_enable_kicks(queue);
 }
 
 void virtqueue_disable_kicks(struct virtqueue *queue)
 {
-    virtqueue_split_disable_kicks(queue);
+    if (queue->packed)
+        virtqueue_packed_disable_kicks(queue);
+    else
+        virtqueue_split_disable_kicks(queue);
 }
+
+/* --- copies ----------------------------------------------------------------------------------- */
 
 /* Call `memcpy` piece by piece over the bytes [offset, offset + len) of an iovec array; `inward`
  * from `data` into it. */

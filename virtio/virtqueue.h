@@ -43,10 +43,13 @@ struct virtqueue_setup {
     gpa_t desc, driver, device; /* descriptor area, driver (avail) area, device (used) area */
 };
 
-/* Where a stopped ring stood, to start it again there (2.7: free-running indexes). */
+/*
+ * Where a stopped ring stood, to start it again there. As vhost has it: split, the free-running
+ * indexes (2.7); packed, slots of the ring, with the wrap counter in bit 15 (2.8.1).
+ */
 struct virtqueue_position {
-    uint16_t avail; /* next entry of the avail ring to take */
-    uint16_t used;  /* next entry of the used ring to fill */
+    uint16_t avail; /* next entry to take */
+    uint16_t used;  /* next entry to fill */
 };
 
 /*
@@ -57,10 +60,16 @@ struct virtqueue_position {
 struct virtqueue_buffer {
     struct iovec *readable, *writable;
     uint16_t readable_count, writable_count;
-    uint16_t head;     /* 2.7.8: the id that goes into the used ring */
-    uint16_t capacity; /* of the iovec array behind both */
-    bool in_flight;
     uint32_t readable_bytes, writable_bytes; /* together at most 2^32-1: what used.len can say */
+
+    /* The queue's: */
+    uint16_t id;       /* what the driver knows it by: the head's index (2.7.8), its id (2.8.6) */
+    uint16_t slots;    /* entries of the ring it takes when it is used */
+    uint16_t capacity; /* of the iovec array behind both parts */
+    bool in_flight;    /* split */
+    bool done;         /* in order: it was pushed, with... */
+    uint32_t written;
+    struct virtqueue_buffer *next_free; /* packed */
 };
 
 /* A driver rule and what was seen of it; literals. `id` is NULL for none. */
@@ -72,31 +81,48 @@ struct virtqueue {
     const struct guest_memory *memory;
     struct guest_region region; /* of memory: where the last buffer was */
     uint16_t index, size;
-    bool indirect, event_idx;     /* negotiated */
-    bool kicks_enabled;           /* the driver is asked to notify us */
-    struct virtqueue_rule broken; /* .id is NULL while the ring is sound */
-    struct virtqueue_rule bent;   /* the last one bent; whoever logs it clears it */
+    bool indirect, event_idx, packed, in_order; /* negotiated */
+    bool kicks_enabled;                         /* the driver is asked to notify us */
+    struct virtqueue_rule broken;               /* .id is NULL while the ring is sound */
+    struct virtqueue_rule bent;                 /* the last one bent; whoever logs it clears it */
 
-    /* Host pointers to the three areas, checked at start for the whole size of each. */
+    /* Host pointers to the three areas, checked at start for the whole size of each. Packed: the
+     * descriptor ring, the driver's and the device's event suppression structure. */
     uint8_t *desc, *avail, *used;
 
-    /* All free-running (2.7.6), so that differences are right across a wrap at 65536. */
-    uint16_t next_avail;     /* next avail entry to take */
-    uint16_t avail_seen;     /* avail.idx when we last looked: entries below it may be taken */
-    uint16_t next_used;      /* next used entry to fill */
-    uint16_t published_used; /* used.idx as the driver sees it */
+    /* Next entry to take and next one to fill. Split: free-running (2.7.6), so that differences are
+     * right across a wrap at 65536. Packed: slots, and whose turn they are by the wrap counters. */
+    uint16_t next_avail, next_used;
+
+    uint16_t avail_seen;     /* split: avail.idx when we last looked: entries below may be taken */
+    uint16_t published_used; /* split: used.idx as the driver sees it */
+
+    bool avail_wrap, used_wrap; /* packed: the wrap counters (2.8.1) */
+    uint16_t held_flags;        /* packed: of the first used descriptor since publish... */
+    uint8_t *held;              /* ...which go here */
+    uint32_t unpublished;       /* packed: slots used since publish */
+    uint32_t slots_in_flight;   /* packed: popped and not pushed */
+    uint64_t *ids;              /* packed: which ids are in flight, a bit each */
+    struct virtqueue_buffer *free;
 
     /* Buffers pop may still hand out before it feigns an empty ring: with it whoever serves several
      * queues keeps a driver that never stops adding from holding the loop. UINT64_MAX: no limit. */
     uint64_t budget;
 
-    struct virtqueue_buffer *buffers; /* one per descriptor table entry, indexed by head */
+    struct virtqueue_buffer *buffers; /* `size` of them; split: indexed by head */
     uint32_t in_flight;               /* buffers popped and not pushed */
+
+    /* In order (2.7.9): what was popped and is not used yet, a ring of `size`. */
+    struct virtqueue_buffer **order;
+    uint16_t order_first, order_count;
 
     /* Called by publish when the driver wants an interrupt (2.7.7.2). Set before start. */
     void (*notify)(void *opaque, uint16_t index);
     void *notify_opaque;
 };
+
+/* Where a ring stands that was just set up. */
+struct virtqueue_position virtqueue_position_first(const struct virtio_features *negotiated);
 
 /*
  * Start a queue: check sizes, alignment (DRV-QCFG-01..06, -17) and that each area lies in guest

@@ -95,6 +95,31 @@ CHAIN_INLINE int chain_add(struct chain *chain, uint64_t address, uint32_t lengt
     return 0;
 }
 
+#define INDIRECT_ENTRY_SIZE 16 /* in either format */
+
+/* 2.7.5.3.1, 2.8.19: what a descriptor that points to an indirect table of `length` bytes has to
+ * be. `next`: it has NEXT as well, which breaks `next_rule`. */
+CHAIN_INLINE int chain_check_indirect(struct virtqueue *queue, uint32_t length, bool next,
+                                      const char *next_rule)
+{
+    uint32_t entries = length / INDIRECT_ENTRY_SIZE;
+
+    if (unlikely(!queue->indirect))
+        return virtqueue_break(queue, "DRV-IND-01", "INDIRECT was not negotiated");
+    if (unlikely(next))
+        return virtqueue_break(queue, next_rule, "a descriptor has both INDIRECT and NEXT");
+    if (unlikely(entries == 0 || length % INDIRECT_ENTRY_SIZE))
+        return virtqueue_break(queue, "DRV-IND-05",
+                               "an indirect table's length is no multiple of 16 above 0");
+    if (unlikely(entries > queue->size)) {
+        if (entries > VIRTQUEUE_CHAIN_MAX)
+            return virtqueue_break(queue, "DRV-IND-06", "an indirect table is too long");
+        /* Forbidden, and yet common: Linux does it. */
+        virtqueue_bend(queue, "DRV-IND-06", "an indirect table is longer than the queue");
+    }
+    return 0;
+}
+
 /* The chain is complete: fill in the buffer. */
 CHAIN_INLINE int chain_end(struct chain *chain)
 {

@@ -110,30 +110,11 @@ CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t 
         if (unlikely(d.next >= entries))
             return virtqueue_break(chain->queue, "DRV-RING-04",
                                    "a descriptor's next is beyond the table");
+        if (unlikely(chain->queue->in_order) && d.next != i + 1 && table != chain->queue->desc)
+            virtqueue_bend(chain->queue, "DRV-IND-08", "an indirect table is not in order");
         i = d.next;
     }
     return virtqueue_break(chain->queue, "DRV-RING-06", "a chain of descriptors is a loop");
-}
-
-/* 2.7.5.3.1: what a descriptor that points to an indirect table has to be. */
-CHAIN_INLINE int check_indirect(struct virtqueue *queue, const struct split_descriptor *d)
-{
-    uint32_t entries = d->length / SPLIT_DESCRIPTOR_SIZE;
-
-    if (unlikely(!queue->indirect))
-        return virtqueue_break(queue, "DRV-IND-01", "INDIRECT was not negotiated");
-    if (unlikely(d->flags & SPLIT_NEXT))
-        return virtqueue_break(queue, "DRV-IND-03", "a descriptor has both INDIRECT and NEXT");
-    if (unlikely(entries == 0 || d->length % SPLIT_DESCRIPTOR_SIZE))
-        return virtqueue_break(queue, "DRV-IND-05",
-                               "an indirect table's length is no multiple of 16 above 0");
-    if (unlikely(entries > queue->size)) {
-        if (entries > VIRTQUEUE_CHAIN_MAX)
-            return virtqueue_break(queue, "DRV-IND-06", "an indirect table is too long");
-        /* Forbidden, and yet common: Linux does it. */
-        virtqueue_bend(queue, "DRV-IND-06", "an indirect table is longer than the queue");
-    }
-    return 0;
 }
 
 /* 2.7.5.3 Indirect descriptors: entry 0 of the table `d` points to continues the chain. WRITE in
@@ -143,7 +124,7 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct split_des
     struct virtqueue *queue = chain->queue;
     struct split_descriptor nested;
     const uint8_t *table;
-    int ret = check_indirect(queue, d);
+    int ret = chain_check_indirect(queue, d->length, d->flags & SPLIT_NEXT, "DRV-IND-03");
 
     if (unlikely(ret))
         return ret;
@@ -214,7 +195,8 @@ int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     ret = chain_build(queue, head, buffer);
     if (ret)
         return ret;
-    buffer->head = head;
+    buffer->id = head;
+    buffer->slots = 1;
     buffer->in_flight = true;
     queue->in_flight++;
     queue->next_avail++;
@@ -223,25 +205,29 @@ int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     return 1;
 }
 
-void virtqueue_split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+void virtqueue_split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     buffer->in_flight = false;
     queue->in_flight--;
+}
+
+void virtqueue_split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    virtqueue_split_release(queue, buffer);
     queue->next_avail--;
     queue->budget++;
 }
 
 void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                          uint32_t written)
+                          uint32_t written, uint32_t slots)
 {
     size_t slot = queue->next_used & (queue->size - 1);
     uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot;
 
-    store_le32(entry, buffer->head);
-    store_le32(entry + 4, MIN(written, buffer->writable_bytes)); /* RING-10 */
-    buffer->in_flight = false;
-    queue->in_flight--;
-    queue->next_used++;
+    store_le32(entry, buffer->id);
+    store_le32(entry + 4, written);
+    queue->next_used += (uint16_t)slots;
+    virtqueue_split_release(queue, buffer);
 }
 
 /* Whether the driver wants to hear of the used entries from `old` up to the index (2.7.7.2). */
@@ -307,8 +293,24 @@ static void check_used_ring(struct virtqueue *queue)
         virtqueue_bend(queue, "DRV-QCFG-16", "used.flags is not 0 at the start");
 }
 
+struct virtqueue_position virtqueue_split_position(const struct virtqueue *queue)
+{
+    return (struct virtqueue_position){queue->next_avail, queue->published_used};
+}
+
+static int take_position(struct virtqueue *queue, struct virtqueue_position position,
+                         struct error *err)
+{
+    queue->next_avail = queue->avail_seen = position.avail;
+    queue->next_used = queue->published_used = position.used;
+    if ((uint16_t)(position.avail - position.used) > queue->size)
+        return error_set(err, EINVAL, "a queue of size %u cannot stand at %u available, %u used",
+                         queue->size, position.avail, position.used);
+    return 0;
+}
+
 int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                          struct error *err)
+                          struct virtqueue_position position, struct error *err)
 {
     /* RING-01 */
     const struct virtqueue_area areas[3] = {
@@ -323,7 +325,9 @@ int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup 
 
     if (!is_power_of_two(setup->size))
         return error_set(err, EINVAL, "DRV-QCFG-01: %u is no power of two", setup->size);
-    ret = virtqueue_map_areas(queue->memory, areas, err);
+    ret = take_position(queue, position, err);
+    if (!ret)
+        ret = virtqueue_map_areas(queue->memory, areas, err);
     if (ret)
         return ret;
     check_used_ring(queue);

@@ -186,6 +186,13 @@ static int set_serial(struct vm_config *config, const char *origin, const char *
     return set_string(&config->serial, value, err);
 }
 
+static int set_control(struct vm_config *config, const char *origin, const char *value,
+                       struct error *err)
+{
+    (void)origin;
+    return set_string(&config->control, value, err);
+}
+
 static int set_config(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
@@ -245,6 +252,8 @@ const struct run_option run_options[] = {
     {0, "device", "TYPE[,KEY=VALUE...]", "a virtio device; see 'vireo help device'", set_device},
     {0, "serial", "WHERE", "the serial console; see 'vireo help serial' (default: stdio)",
      set_serial},
+    {0, "control", "PATH", "a socket for commands while it runs; see 'vireo help control'",
+     set_control},
     {0, "config", "FILE.json", "read options from a file; see 'vireo help config'", set_config},
     {0, "no-reboot", NULL, "end when the guest reboots instead of starting it again",
      set_no_reboot},
@@ -279,6 +288,7 @@ void vm_config_free(struct vm_config *config)
     free(config->append);
     free(config->cmdline);
     free(config->serial);
+    free(config->control);
     free(config->dump_acpi);
 }
 

@@ -31,6 +31,7 @@ struct vm_config {
     char *append;  /* added to the default command line */
     char *cmdline; /* replaces it */
     char *serial;
+    char *control; /* path of the control socket */
     struct device_config *devices;
     size_t device_count;
     bool kaslr, unpack;

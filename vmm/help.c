@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "vmm/cmdline.h"
 #include "vmm/config.h"
+#include "vmm/control.h"
 #include "vmm/exit_status.h"
 #include "vmm/machine_device.h"
 
@@ -105,6 +106,14 @@ static void topic_config(FILE *out)
                  "  }\n");
 }
 
+static void topic_control(FILE *out)
+{
+    fprintf(out, "--control PATH listens on a Unix socket; 'vireo control PATH COMMAND' sends a "
+                 "command and prints\nthe answer. On the socket: a line each way, answers end with "
+                 "'ok' or 'error: REASON'.\n\n");
+    control_print_help(out);
+}
+
 static void topic_exit(FILE *out)
 {
     fprintf(out, "Exit statuses of 'vireo run':\n\n");
@@ -126,6 +135,7 @@ static const struct topic {
     {"serial", topic_serial, "where the serial console can go, and its keys"},
     {"cmdline", topic_cmdline, "the default kernel command line, word by word"},
     {"config", topic_config, "the JSON configuration file"},
+    {"control", topic_control, "commands for a running machine"},
     {"exit", topic_exit, "exit statuses and signals"},
     {"man", man_page, "all of it as a manual page (roff)"},
 };
@@ -134,6 +144,7 @@ static void overview(FILE *out)
 {
     fprintf(out, "Vireo " VIREO_VERSION ", a small KVM virtual machine monitor\n\n"
                  "  vireo run [OPTIONS] KERNEL [-- WORDS for the kernel command line]\n"
+                 "  vireo control PATH COMMAND   ask something of a running machine\n"
                  "  vireo check                  can this host run a stock kernel?\n"
                  "  vireo help [TOPIC]\n"
                  "  vireo --version\n\n"
@@ -218,6 +229,7 @@ static void man_page(FILE *out)
     fputs(".TH VIREO 1 \"\" \"Vireo " VIREO_VERSION "\" \"User Commands\"\n"
           ".SH NAME\nvireo \\- a small KVM virtual machine monitor\n"
           ".SH SYNOPSIS\n.B vireo run\n[OPTIONS] KERNEL [\\-\\- WORDS]\n.br\n"
+          ".B vireo control\nPATH COMMAND\n.br\n"
           ".B vireo check\n.br\n"
           ".B vireo help\n[TOPIC]\n.br\n.B vireo \\-\\-version\n"
           ".SH DESCRIPTION\n"
@@ -232,6 +244,7 @@ static void man_page(FILE *out)
     roff_verbatim(out, "SERIAL CONSOLE", topic_serial);
     roff_verbatim(out, "KERNEL COMMAND LINE", topic_cmdline);
     roff_verbatim(out, "CONFIGURATION FILE", topic_config);
+    roff_verbatim(out, "CONTROL SOCKET", topic_control);
     roff_verbatim(out, "EXIT STATUS", topic_exit);
 }
 

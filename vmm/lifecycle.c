@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/terminal.h"
 #include "vmm/cmdline.h"
+#include "vmm/control.h"
 #include "vmm/exit_status.h"
 #include "vmm/machine.h"
 #include "vmm/timing.h"
@@ -283,7 +284,8 @@ int machine_run(struct machine *machine, struct error *err)
     crash_handlers_install();
     /* Threads inherit the mask: signals are taken before any is made. */
     if (!signals_take(machine, &signals, err) && !iothreads_start(&machine->iothreads, err) &&
-        !chardev_start(machine->console, err) && !start_devices(machine, err))
+        !chardev_start(machine->console, err) && !start_devices(machine, err) &&
+        (!machine->control || !control_start(machine->control, err)))
         status = run_until_end(machine, err);
     signals_release(machine, &signals);
     terminal_restore();

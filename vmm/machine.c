@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "vmm/cmdline.h"
+#include "vmm/control.h"
 #include "vmm/exit_status.h"
 #include "vmm/layout_x86_64.h"
 #include "vmm/timing.h"
@@ -227,6 +228,20 @@ static int add_devices(struct machine *machine, struct error *err)
     return 0;
 }
 
+/* Not in a dry run: it must not take a socket's name. */
+static int open_control(struct machine *machine, struct error *err)
+{
+    const char *path = machine->config->control;
+    int ret;
+
+    if (!path || machine->config->dry_run)
+        return 0;
+    ret = control_create(path, machine, &machine->control, err);
+    if (ret)
+        error_prefix(err, "--control");
+    return ret;
+}
+
 int machine_create(struct machine *machine, struct vm_config *config, int *exit_status,
                    struct error *err)
 {
@@ -250,6 +265,8 @@ int machine_create(struct machine *machine, struct vm_config *config, int *exit_
     if (!ret)
         ret = add_devices(machine, err);
     if (!ret)
+        ret = open_control(machine, err);
+    if (!ret)
         ret = machine_build_acpi(machine, err);
     if (!ret && kvm_err.code) {
         *err = kvm_err;
@@ -261,6 +278,7 @@ int machine_create(struct machine *machine, struct vm_config *config, int *exit_
 
 void machine_destroy(struct machine *machine)
 {
+    control_destroy(machine->control);
     iothreads_stop(&machine->iothreads);
     for (size_t i = 0; i < machine->device_count; i++)
         machine_device_destroy(machine->devices[i]);

@@ -46,6 +46,8 @@ enum machine_request {
     REQUEST_SIGNAL,
 };
 
+struct control;
+
 struct machine {
     struct vm_config *config; /* borrowed */
 
@@ -67,6 +69,7 @@ struct machine {
     struct pci_bus *pci;
     struct machine_device **devices;
     size_t device_count;
+    struct control *control; /* NULL without --control */
     struct acpi_tables acpi;
 
     /* Of the last machine_boot. */

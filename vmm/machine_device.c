@@ -78,8 +78,7 @@ static int unknown_type(const struct device_config *config, struct error *err)
 
 /* NAME=off masks a feature bit; NAME=on asks for one, which must then be offered. */
 static int take_features(struct machine_device *device, struct option_list *list,
-                         const struct virtio_feature_name *names, size_t count,
-                         struct virtio_features *wanted, struct error *err)
+                         const struct virtio_feature_name *names, size_t count, struct error *err)
 {
     for (size_t i = 0; i < count; i++) {
         const char *value = option_list_take(list, names[i].name);
@@ -93,7 +92,7 @@ static int take_features(struct machine_device *device, struct option_list *list
         ret = option_parse_bool(what, value, &on, err);
         if (ret)
             return ret;
-        features_set(on ? wanted : &device->masked, names[i].bit, true);
+        features_set(on ? &device->wanted : &device->masked, names[i].bit, true);
     }
     return 0;
 }
@@ -134,7 +133,7 @@ static int check_common(const struct machine_device *device, const char *origin,
 }
 
 static int take_options(struct machine_device *device, struct device_config *config,
-                        struct virtio_features *wanted, struct error *err)
+                        struct error *err)
 {
     const struct virtio_model *model = device->model;
     struct option_list *list = &config->options;
@@ -143,10 +142,9 @@ static int take_options(struct machine_device *device, struct device_config *con
         option_apply(device_common_options, device_common_option_count, list, &device->common, err);
 
     if (!ret)
-        ret = take_features(device, list, virtio_feature_names, virtio_feature_names_count, wanted,
-                            err);
+        ret = take_features(device, list, virtio_feature_names, virtio_feature_names_count, err);
     if (!ret)
-        ret = take_features(device, list, model->features, model->feature_count, wanted, err);
+        ret = take_features(device, list, model->features, model->feature_count, err);
     if (!ret)
         ret = option_apply(model->options, model->option_count, list, device->options, err);
     if (ret)
@@ -167,8 +165,7 @@ static int name_device(struct machine_device *device, const char *default_id, st
     return device->common.id ? 0 : error_set(err, ENOMEM, "no memory for a device name");
 }
 
-static int check_wanted(const struct machine_device *device, const struct virtio_features *wanted,
-                        const char *origin, struct error *err)
+static int check_wanted(const struct machine_device *device, const char *origin, struct error *err)
 {
     const struct virtio_model *model = device->model;
 
@@ -176,7 +173,8 @@ static int check_wanted(const struct machine_device *device, const struct virtio
         const struct virtio_feature_name *name =
             i < virtio_feature_names_count ? &virtio_feature_names[i]
                                            : &model->features[i - virtio_feature_names_count];
-        if (features_has(wanted, name->bit) && !features_has(&device->virtio.offered, name->bit))
+        if (features_has(&device->wanted, name->bit) &&
+            !features_has(&device->virtio.offered, name->bit))
             return error_set(err, EINVAL, "%s: %s: cannot be offered with the other options given",
                              origin, name->name);
     }
@@ -213,7 +211,7 @@ static int make_virtio(struct machine_device *device, const struct device_site *
     if (ret)
         return ret;
     ret = virtio_device_init(&device->virtio, model->id, common->id, backend, queues, size,
-                             &device->masked, err);
+                             &device->wanted, &device->masked, err);
     device->virtio_ready = !ret;
     return ret;
 }
@@ -248,9 +246,8 @@ static int plug_pci(struct machine_device *device, struct device_site *site, str
 static int machine_device_make(struct machine_device *device, struct device_config *config,
                                const char *default_id, struct device_site *site, struct error *err)
 {
-    struct virtio_features wanted = {0};
     const char *origin = config->options.origin;
-    int ret = take_options(device, config, &wanted, err);
+    int ret = take_options(device, config, err);
 
     if (!ret)
         ret = name_device(device, default_id, err);
@@ -264,7 +261,7 @@ static int machine_device_make(struct machine_device *device, struct device_conf
         error_prefix(err, "%s", origin);
         return ret;
     }
-    return check_wanted(device, &wanted, origin, err);
+    return check_wanted(device, origin, err);
 }
 
 int machine_device_create(struct device_config *config, const char *default_id,

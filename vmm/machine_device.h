@@ -38,8 +38,8 @@ extern const size_t device_common_option_count;
 struct machine_device {
     const struct virtio_model *model;
     struct device_common common;
-    void *options; /* the model's, by its table */
-    struct virtio_features masked;
+    void *options;                         /* the model's, by its table */
+    struct virtio_features wanted, masked; /* by NAME=on and NAME=off */
     struct virtio_device virtio;
     bool virtio_ready;
     struct virtio_mmio *mmio; /* one of the two, by common.transport */

@@ -1,5 +1,6 @@
 #include "base/bytes.h"
 #include "vmm/check.h"
+#include "vmm/control.h"
 #include "vmm/exit_status.h"
 #include "vmm/help.h"
 #include "vmm/run.h"
@@ -34,6 +35,9 @@ static int dispatch(const char *command, int argc, char **argv)
 {
     if (strcmp(command, "run") == 0)
         return wants_help(argc, argv) ? help_main(0, NULL) : run_main(argc, argv);
+    if (strcmp(command, "control") == 0)
+        return wants_help(argc, argv) ? help_main(1, (char *[]){"control"})
+                                      : control_main(argc, argv);
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
         strcmp(command, "-h") == 0)
         return help_main(argc, argv);

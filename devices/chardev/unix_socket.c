@@ -6,6 +6,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/option.h"
+#include "base/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,8 +15,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define ACCEPT_RETRY_NS UINT64_C(1000000000)
@@ -198,53 +197,6 @@ static const struct chardev_kind unix_kind = {
     .close = unix_close,
 };
 
-/* A socket's name stays behind when its owner dies; then nobody answers there. */
-static void remove_stale(const struct sockaddr_un *address)
-{
-    struct stat status;
-    int fd;
-
-    if (lstat(address->sun_path, &status) < 0 || !S_ISSOCK(status.st_mode))
-        return;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (fd < 0)
-        return;
-    if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) < 0 &&
-        errno == ECONNREFUSED)
-        unlink(address->sun_path);
-    close(fd);
-}
-
-static int unix_listen(struct unix_chardev *sock, const struct sockaddr_un *address,
-                       struct error *err)
-{
-    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int code;
-
-    if (fd < 0)
-        return error_errno(err, errno, "cannot make a socket");
-    remove_stale(address);
-    if (bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 && listen(fd, 1) == 0) {
-        sock->listener.fd = fd;
-        return 0;
-    }
-    code = errno;
-    close(fd);
-    return error_errno(err, code, "cannot listen on %s", address->sun_path);
-}
-
-static int unix_connect(struct unix_chardev *sock, const struct sockaddr_un *address,
-                        struct error *err)
-{
-    sock->peer = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (sock->peer < 0)
-        return error_errno(err, errno, "cannot make a socket");
-    if (connect(sock->peer, (const struct sockaddr *)address, sizeof(*address)) < 0 ||
-        fcntl(sock->peer, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
-        return error_errno(err, errno, "cannot connect to %s", address->sun_path);
-    return 0;
-}
-
 static int unix_parse(const char *where, struct unix_options *options, struct error *err)
 {
     struct option_list list = {0};
@@ -263,18 +215,18 @@ static int unix_parse(const char *where, struct unix_options *options, struct er
 
 static int unix_open(struct unix_chardev *sock, const char *where, struct error *err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
     int ret = unix_parse(where, &sock->options, err);
+    int fd;
 
     if (ret)
         return ret;
     sock->base.path = sock->options.path;
-    if (strlen(sock->options.path) >= sizeof(address.sun_path))
-        return error_set(err, ENAMETOOLONG, "the socket's path %s is longer than %zu bytes",
-                         sock->options.path, sizeof(address.sun_path) - 1);
-    strcpy(address.sun_path, sock->options.path);
-    return sock->options.server ? unix_listen(sock, &address, err)
-                                : unix_connect(sock, &address, err);
+    fd = sock->options.server ? unix_socket_listen(sock->options.path, err)
+                              : unix_socket_connect(sock->options.path, err);
+    if (fd < 0)
+        return fd;
+    *(sock->options.server ? &sock->listener.fd : &sock->peer) = fd;
+    return 0;
 }
 
 int chardev_open_unix(const char *where, struct chardev **out, struct error *err)

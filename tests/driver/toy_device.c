@@ -87,7 +87,7 @@ static const struct virtio_backend_ops toy_ops = {
 
 int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct error *err)
 {
-    static const struct virtio_features masked;
+    static const struct virtio_features none;
     int ret;
 
     if (queues > TOY_QUEUES_MAX)
@@ -107,7 +107,7 @@ int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct
     toy->backend->backend.ops = &toy_ops;
     toy->backend->backend.memory = &toy->memory;
     ret = virtio_device_init(&toy->dev, id, "toy", &toy->backend->backend, queues, TOY_QUEUE_SIZE,
-                             &masked, err);
+                             &none, &none, err);
     if (ret)
         guest_memory_destroy(&toy->memory);
     return ret;

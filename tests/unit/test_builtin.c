@@ -220,7 +220,8 @@ static int setup(void **state)
                                            &f->backend, NULL),
                      0);
     assert_int_equal(virtio_device_init(&f->dev, VIRTIO_ID_ENTROPY, "toy0", f->backend, QUEUES,
-                                        SIZE, &(struct virtio_features){0}, NULL),
+                                        SIZE, &(struct virtio_features){0},
+                                        &(struct virtio_features){0}, NULL),
                      0);
     for (int i = 0; i < QUEUES; i++)
         f->interrupt[i] = eventfd(0, EFD_NONBLOCK);

@@ -167,13 +167,15 @@ static void notify_config(void *transport)
 
 static const struct virtio_transport_ops toy_transport = {notify_queue, notify_config};
 
+static const struct virtio_features no_features;
+
 static int init(struct fixture *f, const struct virtio_features *masked)
 {
     f->backend.ops = &toy_ops;
     f->backend.feature_names = toy_features;
     f->backend.feature_count = ARRAY_SIZE(toy_features);
-    return virtio_device_init(&f->dev, VIRTIO_ID_ENTROPY, "toy0", &f->backend, QUEUES, 128, masked,
-                              NULL);
+    return virtio_device_init(&f->dev, VIRTIO_ID_ENTROPY, "toy0", &f->backend, QUEUES, 128,
+                              &no_features, masked, NULL);
 }
 
 static int setup(void **state)
@@ -497,7 +499,8 @@ static void feat_02_04_what_is_offered(void **state)
     assert_int_equal(virtio_device_features(&f->dev, 0), BIT(1) | BIT(2) | BIT(3) |
                                                              BIT(VIRTIO_F_INDIRECT_DESC) |
                                                              BIT(VIRTIO_F_EVENT_IDX));
-    assert_int_equal(virtio_device_features(&f->dev, 1), BIT(VIRTIO_F_VERSION_1 - 32));
+    assert_int_equal(virtio_device_features(&f->dev, 1),
+                     BIT(VIRTIO_F_VERSION_1 - 32) | BIT(VIRTIO_F_RING_RESET - 32));
     assert_int_equal(virtio_device_features(&f->dev, 2), 1); /* FEAT-16 */
     assert_int_equal(virtio_device_features(&f->dev, 3), 0);
     assert_int_equal(virtio_device_features(&f->dev, 4), 0);
@@ -763,11 +766,11 @@ static void init_refuses_bad_queues(void **state)
     struct error err = ERROR_INIT;
 
     (void)state;
-    assert_int_equal(
-        virtio_device_init(&g.dev, 4, "toy1", &g.backend, VIRTIO_QUEUES_MAX + 1, 128, &none, &err),
-        -EINVAL);
+    assert_int_equal(virtio_device_init(&g.dev, 4, "toy1", &g.backend, VIRTIO_QUEUES_MAX + 1, 128,
+                                        &none, &none, &err),
+                     -EINVAL);
     assert_int_equal(g.destroyed, 1);
-    assert_int_equal(virtio_device_init(&g.dev, 4, "toy1", &g.backend, 1, 100, &none, &err),
+    assert_int_equal(virtio_device_init(&g.dev, 4, "toy1", &g.backend, 1, 100, &none, &none, &err),
                      -EINVAL);
     assert_int_equal(g.destroyed, 2);
     assert_non_null(strstr(err.text, "toy1"));

@@ -184,7 +184,7 @@ static void check_parts(struct fixture *f, enum ring_style style)
     int head = add(f, e, 4, style);
     struct virtqueue_buffer *b = pop(f);
 
-    assert_int_equal(b->head, head);
+    assert_int_equal(b->id, head);
     assert_int_equal(b->readable_count, 2);
     assert_int_equal(b->writable_count, 2);
     assert_int_equal(b->readable_bytes, 528);
@@ -244,7 +244,7 @@ static void ind_03_table_out_of_order(void **state)
     ring_offer(&f->ring, 5);
     ring_publish(&f->ring);
     b = pop(f);
-    assert_int_equal(b->head, 5);
+    assert_int_equal(b->id, 5);
     assert_int_equal(b->readable[0].iov_len, 1);
     assert_int_equal(b->readable[1].iov_len, 2);
     assert_int_equal(b->writable[0].iov_len, 4);
@@ -527,7 +527,7 @@ static void position_is_where_the_ring_stood(void **state)
     virtqueue_publish(&f->queue);
     assert_int_equal(start_at(f, position, NULL), 0);
     assert_bent(f, NULL);
-    assert_int_equal(pop(f)->head, head);
+    assert_int_equal(pop(f)->id, head);
     assert_int_equal(virtqueue_stop(&f->queue).avail, 7);
     position = (struct virtqueue_position){20, 11};
     assert_int_equal(start_at(f, position, NULL), -EINVAL);
@@ -1199,7 +1199,7 @@ static void use_every_head(struct fixture *f, uint16_t length)
         ring_offer(&f->ring, (uint16_t)head);
         ring_publish(&f->ring);
         buffer = pop(f);
-        assert_int_equal(buffer->head, head);
+        assert_int_equal(buffer->id, head);
         assert_int_equal(buffer->readable_count, length);
         use(f, buffer, 0);
     }

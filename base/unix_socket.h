@@ -1,0 +1,18 @@
+/*
+ * Unix stream sockets by path.
+ */
+#ifndef BASE_UNIX_SOCKET_H
+#define BASE_UNIX_SOCKET_H
+
+#include "base/error.h"
+
+/* Listen on `path`: a descriptor, close-on-exec and not blocking, or a negative errno. A socket's
+ * name that an owner left behind who died is taken over; whoever listens removes it at the end.
+ * [any] */
+int unix_socket_listen(const char *path, struct error *err);
+
+/* Connect to `path`: the same kind of descriptor, or a negative errno (-ECONNREFUSED, -ENOENT:
+ * nobody listens). Waits while the listener's backlog is full. [any] */
+int unix_socket_connect(const char *path, struct error *err);
+
+#endif
