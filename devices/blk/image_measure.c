@@ -57,31 +57,36 @@ uint64_t blk_image_sysfs_number(const struct blk_image *image, const char *name)
     return found == 1 ? value : 0;
 }
 
-/* A block device says what it is made of. What it does not answer is taken as not known. */
-static void measure_device(struct blk_image *image, uint32_t *physical)
+/* What the host prefers, in bytes; 0: not known. */
+struct advice {
+    uint32_t physical, alignment_offset, min_io, opt_io;
+};
+
+/* A block device says what it is made of. */
+static void measure_device(struct blk_image *image, struct advice *advice)
 {
     int logical = 0, alignment = 0;
-    unsigned value = 0;
+    int fd = image->file.fd;
 
-    if (ioctl(image->file.fd, BLKSSZGET, &logical) == 0 && block_valid((uint64_t)logical))
+    if (ioctl(fd, BLKSSZGET, &logical) == 0 && block_valid((uint64_t)logical))
         image->block_size = (uint32_t)logical;
-    if (ioctl(image->file.fd, BLKPBSZGET, &value) == 0 && is_power_of_two(value))
-        *physical = value;
-    if (ioctl(image->file.fd, BLKALIGNOFF, &alignment) == 0 && alignment > 0)
-        image->alignment_offset = (uint8_t)MIN((uint32_t)alignment / image->block_size, UINT8_MAX);
-    if (ioctl(image->file.fd, BLKIOMIN, &value) == 0)
-        image->min_io_blocks = (uint16_t)MIN(value / image->block_size, UINT16_MAX);
-    if (ioctl(image->file.fd, BLKIOOPT, &value) == 0)
-        image->opt_io_blocks = value / image->block_size;
+    if (ioctl(fd, BLKALIGNOFF, &alignment) == 0 && alignment > 0)
+        advice->alignment_offset = (uint32_t)alignment;
+    if (ioctl(fd, BLKPBSZGET, &advice->physical) < 0)
+        advice->physical = 0;
+    if (ioctl(fd, BLKIOMIN, &advice->min_io) < 0)
+        advice->min_io = 0;
+    if (ioctl(fd, BLKIOOPT, &advice->opt_io) < 0)
+        advice->opt_io = 0;
 }
 
 /* A file system turns a write of less than its block into reading, changing and writing one. */
-static void measure_file(const struct blk_image *image, uint32_t *physical)
+static void measure_file(const struct blk_image *image, struct advice *advice)
 {
     struct stat st;
 
     if (fstat(image->file.fd, &st) == 0 && block_valid((uint64_t)st.st_blksize))
-        *physical = (uint32_t)st.st_blksize;
+        advice->physical = advice->min_io = (uint32_t)st.st_blksize;
 }
 
 /* The smallest block the host lets us read where nothing says so; 0: none. */
@@ -121,36 +126,38 @@ static int measure_direct(struct blk_image *image, const char *path, struct erro
     return 0;
 }
 
-/* The user's sizes in place of the host's, which advice in blocks has to follow. */
+/* The user's sizes in place of the host's. */
 static int apply_sizes(struct blk_image *image, const struct blk_image_options *options,
-                       uint32_t physical, struct error *err)
+                       struct advice *advice, struct error *err)
 {
-    uint64_t logical =
-        options->logical_block_size ? options->logical_block_size : (uint64_t)image->block_size;
-    uint32_t ratio;
+    uint64_t logical = options->logical_block_size, physical = options->physical_block_size;
 
-    if (!block_valid(logical))
+    if (logical && !block_valid(logical))
         return error_set(err, EINVAL, "logical-block-size: must be a power of two, 512 to 64K");
-    if (logical < image->block_size)
+    if (logical && logical < image->block_size)
         return error_set(err, EINVAL, "logical-block-size: '%s' has blocks of %" PRIu32 " bytes%s",
                          options->path, image->block_size, options->direct ? " (direct=on)" : "");
-    ratio = (uint32_t)logical / image->block_size;
-    image->block_size = (uint32_t)logical;
-    image->alignment_offset = (uint8_t)(image->alignment_offset / ratio);
-    image->min_io_blocks = (uint16_t)(image->min_io_blocks / ratio);
-    image->opt_io_blocks /= ratio;
-    if (options->physical_block_size) {
-        if (!block_valid(options->physical_block_size) || options->physical_block_size < logical)
-            return error_set(err, EINVAL,
-                             "physical-block-size: must be a power of two from the logical block's "
-                             "size to 64K");
-        physical = (uint32_t)options->physical_block_size;
-    }
-    if (physical > logical)
-        image->physical_block_exp = log2_of(physical / logical);
-    image->min_io_blocks = (uint16_t)MAX((uint32_t)image->min_io_blocks,
-                                         MIN(1u << image->physical_block_exp, 0x8000u));
+    if (logical)
+        image->block_size = (uint32_t)logical;
+    if (physical && (!block_valid(physical) || physical < image->block_size))
+        return error_set(err, EINVAL,
+                         "physical-block-size: must be a power of two from the logical block's "
+                         "size to 64K");
+    if (physical)
+        advice->physical = advice->min_io = (uint32_t)physical;
     return 0;
+}
+
+/* In logical blocks, as the configuration has it. */
+static void take_advice(struct blk_image *image, const struct advice *advice)
+{
+    uint32_t block = image->block_size;
+
+    if (advice->physical > block && is_power_of_two(advice->physical))
+        image->physical_block_exp = log2_of(advice->physical / block);
+    image->alignment_offset = (uint8_t)MIN(advice->alignment_offset / block, UINT8_MAX);
+    image->min_io_blocks = (uint16_t)MIN(advice->min_io / block, UINT16_MAX);
+    image->opt_io_blocks = advice->opt_io / block;
 }
 
 static int measure_size(struct blk_image *image, const char *path, struct error *err)
@@ -176,18 +183,21 @@ static int measure_size(struct blk_image *image, const char *path, struct error 
 int blk_image_measure(struct blk_image *image, const struct blk_image_options *options,
                       struct error *err)
 {
-    uint32_t physical = BLK_SECTOR_SIZE;
+    struct advice advice = {0};
     int r = 0;
 
     image->block_size = BLK_SECTOR_SIZE;
     image->memory_alignment = image->block_alignment = 1;
     if (image->device)
-        measure_device(image, &physical);
+        measure_device(image, &advice);
     else
-        measure_file(image, &physical);
+        measure_file(image, &advice);
     if (options->direct)
         r = measure_direct(image, options->path, err);
     if (r == 0)
-        r = apply_sizes(image, options, physical, err);
-    return r < 0 ? r : measure_size(image, options->path, err);
+        r = apply_sizes(image, options, &advice, err);
+    if (r < 0)
+        return r;
+    take_advice(image, &advice);
+    return measure_size(image, options->path, err);
 }

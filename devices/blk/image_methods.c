@@ -61,17 +61,16 @@ static void device_find_methods(struct blk_image *image)
 
 void blk_image_find_methods(struct blk_image *image)
 {
-    uint64_t granularity;
+    uint64_t granularity = (uint64_t)image->block_size << image->physical_block_exp;
 
-    if (image->readonly)
-        return;
-    if (image->device) {
-        device_find_methods(image);
+    if (image->device)
         granularity = blk_image_sysfs_number(image, "queue/discard_granularity");
-    } else {
-        blk_file_find_methods(&image->file, image->sectors * BLK_SECTOR_SIZE);
-        granularity = (uint64_t)image->block_size << image->physical_block_exp;
-    }
     granularity = MAX(granularity, image->block_size) / BLK_SECTOR_SIZE;
     image->discard_sectors = (uint32_t)MIN(granularity, UINT32_MAX);
+    if (image->readonly)
+        return;
+    if (image->device)
+        device_find_methods(image);
+    else
+        blk_file_find_methods(&image->file, image->sectors * BLK_SECTOR_SIZE);
 }

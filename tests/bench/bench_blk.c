@@ -1,7 +1,7 @@
 /*
  * What a disk costs for each request of 4 KiB, random, with so many under way at a time.
  *
- *     bench_blk [REQUESTS [DEPTH [ENGINE [PATH]]]]
+ *     bench_blk [REQUESTS [DEPTH [ENGINE [PATH [direct]]]]]
  *
  * The device runs on a thread of its own, as in a machine; the driver's part, which is small, is on
  * this one. The image is at PATH, or in memory; it is in the page cache in either case, so that
@@ -45,11 +45,13 @@ static void add(struct blk_disk *d, unsigned i, bool write)
         abort();
 }
 
+static bool direct;
+
 static void run(const char *path, enum blk_aio aio, unsigned depth, bool write, uint64_t requests)
 {
     static const unsigned char bits[] = {VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_SEG_MAX};
-    struct blk_disk *d =
-        blk_disk_open(&(struct blk_options){.path = (char *)path, .aio = (int)aio});
+    struct blk_disk *d = blk_disk_open(
+        &(struct blk_options){.path = (char *)path, .aio = (int)aio, .direct = direct});
     uint64_t begin, spent;
 
     if (!d->backend) {
@@ -91,6 +93,7 @@ int main(int argc, char **argv)
     const char *engine = argc > 3 ? argv[3] : "";                       /* "": each */
     const char *path = argc > 4 ? argv[4] : "/dev/shm/bench_blk";
 
+    direct = argc > 5;
     make_image(path);
     for (int aio = BLK_AIO_AUTO; aio <= BLK_AIO_INLINE; aio++)
         for (unsigned i = 0; i < ARRAY_SIZE(depths); i++)

@@ -69,7 +69,8 @@ static struct blk_disk *disk_of(void **state)
 
 /* --- tests: the four request types ----------------------------------------------------------- */
 
-/* BLK-07, BLK-08, BLK-33, RING-12, BLK-31 */
+/* BLK-07, BLK-08, BLK-33, RING-12, BLK-31, DRV-BLK-16: each header has something in its reserved
+ * field */
 static void test_read(void **state)
 {
     struct blk_disk *d = disk_of(state);

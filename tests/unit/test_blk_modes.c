@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/fs.h>
 #include <linux/seccomp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -328,6 +329,55 @@ static void test_secure_erase(void **state)
     blk_disk_close(d);
 }
 
+/* As create_emmc, but the host fails each discard: a file has no such ioctl. */
+static int create_failing(struct virtio_builtin *b, const void *options, void **out,
+                          struct error *err)
+{
+    int r = blk_model.create(b, options, out, err);
+    struct blk *blk = r == 0 ? *out : NULL;
+
+    if (blk)
+        blk->backing.image.file.discard = (struct blk_method){BLK_METHOD_IOCTL, BLKDISCARD};
+    return r;
+}
+
+/* BLK-30: an error of the host ends that request, whichever its segment, and no other. */
+static void range_fails(enum blk_aio aio)
+{
+    static const unsigned char discard[] = {VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES};
+    static struct virtio_model model; /* must outlive the disk */
+    struct blk_disk *d;
+    uint32_t used;
+
+    model = blk_model;
+    model.create = create_failing;
+    d = blk_disk_open_model(&model, &(struct blk_options){.aio = (int)aio});
+    if (d->backend) {
+        blk_disk_start(d, discard, sizeof(discard));
+        memset(d->out + 16, 0, 32);
+        store_le32(d->out + 16 + 16 + 8, 8); /* the first has no sectors, the second 8 */
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(blk_disk_request(d, VIRTIO_BLK_T_DISCARD, 0, 32, &used),
+                             VIRTIO_BLK_S_IOERR);
+            assert_int_equal(used, 1);
+        }
+        blk_disk_assert_image_unchanged(d);
+        assert_int_equal(blk_disk_request(d, VIRTIO_BLK_T_WRITE_ZEROES, 0, 32, NULL),
+                         VIRTIO_BLK_S_OK);
+    } else {
+        assert_int_equal(aio, BLK_AIO_URING);
+    }
+    blk_disk_close(d);
+}
+
+static void test_range_fails(void **state)
+{
+    (void)state;
+    range_fails(BLK_AIO_THREADS);
+    range_fails(BLK_AIO_URING); /* by its helper */
+    range_fails(BLK_AIO_INLINE);
+}
+
 /* BLK-08, BLK-12, BLK-24, BLK-34: what the host says now, or an error. */
 static void test_lifetime(void **state)
 {
@@ -483,13 +533,21 @@ static void test_resize_under_load(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_writethrough),  cmocka_unit_test(test_what_is_stable),
-        cmocka_unit_test(test_legacy_types),  cmocka_unit_test(test_legacy_cache),
-        cmocka_unit_test(test_legacy_layout), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_bad_limits),    cmocka_unit_test(test_geometry),
-        cmocka_unit_test(test_secure_erase),  cmocka_unit_test(test_lifetime),
-        cmocka_unit_test(test_direct),        cmocka_unit_test(test_resize),
-        cmocka_unit_test(test_bad_sizes),     cmocka_unit_test(test_resize_under_load),
+        cmocka_unit_test(test_writethrough),
+        cmocka_unit_test(test_what_is_stable),
+        cmocka_unit_test(test_legacy_types),
+        cmocka_unit_test(test_legacy_cache),
+        cmocka_unit_test(test_legacy_layout),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_bad_limits),
+        cmocka_unit_test(test_geometry),
+        cmocka_unit_test(test_secure_erase),
+        cmocka_unit_test(test_lifetime),
+        cmocka_unit_test(test_range_fails),
+        cmocka_unit_test(test_direct),
+        cmocka_unit_test(test_resize),
+        cmocka_unit_test(test_bad_sizes),
+        cmocka_unit_test(test_resize_under_load),
     };
     log_configure("error");
     return cmocka_run_group_tests(tests, NULL, NULL);

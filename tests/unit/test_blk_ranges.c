@@ -375,6 +375,7 @@ int main(void)
         ALL(test_direction),
         ALL(test_not_negotiated),
         cmocka_unit_test_setup_teardown(test_odd_ranges, open_blocks, disk_close),
+        {"test_config snapshot", test_config, open_snapshot, disk_close, NULL},
         {"test_many_segments snapshot", test_many_segments, open_snapshot, disk_close, NULL},
         {"test_framing snapshot", test_framing, open_snapshot, disk_close, NULL},
         {"test_refused snapshot", test_refused, open_snapshot, disk_close, NULL},

@@ -377,7 +377,8 @@ static void failures_are_undone(void **state)
     fake.fail_irqfd_add = 0;
     assert_null(device);
     assert_int_equal(f.site.mmio_used, 0);
-    snprintf(text, sizeof(text), "path=%s,transport=mmio,queues=1,mq=on", image); /* found out last */
+    snprintf(text, sizeof(text), "path=%s,transport=mmio,queues=1,mq=on",
+             image); /* found out last */
     assert_int_equal(create("blk", text, &device), -EINVAL);
     assert_null(device);
     fake_platform_destroy(&fake); /* checks that all is unregistered */
@@ -397,7 +398,7 @@ static void features_by_default(void **state)
     assert_true(offers(device, VIRTIO_BLK_F_FLUSH));
     assert_true(offers(device, VIRTIO_BLK_F_CONFIG_WCE));
     assert_false(offers(device, VIRTIO_BLK_F_RO));
-    assert_false(offers(device, VIRTIO_BLK_F_MQ));
+    assert_true(offers(device, VIRTIO_BLK_F_MQ)); /* a queue for each of 2 CPUs */
 }
 
 /* Each switch takes away its bit, those that need it, and no other. */
