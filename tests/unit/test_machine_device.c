@@ -389,7 +389,7 @@ static void failures_are_undone(void **state)
 
 static void features_by_default(void **state)
 {
-    struct machine_device *device = plug("readonly=off,queues=1");
+    struct machine_device *device = plug("readonly=off");
 
     (void)state;
     assert_true(offers(device, VIRTIO_F_VERSION_1));
