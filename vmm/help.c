@@ -93,22 +93,24 @@ static void topic_serial(FILE *out)
 
 static void topic_config(FILE *out)
 {
-    fprintf(out, "--config FILE.json: one object whose names are the options of 'vireo run' "
-                 "without dashes.\nArrays repeat an option, objects are KEY=VALUE lists, switches "
-                 "are true or false.\nOptions behind --config on the command line come on "
-                 "top.\n\n"
-                 "  {\n"
-                 "    \"kernel\": \"/boot/vmlinuz\",\n"
-                 "    \"initrd\": \"/boot/initrd.img\",\n"
-                 "    \"cpus\": 2,\n"
-                 "    \"memory\": {\"size\": \"1G\", \"shared\": true},\n"
-                 "    \"append\": \"root=/dev/vda rw\",\n"
-                 "    \"disk\": [{\"path\": \"root.img\"}, {\"path\": \"data.img\", \"readonly\": "
-                 "true}],\n"
-                 "    \"device\": [{\"type\": \"blk\", \"path\": \"more.img\", \"transport\": "
-                 "\"mmio\"}],\n"
-                 "    \"no-reboot\": true\n"
-                 "  }\n");
+    fprintf(
+        out,
+        "--config FILE.json: one object whose names are the options of 'vireo run' "
+        "without dashes.\nArrays repeat an option or a key, objects are KEY=VALUE lists, switches "
+        "are true or false.\nOptions behind --config on the command line come on "
+        "top.\n\n"
+        "  {\n"
+        "    \"kernel\": \"/boot/vmlinuz\",\n"
+        "    \"initrd\": \"/boot/initrd.img\",\n"
+        "    \"cpus\": 2,\n"
+        "    \"memory\": {\"size\": \"1G\", \"shared\": true},\n"
+        "    \"append\": \"root=/dev/vda rw\",\n"
+        "    \"disk\": [{\"path\": \"root.img\"}, {\"path\": \"data.img\", \"readonly\": "
+        "true}],\n"
+        "    \"device\": [{\"type\": \"blk\", \"path\": \"more.img\", \"transport\": "
+        "\"mmio\"}],\n"
+        "    \"no-reboot\": true\n"
+        "  }\n");
 }
 
 static void topic_control(FILE *out)

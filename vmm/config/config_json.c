@@ -36,15 +36,38 @@ static char *scalar_text(const json_t *value)
     }
 }
 
-/* Append "key=value" with commas in the value doubled, as option_list_parse reads it. */
-static void write_pair(FILE *out, const char *key, const char *value, bool first)
+/* Append "key=value" with commas in the value doubled, as option_list_parse reads it; false when
+ * the value is no scalar. */
+static bool write_pair(FILE *out, const char *key, const json_t *value)
 {
-    fprintf(out, "%s%s=", first ? "" : ",", key);
-    for (; *value; value++) {
-        if (*value == ',')
+    char *text = scalar_text(value);
+
+    if (!text)
+        return false;
+    fprintf(out, "%s%s=", ftell(out) ? "," : "", key);
+    for (const char *c = text; *c; c++) {
+        if (*c == ',')
             fputc(',', out);
-        fputc(*value, out);
+        fputc(*c, out);
     }
+    free(text);
+    return true;
+}
+
+/* A key whose value is an array is given once for each of its items. */
+static bool write_pairs(FILE *out, const char *key, const json_t *value)
+{
+    json_t *item;
+    size_t i;
+
+    if (!json_is_array(value))
+        return write_pair(out, key, value);
+    json_array_foreach(value, i, item)
+    {
+        if (!write_pair(out, key, item))
+            return false;
+    }
+    return true;
 }
 
 static char *object_text(const struct reading *reading, const char *name, json_t *object,
@@ -55,7 +78,7 @@ static char *object_text(const struct reading *reading, const char *name, json_t
     FILE *out = open_memstream(&text, &size);
     const char *key;
     json_t *value;
-    bool first = true, bad = false;
+    bool bad = false;
 
     if (!out) {
         error_set(err, ENOMEM, "no memory for options");
@@ -63,16 +86,12 @@ static char *object_text(const struct reading *reading, const char *name, json_t
     }
     json_object_foreach(object, key, value)
     {
-        char *scalar = scalar_text(value);
-        if (!scalar) {
+        bad = !write_pairs(out, key, value);
+        if (bad) {
             error_set(err, EINVAL, "%s: %s: '%s' must be a string, a whole number, true or false",
                       reading->path, name, key);
-            bad = true;
             break;
         }
-        write_pair(out, key, scalar, first);
-        first = false;
-        free(scalar);
     }
     fclose(out);
     if (bad) {
