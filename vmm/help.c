@@ -98,10 +98,9 @@ static void topic_config(FILE *out)
 {
     fprintf(out,
             "--config FILE.json: one object whose names are the options of 'vireo run' "
-            "without dashes.\nArrays repeat an option, objects are KEY=VALUE lists (an array in "
-            "one gives its key\nagain), switches are true or false. Options behind --config on the "
-            "command line\ncome on "
-            "top.\n\n"
+            "without dashes.\nArrays repeat an option or, in an object, a key; objects are "
+            "KEY=VALUE lists; switches are true\nor false. Options behind --config on the command "
+            "line come on top.\n\n"
             "  {\n"
             "    \"kernel\": \"/boot/vmlinuz\",\n"
             "    \"initrd\": \"/boot/initrd.img\",\n"

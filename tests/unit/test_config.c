@@ -360,6 +360,22 @@ static void json_arrays_repeat_an_option(void **state)
     assert_int_equal(config.device_count, 0);
 }
 
+/* A key in an object may have several values, too. */
+static void json_keys_given_again(void **state)
+{
+    const struct option_list *list;
+
+    (void)state;
+    assert_json(
+        "{\"console\": {\"to\": \"pty\", \"port\": [\"a:unix:x,server=off\", \"b:null\"]}}");
+    list = &config.devices[0].options;
+    assert_int_equal(list->count, 3);
+    assert_string_equal(list->values[1].key, "port");
+    assert_string_equal(list->values[1].value, "a:unix:x,server=off");
+    assert_string_equal(list->values[2].key, "port");
+    assert_string_equal(list->values[2].value, "b:null");
+}
+
 /* In an object a value is a value, whatever is in it. */
 static void json_values_with_commas(void **state)
 {
@@ -433,6 +449,7 @@ static void json_values_have_types(void **state)
     assert_json_refused("{\"memory\": {\"size\": {\"x\": 1}}}", "memory: 'size' must be");
     assert_json_refused("{\"memory\": {\"size\": [[1]]}}", "memory: 'size' must be");
     assert_json_refused("{\"memory\": {\"size\": [null]}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": [64, 64]}}", "size");
     assert_json_refused("{\"memory\": {\"size\": 1.5}}", "memory: 'size' must be");
 }
 
@@ -590,6 +607,7 @@ int main(void)
         TEST(devices_need_a_type),
         TEST(json_sets_all_kinds),
         TEST(json_arrays_repeat_an_option),
+        TEST(json_keys_given_again),
         TEST(json_values_with_commas),
         TEST(json_arrays_repeat_a_key),
         TEST(json_errors_name_the_place),
