@@ -90,7 +90,7 @@ static int net_queue_ready(void *model, struct virtqueue *ring)
     return net_rx_kicked(&net->rx[ring->index / 2]);
 }
 
-static void net_queue_ready_notify(void *model, struct virtqueue *ring)
+static void net_interrupt_wanted(void *model, struct virtqueue *ring)
 {
     struct net_queue *queue = net_queue_at(model, ring->index);
 
@@ -495,7 +495,7 @@ const struct virtio_model net_model = {
     .config_read = net_config_read,
     .config_write = net_config_write,
     .queue_ready = net_queue_ready,
-    .queue_notify = net_queue_ready_notify,
+    .queue_notify = net_interrupt_wanted,
     .queue_drain = net_queue_drain,
     .reset = net_reset,
 };

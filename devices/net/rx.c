@@ -17,7 +17,7 @@
 #define LARGE_FRAMES 16
 
 /* How long the frames of all queues wait for one that has no buffers. */
-#define PATIENCE_NS (10 * UINT64_C(1000000))
+#define PATIENCE_NS (100 * UINT64_C(1000000))
 
 /* --- the window of buffers -------------------------------------------------------------------- */
 
@@ -34,6 +34,8 @@ static void window_add(struct net_rx *rx, struct virtqueue_buffer *buffer)
 
     if (buffer->readable_bytes > 0)
         NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer has readable parts (unused)");
+    if (buffer->writable_bytes < rx->queue.net->header_size)
+        NET_COMPLAIN(rx->queue.net, "DRV-NET-11", "a receive buffer too short for a header");
     rx->window[slot < rx->window_size ? slot : slot - rx->window_size] = buffer;
     rx->window_count++;
     rx->window_bytes += buffer->writable_bytes;

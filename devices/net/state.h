@@ -18,7 +18,7 @@
 #define NET_PAIRS_MAX 256
 
 /* Frames a queue handles before others of its loop get their turn. */
-#define NET_TURN_FRAMES 256
+#define NET_TURN_FRAMES 128
 
 /* After so many frames, or so many bytes, used buffers are published although there is more to do:
  * the guest may work on them meanwhile, or wait for them (TCP keeps little in a transmit queue). */

@@ -93,7 +93,7 @@ void net_card_start_queue(struct net_card *card, unsigned index, struct virtqueu
 static void start(struct net_card *card, const unsigned char *bits, size_t count, bool legacy)
 {
     struct virtio_features negotiated = {0};
-    bool several = false;
+    bool several = false, event_idx;
 
     features_set(&negotiated, VIRTIO_F_VERSION_1, !legacy);
     features_set(&negotiated, VIRTIO_F_INDIRECT_DESC, true);
@@ -101,6 +101,7 @@ static void start(struct net_card *card, const unsigned char *bits, size_t count
         features_set(&negotiated, bits[i], true);
         several = several || bits[i] == NET_F_MQ || bits[i] == NET_F_RSS;
     }
+    event_idx = features_has(&negotiated, VIRTIO_F_EVENT_IDX);
     card->backend->ops->set_features(card->backend, &negotiated);
     card->control = several ? 2 * card->pairs : 2;
     card->next = DATA;
@@ -109,7 +110,7 @@ static void start(struct net_card *card, const unsigned char *bits, size_t count
     for (unsigned i = 0; i < 2 * card->pairs + 1; i++) {
         card->interrupts[i] = 0;
         ring_init(&card->rings[i], &card->memory, i * align_up(ring_bytes(card->queue_size), 4096),
-                  card->queue_size, false);
+                  card->queue_size, event_idx);
         net_card_start_queue(card, i, (struct virtqueue_position){0, 0});
     }
 }
