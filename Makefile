@@ -3,7 +3,8 @@
 #   make            build build/vireo and its modules
 #   make demo       install what is needed, build, boot a Debian kernel
 #   make test       install what is needed, run every test
-#   make check      the quick part: unit tests, format, include rules, warnings
+#   make check      the quick part: unit tests, format, include rules, conformance table, warnings
+#   make conformance  write tests/CONFORMANCE.md anew, after tests have changed
 #   make install    PREFIX=/usr/local, DESTDIR=
 #
 # Variables: CC, CFLAGS, V=1 (show commands), SAN=address,undefined | thread (builds apart, in
@@ -43,12 +44,14 @@ CORE_OBJ = $(CORE_SRC:%.c=$(BUILD)/%.o)
 CORE_LIBS = -l:liburing.a -ldl
 
 # Modules: what most machines do not need, loaded on demand (base/module.h).
-MODULES = unpack config
+MODULES = unpack config user
 unpack_SRC = $(wildcard guest/unpack/*.c)
 unpack_PKG = zlib liblzma liblz4 libzstd libmd
 unpack_LIBS = -lbz2
 config_SRC = $(wildcard vmm/config/*.c)
 config_PKG = jansson
+user_SRC = $(wildcard devices/net/user/*.c)
+user_PKG = slirp glib-2.0
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
 DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))
@@ -59,7 +62,7 @@ BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
 
-.PHONY: all check test demo install clean format bench-boot bench-ring unit unit-programs fuzz
+.PHONY: all check conformance test demo install clean format bench-boot bench-ring unit unit-programs fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -84,7 +87,7 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 define MODULE
-$$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC $$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG))
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
@@ -100,6 +103,7 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvi
 $(BUILD)/tests/test_kernel: TEST_LIBS = -lz -llzma -llz4 -lzstd -lbz2
 $(BUILD)/tests/test_kernel: $(BUILD)/vireo-unpack.so
 $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
+$(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)
@@ -115,6 +119,9 @@ unit: unit-programs
 check: all
 	tests/check
 
+conformance:
+	tests/conformance/generate
+
 test:
 	tests/lab/packages test
 	tests/run
@@ -128,7 +135,7 @@ bench-boot: all
 	tests/bench/boot
 
 bench-ring: $(BENCHES)
-	$(BUILD)/tests/bench_virtqueue
+	tests/bench/ring
 
 fuzz:
 	tests/fuzz/run

@@ -1,6 +1,7 @@
 #include "base/log.h"
 
 #include "base/bytes.h"
+#include "base/loop.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -193,14 +194,6 @@ void log_write(enum log_level level, const char *module, const char *fmt, ...)
     errno = saved_errno;
 }
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* `burst` tokens are out; one comes back at next_ns and then one every interval. */
 static bool limit_take(struct log_limit *limit, uint64_t now, uint32_t *dropped)
 {
@@ -227,7 +220,7 @@ bool log_limit_pass(struct log_limit *limit)
     bool pass;
 
     pthread_mutex_lock(&limit_lock);
-    pass = limit_take(limit, monotonic_ns(), &dropped);
+    pass = limit_take(limit, loop_now_ns(), &dropped);
     pthread_mutex_unlock(&limit_lock);
     if (dropped)
         log_write(LOG_WARN, "log", "%u messages like the next one were left out", dropped);

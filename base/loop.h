@@ -27,8 +27,8 @@ void loop_stop(struct loop *loop); /* [any], also from a signal handler */
 int loop_start_thread(struct loop *loop, const char *name, struct error *err);
 void loop_join_thread(struct loop *loop); /* stop it and wait */
 
-/* File descriptors. `events` as for epoll (EPOLLIN, EPOLLOUT; level-triggered). Adding a regular
- * file is -EPERM, as for epoll: it is always ready. Remove a descriptor before closing it. */
+/* File descriptors. `events` as for epoll (EPOLLIN, EPOLLOUT, EPOLLET). Adding a regular file is
+ * -EPERM, as for epoll: it is always ready. Remove a descriptor before closing it. */
 struct loop_fd {
     int fd;
     uint32_t events;

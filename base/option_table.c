@@ -154,7 +154,7 @@ static int apply_row(const struct option_spec *spec, struct option_list *list, v
         text = spec->initial;
     if (!text)
         return 0;
-    snprintf(what, sizeof(what), "%s: key '%s'", origin, spec->key);
+    snprintf(what, sizeof(what), "%s: %s", origin, spec->key);
     do
         ret = parse_value(spec, what, text, field, err);
     while (!ret && spec->type == OPTION_STRINGS && (text = option_list_take(list, spec->key)));

@@ -14,7 +14,8 @@
 /*
  * Every key as a byte, no echo, no signals from keys, no translation of output. Log lines get CR LF
  * from here on if they go to a terminal. -ENOTTY, -EBUSY when a terminal is in raw mode already, or
- * the host's reason. Main thread.
+ * the host's reason. One
+ * thread at a time.
  */
 int terminal_raw(int fd, struct error *err);
 

@@ -533,7 +533,12 @@ static int attach(struct serial *serial, struct error *err)
         .write = serial_write,
         .opaque = serial,
     };
-    const struct chardev_client client = {serial_room, serial_receive, serial_writable, serial};
+    const struct chardev_client client = {
+        .room = serial_room,
+        .receive = serial_receive,
+        .writable = serial_writable,
+        .opaque = serial,
+    };
     const struct platform_ops *ops = serial->platform->ops;
     int ret;
 

@@ -348,13 +348,13 @@ int acpi_build(const struct acpi_config *config, uint64_t address, size_t max,
         return error_set(err, EINVAL, "ACPI cannot describe %s", fault);
 
     acpi_dsdt_write(&aml, config);
-    int rc = aml_finish(&aml);
-    if (rc)
-        error_errno(err, -rc, "building the DSDT");
+    int ret = aml_finish(&aml);
+    if (ret)
+        error_errno(err, -ret, "building the DSDT");
     else
-        rc = tables_write(config, &aml, max, out, err);
+        ret = tables_write(config, &aml, max, out, err);
     aml_free(&aml);
-    return rc;
+    return ret;
 }
 
 void acpi_tables_free(struct acpi_tables *tables)

@@ -33,9 +33,9 @@ int acpi_tables_dump(const struct acpi_tables *tables, const char *dir, struct e
         int length = snprintf(path, sizeof(path), "%s/%s.aml", dir, table->name);
         if (length < 0 || (size_t)length >= sizeof(path))
             return error_errno(err, ENAMETOOLONG, "dumping ACPI tables to %s", dir);
-        int rc = dump_file(path, tables->data + table->offset, table->length, err);
-        if (rc)
-            return rc;
+        int ret = dump_file(path, tables->data + table->offset, table->length, err);
+        if (ret)
+            return ret;
     }
     return 0;
 }

@@ -81,9 +81,9 @@ static void boot_params_fill(uint8_t *page, const struct boot_info *info)
 static int boot_page_write(struct guest_memory *mem, gpa_t where, const uint8_t *page,
                            const char *what, struct error *err)
 {
-    int rc = guest_memory_write(mem, where, page, BOOT_PAGE_SIZE);
-    if (rc)
-        return error_errno(err, -rc, "writing %s to guest address %#llx", what,
+    int ret = guest_memory_write(mem, where, page, BOOT_PAGE_SIZE);
+    if (ret)
+        return error_errno(err, -ret, "writing %s to guest address %#llx", what,
                            (unsigned long long)where.value);
     return 0;
 }
@@ -93,11 +93,11 @@ int boot_params_write(const struct boot_info *info, const uint8_t *setup_header,
 {
     uint8_t page[BOOT_PAGE_SIZE] = {0};
 
-    int rc = boot_info_check(info, err);
-    if (!rc)
-        rc = setup_header_copy(page, setup_header, header_size, err);
-    if (rc)
-        return rc;
+    int ret = boot_info_check(info, err);
+    if (!ret)
+        ret = setup_header_copy(page, setup_header, header_size, err);
+    if (ret)
+        return ret;
     boot_params_fill(page, info);
     return boot_page_write(mem, where, page, "boot_params", err);
 }
@@ -158,9 +158,9 @@ int pvh_start_info_write(const struct boot_info *info, struct guest_memory *mem,
 {
     uint8_t page[BOOT_PAGE_SIZE] = {0};
 
-    int rc = boot_info_check(info, err);
-    if (rc)
-        return rc;
+    int ret = boot_info_check(info, err);
+    if (ret)
+        return ret;
     pvh_fill(page, info, where);
     return boot_page_write(mem, where, page, "hvm_start_info", err);
 }

@@ -18,8 +18,8 @@ int reset_vector_write(struct guest_memory *mem, uint16_t port, uint8_t value, s
     };
 
     store_le16(code + 1, port);
-    int rc = guest_memory_write(mem, GPA(RESET_VECTOR), code, sizeof(code));
-    if (rc)
-        return error_errno(err, -rc, "writing the reset vector");
+    int ret = guest_memory_write(mem, GPA(RESET_VECTOR), code, sizeof(code));
+    if (ret)
+        return error_errno(err, -ret, "writing the reset vector");
     return 0;
 }

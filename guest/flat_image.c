@@ -132,24 +132,19 @@ void flat_image_close(struct flat_image *image)
 }
 
 /*
- * The one place that decides between the two ways. In instructions of a Linux 6.1 host, for a page:
- * reading costs 2.1k (half of it clearing, as hosts with init_on_alloc do twice; one fault for
- * 2 MiB), whether the guest ever uses it or not. Mapping costs nothing, but then 5k when the guest
- * first reads the page, and 4k more for a private copy when it is relocated or written.
+ * A run is mapped or read, as whoever wrote it decided. In instructions of a Linux 6.1 host, for a
+ * page: reading costs 2.1k (half of it clearing, as hosts with init_on_alloc do twice; one fault
+ * for 2 MiB), whether the guest ever uses it or not. Mapping costs nothing, but then 5k when the
+ * guest first reads the page, and 4k more for a private copy when it is relocated or written.
  */
-static bool run_is_mapped(const struct flat_run *run, enum flat_mode mode)
-{
-    return mode == FLAT_MAP || (mode == FLAT_AUTO && run->mapped);
-}
-
 static int load_run(const struct flat_image *image, struct guest_memory *mem, uint64_t base,
-                    const struct flat_run *run, enum flat_mode mode, struct error *err)
+                    const struct flat_run *run, struct error *err)
 {
     uint64_t offset = (uint64_t)run->page * FLAT_PAGE, len = (uint64_t)run->count * FLAT_PAGE;
     uint64_t in_file = image->header->image_offset + offset;
     int ret;
 
-    if (run_is_mapped(run, mode)) {
+    if (run->mapped) {
         ret = guest_memory_map_file(mem, GPA(base + offset), len, image->fd, in_file, err);
         if (ret != -EOPNOTSUPP)
             return ret;
@@ -161,7 +156,7 @@ static int load_run(const struct flat_image *image, struct guest_memory *mem, ui
 }
 
 int flat_image_load(const struct flat_image *image, struct guest_memory *mem, uint64_t base,
-                    uint64_t displacement, enum flat_mode mode, struct error *err)
+                    uint64_t displacement, struct error *err)
 {
     const struct flat_header *h = image->header;
     uint8_t *host = guest_memory_map(mem, GPA(base), h->image_size);
@@ -169,7 +164,7 @@ int flat_image_load(const struct flat_image *image, struct guest_memory *mem, ui
     if (!host)
         return error_set(err, EFAULT, "the kernel does not fit into RAM at 0x%" PRIx64, base);
     for (size_t i = 0; i < h->run_count; i++) {
-        int ret = load_run(image, mem, base, &h->runs[i], mode, err);
+        int ret = load_run(image, mem, base, &h->runs[i], err);
 
         if (ret < 0) {
             error_prefix(err, "cannot load the unpacked image");

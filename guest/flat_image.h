@@ -80,20 +80,13 @@ int flat_image_write(int fd, const struct bzimage *bz, const char *format, const
 int flat_image_open(struct flat_image *image, int fd, bool with_relocs, struct error *err);
 void flat_image_close(struct flat_image *image);
 
-/* How to put runs into guest RAM. */
-enum flat_mode {
-    FLAT_AUTO, /* as each run says */
-    FLAT_READ, /* all are read */
-    FLAT_MAP,  /* all are mapped */
-};
-
 /*
  * Put the image at guest address `base`, whose memory holds zeroes, displaced by `displacement`
  * bytes of virtual address (0 unless opened with_relocs). Where the memory cannot map files
  * everything is read.
  */
 int flat_image_load(const struct flat_image *image, struct guest_memory *mem, uint64_t base,
-                    uint64_t displacement, enum flat_mode mode, struct error *err);
+                    uint64_t displacement, struct error *err);
 
 /* The checksums of the format. `size` is a multiple of 8. */
 uint64_t flat_checksum(const void *data, size_t size);

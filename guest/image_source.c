@@ -1,9 +1,30 @@
 #include "guest/image_source.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <string.h>
 #include <unistd.h>
+
+int file_open(const char *path, struct stat *st, struct error *err)
+{
+    /* Not blocking, so that a FIFO is refused instead of waited for. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    int ret;
+
+    if (fd < 0)
+        return error_errno(err, errno, "cannot open the file");
+    if (fstat(fd, st) < 0)
+        ret = error_errno(err, errno, "cannot look at the file");
+    else if (!S_ISREG(st->st_mode))
+        ret = error_set(err, EINVAL, "not a regular file");
+    else if (st->st_size == 0)
+        ret = error_set(err, EINVAL, "the file is empty");
+    else
+        return fd;
+    close(fd);
+    return ret;
+}
 
 int file_read_at(int fd, uint64_t offset, void *buf, size_t len, struct error *err)
 {

@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 struct image_source {
     const uint8_t *data; /* NULL: read from fd */
@@ -23,6 +24,12 @@ struct image_source {
  * reason. */
 int image_source_read(const struct image_source *source, uint64_t offset, void *buf, size_t len,
                       struct error *err);
+
+/*
+ * Open a file for reading and look at it. Returns the descriptor, which the caller owns, or the
+ * host's reason; -EINVAL unless it is a regular file with something in it.
+ */
+int file_open(const char *path, struct stat *st, struct error *err);
 
 /* Read exactly `len` bytes of a file; -EINVAL when it ends before. */
 int file_read_at(int fd, uint64_t offset, void *buf, size_t len, struct error *err);

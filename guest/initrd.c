@@ -4,32 +4,23 @@
 #include "guest/image_source.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE (4 * KIB)
 #define PADDED \
     4 /* alignment of each archive: Documentation/driver-api/early-userspace/buffer-format.rst */
 
-static int open_file(struct initrd_file *file, struct error *err)
+static int measure_file(struct initrd_file *file, struct error *err)
 {
     struct stat st;
 
-    /* Not blocking, so that a FIFO is refused instead of waited for. */
-    file->fd = open(file->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    file->fd = file_open(file->path, &st, err);
     if (file->fd < 0)
-        return error_errno(err, errno, "initrd '%s': cannot open the file", file->path);
-    if (fstat(file->fd, &st) < 0)
-        return error_errno(err, errno, "initrd '%s': cannot look at the file", file->path);
-    if (!S_ISREG(st.st_mode))
-        return error_set(err, EINVAL, "initrd '%s': not a regular file", file->path);
-    if (st.st_size == 0)
-        return error_set(err, EINVAL, "initrd '%s': the file is empty", file->path);
+        return file->fd;
     if ((uint64_t)st.st_size >= 4 * GIB)
-        return error_set(err, EFBIG, "initrd '%s': larger than 4 GiB", file->path);
+        return error_set(err, EFBIG, "larger than 4 GiB");
     file->size = (uint64_t)st.st_size;
     return 0;
 }
@@ -47,8 +38,9 @@ int initrd_open(struct initrd *initrd, const char *const *paths, size_t count, s
         int ret;
 
         file->path = paths[i];
-        ret = open_file(file, err);
+        ret = measure_file(file, err);
         if (ret < 0) {
+            error_prefix(err, "'%s'", file->path);
             initrd_close(initrd);
             return ret;
         }
@@ -97,7 +89,7 @@ int initrd_load(const struct initrd *initrd, struct guest_memory *mem, uint64_t 
         int ret = file_read_at(file->fd, 0, host, file->size, err);
 
         if (ret < 0) {
-            error_prefix(err, "initrd '%s'", file->path);
+            error_prefix(err, "'%s'", file->path);
             return ret;
         }
         memset(host + file->size, 0, padded - file->size);

@@ -12,11 +12,9 @@
 #include "guest/placement.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define START_BYTES     2048 /* enough to recognise every kind of file */
@@ -43,20 +41,6 @@ struct kernel {
     size_t setup_size;
     char description[320];
 };
-
-static int open_file(const char *path, struct stat *st, struct error *err)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-
-    if (fd < 0)
-        return error_errno(err, errno, "cannot open the file");
-    if (fstat(fd, st) < 0 || !S_ISREG(st->st_mode) || st->st_size == 0) {
-        close(fd);
-        return error_set(err, ENOEXEC, "%s",
-                         S_ISREG(st->st_mode) ? "the file is empty" : "not a regular file");
-    }
-    return fd;
-}
 
 static int use_flat(struct kernel *k, int fd, const char *how, struct error *err)
 {
@@ -186,7 +170,7 @@ int kernel_open(const struct kernel_options *options, struct kernel **out, struc
         return error_set(err, ENOMEM, "out of memory");
     k->options = *options;
     k->flat.fd = -1;
-    k->fd = ret = open_file(options->path, &st, err);
+    k->fd = ret = file_open(options->path, &st, err);
     if (ret >= 0)
         ret = try_cache(k, &st) == 0 ? 0 : identify(k, &st, err);
     if (ret < 0) {
@@ -215,9 +199,6 @@ static void set_kaslr_flag(struct kernel *k, bool on)
 static int load_flat(struct kernel *k, struct guest_memory *mem, struct placement_request *request,
                      struct kernel_placement *out, struct error *err)
 {
-    static const enum flat_mode modes[] = {[KERNEL_LOADING_AUTO] = FLAT_AUTO,
-                                           [KERNEL_LOADING_READ] = FLAT_READ,
-                                           [KERNEL_LOADING_MAP] = FLAT_MAP};
     const struct flat_header *h = k->flat.header;
     int ret;
 
@@ -233,8 +214,7 @@ static int load_flat(struct kernel *k, struct guest_memory *mem, struct placemen
         out->virtual_offset = placement_displacement(h->link_base, h->memory_size, h->alignment);
     set_kaslr_flag(k, k->options.kaslr && h->relocatable);
     out->entry = out->start + h->entry;
-    return flat_image_load(&k->flat, mem, out->start, out->virtual_offset,
-                           modes[k->options.loading], err);
+    return flat_image_load(&k->flat, mem, out->start, out->virtual_offset, err);
 }
 
 static int load_bzimage(struct kernel *k, struct guest_memory *mem,

@@ -32,19 +32,11 @@ enum kernel_protocol {
 
 #define KERNEL_SETUP_HEADER_MAX 144 /* struct setup_header: 0x1f1 up to at most 0x281 */
 
-/* How an unpacked kernel gets into guest RAM; see flat_image.h. */
-enum kernel_loading {
-    KERNEL_LOADING_AUTO,
-    KERNEL_LOADING_READ, /* all of it copied: least work for the running guest */
-    KERNEL_LOADING_MAP,  /* all of it mapped: least work before the guest runs, without KASLR */
-};
-
 struct kernel_options {
     const char *path;      /* all strings are borrowed for as long as the kernel is open */
     bool kaslr;            /* choose random physical and virtual bases where the image allows */
     bool unpack;           /* false: always let the image's own decompressor run */
     const char *cache_dir; /* where unpacked images are kept; NULL: no cache */
-    enum kernel_loading loading;
 };
 
 /* Where a kernel ended up; filled by kernel_load. */
@@ -63,8 +55,9 @@ struct kernel; /* an opened image */
 /*
  * Open, check and if need be unpack the image. On success the caller owns *out. Errors: -ENOENT
  * etc. from the host, -ENOEXEC "not a kernel" (says what the file looks like instead), -EINVAL
- * truncated or inconsistent images. A payload in an unknown or damaged format is not an error while
- * the image's own decompressor can be used: the reason is logged and `kernel_describe` says so.
+ * empty, truncated or inconsistent images. A payload in an unknown or damaged format is not an
+ * error while the image's own decompressor can be used: the reason is logged and `kernel_describe`
+ * says so.
  */
 int kernel_open(const struct kernel_options *options, struct kernel **out, struct error *err);
 

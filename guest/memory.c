@@ -268,12 +268,3 @@ int guest_memory_write(const struct guest_memory *mem, gpa_t addr, const void *b
     memcpy(p, buf, len);
     return 0;
 }
-
-uint64_t guest_memory_size(const struct guest_memory *mem)
-{
-    uint64_t size = 0;
-
-    for (size_t i = 0; i < mem->count; i++)
-        size += mem->regions[i].size;
-    return size;
-}

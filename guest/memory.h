@@ -87,7 +87,4 @@ void *guest_memory_map(const struct guest_memory *mem, gpa_t addr, uint64_t len)
 int guest_memory_read(const struct guest_memory *mem, gpa_t addr, void *buf, size_t len);
 int guest_memory_write(const struct guest_memory *mem, gpa_t addr, const void *buf, size_t len);
 
-/* Bytes of RAM in all regions. */
-uint64_t guest_memory_size(const struct guest_memory *mem);
-
 #endif

@@ -81,10 +81,15 @@ static void platform_ioeventfd_remove(struct platform *p, enum address_space spa
     pthread_mutex_unlock(&vm->lock);
 }
 
+/* A device's thread may come here while the machine reboots: the lock keeps `fd` what it is. */
 static void platform_line_set(struct platform *p, uint32_t gsi, bool level)
 {
+    struct kvm_vm *vm = vm_of(p);
     struct kvm_irq_level line = {.irq = gsi, .level = level};
-    ioctl(vm_of(p)->fd, KVM_IRQ_LINE, &line);
+
+    pthread_mutex_lock(&vm->lock);
+    ioctl(vm->fd, KVM_IRQ_LINE, &line);
+    pthread_mutex_unlock(&vm->lock);
 }
 
 static int platform_line_irqfd_add(struct platform *p, uint32_t gsi, int fd, struct error *err)
@@ -126,6 +131,8 @@ static void platform_line_irqfd_remove(struct platform *p, uint32_t gsi, int fd)
     pthread_mutex_unlock(&vm->lock);
 }
 
+/* No lock: several devices send at once. While `fd` changes nobody does: all functions' MSI-X were
+ * switched off before (kvm_vm_reset). */
 static int platform_msi_send(struct platform *p, const struct msi_message *message)
 {
     struct kvm_msi msi = {

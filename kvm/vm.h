@@ -34,7 +34,8 @@ struct platform *kvm_vm_platform(struct kvm_vm *vm);
 
 /*
  * Make the in-kernel machine anew: vCPUs, interrupt controllers and clocks as at power-on. Memory
- * slots, ioeventfds and irqfds are registered again. vCPU threads must have ended.
+ * slots, ioeventfds and irqfds are registered again. vCPU threads must have ended, and the devices
+ * were reset, so that none sends messages (msi_send) meanwhile; other calls of the platform wait.
  */
 int kvm_vm_reset(struct kvm_vm *vm, struct error *err);
 

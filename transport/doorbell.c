@@ -7,12 +7,12 @@
 #include <string.h>
 
 int doorbells_init(struct doorbells *bells, struct platform *platform, struct virtio_device *dev,
-                   uint32_t stride, struct error *err)
+                   const struct doorbell_kind *kind, struct error *err)
 {
     memset(bells, 0, sizeof(*bells));
     bells->platform = platform;
     bells->dev = dev;
-    bells->stride = stride;
+    bells->kind = *kind;
     bells->kicks = calloc(dev->queue_count + 1u, sizeof(*bells->kicks));
     bells->armed = calloc(dev->queue_count + 1u, sizeof(*bells->armed));
     if (!bells->kicks || !bells->armed) {
@@ -27,15 +27,14 @@ int doorbells_init(struct doorbells *bells, struct platform *platform, struct vi
 /* What makes a write to the notification register queue `index`'s. */
 struct doorbell_match {
     uint64_t address;
-    unsigned length;
     int64_t value;
 };
 
 static struct doorbell_match match_of(const struct doorbells *bells, uint16_t index)
 {
-    if (bells->stride)
-        return (struct doorbell_match){bells->address + (uint64_t)bells->stride * index, 0, -1};
-    return (struct doorbell_match){bells->address, 4, index};
+    uint32_t stride = bells->kind.stride;
+
+    return (struct doorbell_match){bells->address + (uint64_t)stride * index, stride ? -1 : index};
 }
 
 /* Under the lock, as the rest below. */
@@ -44,8 +43,8 @@ static void doorbell_arm(struct doorbells *bells, uint16_t index)
     struct doorbell_match match = match_of(bells, index);
     struct error err = ERROR_INIT;
 
-    if (bells->platform->ops->ioeventfd_add(bells->platform, ADDRESS_MMIO, match.address,
-                                            match.length, match.value,
+    if (bells->platform->ops->ioeventfd_add(bells->platform, bells->kind.space, match.address,
+                                            bells->kind.length, match.value,
                                             bells->dev->queues[index].kick_fd, &err) < 0) {
         /* Not fatal: notifications go on through the handler, only slower. */
         log_limited(LOG_WARN, "virtio", "%s: queue %u has no ioeventfd: %s", bells->dev->name,
@@ -61,8 +60,8 @@ static void doorbell_disarm(struct doorbells *bells, uint16_t index)
 
     if (!bells->armed[index])
         return;
-    bells->platform->ops->ioeventfd_remove(bells->platform, ADDRESS_MMIO, match.address,
-                                           match.length, match.value,
+    bells->platform->ops->ioeventfd_remove(bells->platform, bells->kind.space, match.address,
+                                           bells->kind.length, match.value,
                                            bells->dev->queues[index].kick_fd);
     bells->armed[index] = false;
 }
@@ -92,9 +91,15 @@ void doorbells_unplace(struct doorbells *bells)
     pthread_mutex_unlock(&bells->lock);
 }
 
+/* An ioeventfd would see it. */
+static bool value_foreseeable(struct doorbells *bells)
+{
+    return bells->kind.stride || !virtio_device_negotiated(bells->dev, VIRTIO_F_NOTIFICATION_DATA);
+}
+
 void doorbells_ring(struct doorbells *bells, uint16_t index)
 {
-    if (index < bells->dev->queue_count) {
+    if (index < bells->dev->queue_count && value_foreseeable(bells)) {
         pthread_mutex_lock(&bells->lock);
         if (bells->placed && bells->kicks[index] < DOORBELL_KICKS &&
             ++bells->kicks[index] == DOORBELL_KICKS)

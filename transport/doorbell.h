@@ -22,10 +22,17 @@
 
 #define DOORBELL_KICKS 2
 
+/* What notifications of a transport look like. */
+struct doorbell_kind {
+    enum address_space space;
+    uint32_t stride; /* bytes between the addresses of two queues; 0: told apart by the value */
+    unsigned length; /* bytes of a notification, 0: any */
+};
+
 struct doorbells {
     struct platform *platform;
     struct virtio_device *dev;
-    uint32_t stride; /* bytes between the addresses of two queues; 0: told apart by the value */
+    struct doorbell_kind kind;
 
     pthread_mutex_t lock;
     bool placed;      /* the registers are decoded */
@@ -34,10 +41,11 @@ struct doorbells {
     bool *armed;      /* each queue's ioeventfd is registered */
 };
 
-/* `stride` 0: all queues share one 32-bit register and a queue is the value written there (4.2.2
- * QueueNotify); else each queue has its own address and any write to it counts (4.1.4.4). */
+/* With a stride each queue has its own address and any write to it counts (4.1.4.4). Without, all
+ * share one register and a queue is the value written there (4.2.2, 4.1.4.10): with
+ * NOTIFICATION_DATA that is no value to wait for, and the queues do without ioeventfds. */
 int doorbells_init(struct doorbells *bells, struct platform *platform, struct virtio_device *dev,
-                   uint32_t stride, struct error *err);
+                   const struct doorbell_kind *kind, struct error *err);
 void doorbells_destroy(struct doorbells *bells);
 
 /* The registers are decoded at `address` from now on. Busy queues get their ioeventfds back. */

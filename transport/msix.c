@@ -48,8 +48,8 @@ int msix_init(struct msix *msix, struct platform *platform, struct pci_function 
     msix->platform = platform;
     msix->function = function;
     msix->count = count;
-    msix->table = malloc((size_t)count * MSIX_ENTRY_SIZE);
-    msix->pending = malloc(pending_words(msix) * sizeof(*msix->pending));
+    msix->table = malloc(((size_t)count + 1) * MSIX_ENTRY_SIZE);
+    msix->pending = malloc((pending_words(msix) + 1) * sizeof(*msix->pending));
     if (!msix->table || !msix->pending) {
         free(msix->table);
         free(msix->pending);
@@ -57,6 +57,8 @@ int msix_init(struct msix *msix, struct platform *platform, struct pci_function 
     }
     pthread_mutex_init(&msix->lock, NULL);
     msix_clear_table(msix);
+    if (!count)
+        return 0;
 
     msix->capability = pci_function_add_capability(function, PCI_CAP_ID_MSIX, PCI_CAP_MSIX_SIZEOF);
     cap = &function->config[msix->capability];
@@ -160,6 +162,8 @@ bool msix_config_written(struct msix *msix)
     bool masked = control & PCI_MSIX_FLAGS_MASKALL;
     bool was_enabled;
 
+    if (!msix->count)
+        return false;
     pthread_mutex_lock(&msix->lock);
     was_enabled = msix_enabled(msix);
     if (enabled != was_enabled || masked != msix->masked) {

@@ -38,8 +38,9 @@ struct msix {
 uint32_t msix_table_size(uint16_t count);
 uint32_t msix_pba_size(uint16_t count);
 
-/* `count` vectors, 1..MSIX_VECTORS_MAX, all masked. Adds the capability to `function`, with table
- * and pending bits at those offsets of BAR `bar`. */
+/* `count` vectors, up to MSIX_VECTORS_MAX, all masked. Adds the capability to `function`, with
+ * table and pending bits at those offsets of BAR `bar`. Without vectors there is no capability, and
+ * MSI-X is never enabled. */
 int msix_init(struct msix *msix, struct platform *platform, struct pci_function *function,
               uint16_t count, unsigned bar, uint32_t table_offset, uint32_t pba_offset,
               struct error *err);

@@ -73,16 +73,17 @@ unsigned pci_function_add_capability(struct pci_function *function, uint8_t id, 
     return offset;
 }
 
-unsigned pci_function_add_pcie(struct pci_function *function)
+void pci_function_add_pcie(struct pci_function *function)
 {
     unsigned offset = pci_function_add_capability(function, PCI_CAP_ID_EXP, PCIE_LENGTH);
+    uint32_t reset = function->ops->reset ? PCI_EXP_DEVCAP_FLR : 0;
 
+    function->pcie = offset;
     store_le16(&function->config[offset + PCI_EXP_FLAGS], PCIE_FLAGS);
-    store_le32(&function->config[offset + PCI_EXP_DEVCAP], PCI_EXP_DEVCAP_RBER);
+    store_le32(&function->config[offset + PCI_EXP_DEVCAP], PCI_EXP_DEVCAP_RBER | reset);
     /* The enables of Device Control have nothing to act on, but are required to be writable:
      * error reporting, relaxed ordering, payload size, no-snoop, read request size. */
     pci_function_set_writable(function, offset + PCI_EXP_DEVCTL, 2, 0x78ff);
-    return offset;
 }
 
 void pci_function_use_intx(struct pci_function *function)
@@ -124,6 +125,16 @@ void pci_function_config_read(struct pci_function *function, uint32_t offset, vo
     memcpy(data, &function->config[offset], size);
 }
 
+/* Whether the write sets Initiate Function Level Reset, bit 15 of Device Control. */
+static bool starts_reset(const struct pci_function *function, uint32_t offset, const uint8_t *bytes,
+                         unsigned size)
+{
+    uint32_t control = function->pcie + PCI_EXP_DEVCTL + 1;
+
+    return function->pcie && function->ops->reset && touches(offset, size, control, 1) &&
+           bytes[control - offset] & PCI_EXP_DEVCTL_BCR_FLR >> 8;
+}
+
 bool pci_function_config_write(struct pci_function *function, uint32_t offset, const void *data,
                                unsigned size)
 {
@@ -132,6 +143,10 @@ bool pci_function_config_write(struct pci_function *function, uint32_t offset, c
 
     if (!access_valid(offset, size) || offset >= PCI_CONFIG_CONVENTION)
         return false;
+    if (starts_reset(function, offset, bytes, size)) {
+        function->ops->reset(function);
+        return pci_function_reset(function);
+    }
     for (unsigned i = 0; i < size; i++) {
         uint8_t *byte = &function->config[offset + i];
         uint8_t mask = function->writable[offset + i];
@@ -150,12 +165,15 @@ bool pci_function_config_write(struct pci_function *function, uint32_t offset, c
     return left;
 }
 
-void pci_function_reset(struct pci_function *function)
+bool pci_function_reset(struct pci_function *function)
 {
+    bool left;
+
     memcpy(function->config, function->power_on, PCI_CONFIG_CONVENTION);
-    pci_bars_update(function);
+    left = pci_bars_update(function);
     if (function->config[PCI_INTERRUPT_PIN]) {
         pci_intx_set_pending(&function->intx, false);
         pci_intx_set_disabled(&function->intx, false);
     }
+    return left;
 }

@@ -69,6 +69,10 @@ struct pci_function_ops {
     /* Before bytes are read: bring config[] up to date. After bytes were written. May be NULL. */
     void (*config_read)(struct pci_function *f, uint32_t offset, unsigned size);
     void (*config_written)(struct pci_function *f, uint32_t offset, unsigned size);
+
+    /* Function level reset (PCI Express Base, 6.6.2): all but configuration space as at power-on,
+     * nothing in flight any more. The bus lock is held; other vCPUs run. NULL: cannot. */
+    void (*reset)(struct pci_function *f);
 };
 
 struct pci_identity {
@@ -85,6 +89,7 @@ struct pci_function {
     struct pci_intx_pin intx;
     struct pci_bar bars[PCI_BARS];
     unsigned next_capability, last_capability; /* builder: free space, and whose next to patch */
+    unsigned pcie;                             /* offset of the PCI Express capability, or 0 */
 
     uint8_t config[PCI_CONFIG_SIZE];
     uint8_t writable[PCI_CONFIG_CONVENTION];
@@ -103,8 +108,10 @@ void pci_function_add_bar(struct pci_function *function, unsigned index, enum pc
  * device's capabilities fit into the 192 bytes there are: an overflow is a programming error. */
 unsigned pci_function_add_capability(struct pci_function *function, uint8_t id, unsigned length);
 
-/* A PCI Express capability of version 2 for an endpoint integrated in the root complex. */
-unsigned pci_function_add_pcie(struct pci_function *function);
+/* A PCI Express capability of version 2 for an endpoint integrated in the root complex. With it
+ * guests look at all 4 KiB of configuration space, of which the upper part is empty, and may reset
+ * the function if it has that op. */
+void pci_function_add_pcie(struct pci_function *function);
 
 /* Let the guest write the bits of `mask` in the `size` bytes at `offset`. */
 void pci_function_set_writable(struct pci_function *function, unsigned offset, unsigned size,
@@ -123,7 +130,8 @@ bool pci_function_config_write(struct pci_function *function, uint32_t offset, c
 /* The command register. */
 uint16_t pci_function_command(const struct pci_function *function);
 
-/* Everything as at power-on: decoding off, BARs where the VMM put them, INTx low. No vCPU runs. */
-void pci_function_reset(struct pci_function *function);
+/* Configuration space as at power-on: decoding off, BARs where the VMM put them, INTx low. No vCPU
+ * runs, or under the bus lock. True when a BAR was taken off the bus. */
+bool pci_function_reset(struct pci_function *function);
 
 #endif

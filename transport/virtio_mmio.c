@@ -2,16 +2,17 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "transport/doorbell.h"
+#include "transport/shared_memory.h"
+#include "transport/virtio_mmio_internal.h"
+#include "virtio/device_legacy.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* 4.2.2 MMIO Device Register Layout: R read-only, W write-only, RW both. */
+/* Registers of both versions: R read-only, W write-only, RW both (4.2.2, 4.2.4). */
 enum mmio_register {
     MMIO_MAGIC_VALUE = 0x000,         /* R */
     MMIO_VERSION = 0x004,             /* R */
@@ -24,57 +25,57 @@ enum mmio_register {
     MMIO_QUEUE_SEL = 0x030,           /* W */
     MMIO_QUEUE_SIZE_MAX = 0x034,      /* R */
     MMIO_QUEUE_SIZE = 0x038,          /* W */
-    MMIO_QUEUE_READY = 0x044,         /* RW */
     MMIO_QUEUE_NOTIFY = 0x050,        /* W */
     MMIO_INTERRUPT_STATUS = 0x060,    /* R */
     MMIO_INTERRUPT_ACK = 0x064,       /* W */
     MMIO_STATUS = 0x070,              /* RW */
-    MMIO_QUEUE_DESC_LOW = 0x080,      /* W */
-    MMIO_QUEUE_DESC_HIGH = 0x084,     /* W */
-    MMIO_QUEUE_DRIVER_LOW = 0x090,    /* W */
-    MMIO_QUEUE_DRIVER_HIGH = 0x094,   /* W */
-    MMIO_QUEUE_DEVICE_LOW = 0x0a0,    /* W */
-    MMIO_QUEUE_DEVICE_HIGH = 0x0a4,   /* W */
-    MMIO_SHM_SEL = 0x0ac,             /* W */
-    MMIO_SHM_LEN_LOW = 0x0b0,         /* R */
-    MMIO_SHM_LEN_HIGH = 0x0b4,        /* R */
-    MMIO_SHM_BASE_LOW = 0x0b8,        /* R */
-    MMIO_SHM_BASE_HIGH = 0x0bc,       /* R */
-    MMIO_CONFIG_GENERATION = 0x0fc,   /* R */
     MMIO_CONFIG = 0x100,              /* RW, any width */
 };
 
-#define MAGIC   0x74726976 /* "virt" */
-#define VERSION 2
-#define VENDOR  0x45524956 /* "VIRE": 4.2.2 leaves the value to the vendor */
+#define MAGIC          0x74726976 /* "virt" */
+#define VERSION_MODERN 2
+#define VERSION_LEGACY 1
+#define VENDOR         0x45524956 /* "VIRE": 4.2.2 leaves the value to the vendor */
 
 /* InterruptStatus */
 #define INTERRUPT_QUEUE  1u
 #define INTERRUPT_CONFIG 2u
 
-struct virtio_mmio {
-    struct virtio_device *dev;
-    struct platform *platform;
-    uint64_t base;
-    uint32_t gsi;
-    int irq_fd; /* each signal is an edge on the line */
-    atomic_uint device_features_sel, driver_features_sel, queue_sel;
-    atomic_uint interrupt_status;
-    struct doorbells doorbells;
-};
-
-static void mmio_complain(const struct virtio_mmio *mmio, const char *rule, const char *what,
-                          uint64_t offset)
+void mmio_complain(const struct virtio_mmio *mmio, const char *rule, const char *what,
+                   uint64_t number)
 {
     log_limited(LOG_WARN, "virtio-mmio", "%s: %s: %s 0x%03" PRIx64, mmio->dev->name, rule, what,
-                offset);
+                number);
 }
 
-static uint16_t selected_queue(struct virtio_mmio *mmio)
+uint32_t mmio_read_write_only(const struct virtio_mmio *mmio, uint64_t offset)
 {
-    /* Indexes that do not fit name no queue, whichever they are. */
+    mmio_complain(mmio, "DRV-MMIO-02", "read of write-only register", offset);
+    return 0;
+}
+
+uint32_t mmio_read_undefined(const struct virtio_mmio *mmio, uint64_t offset)
+{
+    mmio_complain(mmio, "DRV-MMIO-03", "read of undefined register", offset);
+    return 0;
+}
+
+void mmio_write_read_only(const struct virtio_mmio *mmio, uint64_t offset)
+{
+    mmio_complain(mmio, "DRV-MMIO-02", "write to read-only register", offset);
+}
+
+void mmio_write_undefined(const struct virtio_mmio *mmio, uint64_t offset)
+{
+    mmio_complain(mmio, "DRV-MMIO-03", "write to undefined register", offset);
+}
+
+uint16_t mmio_selected_queue(struct virtio_mmio *mmio)
+{
     return (uint16_t)MIN(atomic_load(&mmio->queue_sel), (unsigned)UINT16_MAX);
 }
+
+/* --- interrupts ------------------------------------------------------------------------------ */
 
 static void mmio_edge(struct virtio_mmio *mmio)
 {
@@ -99,10 +100,31 @@ static void mmio_notify_config(void *opaque)
     mmio_interrupt(opaque, INTERRUPT_CONFIG);
 }
 
-static const struct virtio_transport_ops mmio_transport_ops = {
+/* FEAT-15: no register for what NOTIF_CONFIG_DATA would need. */
+static const struct virtio_transport_ops mmio_modern_ops = {
     .notify_queue = mmio_notify_queue,
     .notify_config = mmio_notify_config,
+    .lacks.word = {[VIRTIO_F_NOTIF_CONFIG_DATA / 32] = BIT(VIRTIO_F_NOTIF_CONFIG_DATA % 32)},
 };
+
+static const struct virtio_transport_ops mmio_legacy_ops = {
+    .notify_queue = mmio_notify_queue,
+    .notify_config = mmio_notify_config,
+    .lacks.word = {[1] = UINT32_MAX, [2] = UINT32_MAX, [3] = UINT32_MAX},
+};
+
+/* --- registers ------------------------------------------------------------------------------- */
+
+static uint32_t read_device_features(struct virtio_mmio *mmio)
+{
+    uint32_t word = atomic_load(&mmio->device_features_sel);
+
+    if (!atomic_load(&mmio->device_features_selected))
+        mmio_complain(mmio, "DRV-MMIO-05", "read without DeviceFeaturesSel:", MMIO_DEVICE_FEATURES);
+    if (!mmio->config.legacy)
+        return virtio_device_features(mmio->dev, word);
+    return word ? 0 : virtio_device_legacy_features(mmio->dev);
+}
 
 static uint32_t mmio_read_register(struct virtio_mmio *mmio, uint64_t offset)
 {
@@ -112,28 +134,19 @@ static uint32_t mmio_read_register(struct virtio_mmio *mmio, uint64_t offset)
     case MMIO_MAGIC_VALUE:
         return MAGIC;
     case MMIO_VERSION:
-        return VERSION;
+        return mmio->config.legacy ? VERSION_LEGACY : VERSION_MODERN;
     case MMIO_DEVICE_ID:
         return dev->id;
     case MMIO_VENDOR_ID:
         return VENDOR;
     case MMIO_DEVICE_FEATURES:
-        return virtio_device_features(dev, atomic_load(&mmio->device_features_sel));
+        return read_device_features(mmio);
     case MMIO_QUEUE_SIZE_MAX:
-        return virtio_device_queue_size_max(dev, selected_queue(mmio));
-    case MMIO_QUEUE_READY:
-        return virtio_device_queue_enabled(dev, selected_queue(mmio));
+        return virtio_device_queue_size_max(dev, mmio_selected_queue(mmio));
     case MMIO_INTERRUPT_STATUS:
         return atomic_load(&mmio->interrupt_status);
     case MMIO_STATUS:
         return virtio_device_status(dev);
-    case MMIO_SHM_LEN_LOW: /* 2.10: no device has shared memory; every id is unknown (MMIO-09) */
-    case MMIO_SHM_LEN_HIGH:
-    case MMIO_SHM_BASE_LOW:
-    case MMIO_SHM_BASE_HIGH:
-        return UINT32_MAX;
-    case MMIO_CONFIG_GENERATION:
-        return virtio_device_config_generation(dev);
     case MMIO_DEVICE_FEATURES_SEL:
     case MMIO_DRIVER_FEATURES:
     case MMIO_DRIVER_FEATURES_SEL:
@@ -141,19 +154,14 @@ static uint32_t mmio_read_register(struct virtio_mmio *mmio, uint64_t offset)
     case MMIO_QUEUE_SIZE:
     case MMIO_QUEUE_NOTIFY:
     case MMIO_INTERRUPT_ACK:
-    case MMIO_QUEUE_DESC_LOW ... MMIO_QUEUE_DESC_HIGH:
-    case MMIO_QUEUE_DRIVER_LOW ... MMIO_QUEUE_DRIVER_HIGH:
-    case MMIO_QUEUE_DEVICE_LOW ... MMIO_QUEUE_DEVICE_HIGH:
-    case MMIO_SHM_SEL:
-        mmio_complain(mmio, "DRV-MMIO-02", "read of write-only register", offset);
-        return 0;
-    default: /* QueueReset 0x0c0 is among these until RING_RESET is offered */
-        mmio_complain(mmio, "DRV-MMIO-03", "read of undefined register", offset);
-        return 0;
+        return mmio_read_write_only(mmio, offset);
+    default:
+        return mmio->config.legacy ? mmio_legacy_read(mmio, offset)
+                                   : mmio_modern_read(mmio, offset);
     }
 }
 
-static void mmio_write_interrupt_ack(struct virtio_mmio *mmio, uint32_t value)
+static void write_interrupt_ack(struct virtio_mmio *mmio, uint32_t value)
 {
     if (value & ~(INTERRUPT_QUEUE | INTERRUPT_CONFIG))
         mmio_complain(mmio, "DRV-MMIO-06", "undefined bits in InterruptACK:", value);
@@ -162,71 +170,79 @@ static void mmio_write_interrupt_ack(struct virtio_mmio *mmio, uint32_t value)
         mmio_edge(mmio);
 }
 
-static void mmio_write_status(struct virtio_mmio *mmio, uint32_t value)
+/* The device learns from these which interface its driver speaks. */
+static bool mmio_speak(struct virtio_mmio *mmio)
 {
-    virtio_device_set_status(mmio->dev, (uint8_t)value);
+    return virtio_device_speak(mmio->dev, mmio->config.legacy ? VIRTIO_LEGACY : VIRTIO_MODERN);
+}
+
+static void write_status(struct virtio_mmio *mmio, uint32_t value)
+{
+    if (!(uint8_t)value || mmio_speak(mmio))
+        virtio_device_set_status(mmio->dev, (uint8_t)value);
     if (!(uint8_t)value)
         atomic_store(&mmio->interrupt_status, 0); /* MMIO-12 */
 }
 
-static void mmio_write_queue_address(struct virtio_mmio *mmio, enum virtio_queue_address which,
-                                     uint64_t offset, uint32_t value)
+static void write_driver_features(struct virtio_mmio *mmio, uint32_t value)
 {
-    virtio_device_set_queue_address(mmio->dev, selected_queue(mmio), which, offset & 4, value);
+    if (!atomic_load(&mmio->driver_features_selected))
+        mmio_complain(mmio, "DRV-MMIO-05",
+                      "write without DriverFeaturesSel:", MMIO_DRIVER_FEATURES);
+    if (mmio_speak(mmio))
+        virtio_device_set_driver_features(mmio->dev, atomic_load(&mmio->driver_features_sel),
+                                          value);
+}
+
+/* NTF-01: with NOTIFICATION_DATA the upper half says how far the ring is filled, which the ring
+ * says, too. */
+static void write_queue_notify(struct virtio_mmio *mmio, uint32_t value)
+{
+    if (virtio_device_negotiated(mmio->dev, VIRTIO_F_NOTIFICATION_DATA))
+        value &= UINT16_MAX;
+    doorbells_ring(&mmio->doorbells, (uint16_t)MIN(value, (uint32_t)UINT16_MAX));
 }
 
 static void mmio_write_register(struct virtio_mmio *mmio, uint64_t offset, uint32_t value)
 {
-    struct virtio_device *dev = mmio->dev;
-
     switch (offset) {
     case MMIO_DEVICE_FEATURES_SEL:
         atomic_store(&mmio->device_features_sel, value);
+        atomic_store(&mmio->device_features_selected, true);
         break;
     case MMIO_DRIVER_FEATURES_SEL:
         atomic_store(&mmio->driver_features_sel, value);
+        atomic_store(&mmio->driver_features_selected, true);
         break;
     case MMIO_DRIVER_FEATURES:
-        virtio_device_set_driver_features(dev, atomic_load(&mmio->driver_features_sel), value);
+        write_driver_features(mmio, value);
         break;
     case MMIO_QUEUE_SEL:
         atomic_store(&mmio->queue_sel, value);
         break;
     case MMIO_QUEUE_SIZE:
-        virtio_device_set_queue_size(dev, selected_queue(mmio), (uint16_t)MIN(value, 0xffffu));
-        break;
-    case MMIO_QUEUE_READY:
-        virtio_device_set_queue_enabled(dev, selected_queue(mmio), value & 1);
+        virtio_device_set_queue_size(mmio->dev, mmio_selected_queue(mmio),
+                                     (uint16_t)MIN(value, (uint32_t)UINT16_MAX));
         break;
     case MMIO_QUEUE_NOTIFY:
-        doorbells_ring(&mmio->doorbells, (uint16_t)MIN(value, 0xffffu));
+        write_queue_notify(mmio, value);
         break;
     case MMIO_INTERRUPT_ACK:
-        mmio_write_interrupt_ack(mmio, value);
+        write_interrupt_ack(mmio, value);
         break;
     case MMIO_STATUS:
-        mmio_write_status(mmio, value);
-        break;
-    case MMIO_QUEUE_DESC_LOW ... MMIO_QUEUE_DESC_HIGH:
-        mmio_write_queue_address(mmio, VIRTIO_QUEUE_DESC, offset, value);
-        break;
-    case MMIO_QUEUE_DRIVER_LOW ... MMIO_QUEUE_DRIVER_HIGH:
-        mmio_write_queue_address(mmio, VIRTIO_QUEUE_DRIVER, offset, value);
-        break;
-    case MMIO_QUEUE_DEVICE_LOW ... MMIO_QUEUE_DEVICE_HIGH:
-        mmio_write_queue_address(mmio, VIRTIO_QUEUE_DEVICE, offset, value);
-        break;
-    case MMIO_SHM_SEL: /* every id selects "no such region" */
+        write_status(mmio, value);
         break;
     case MMIO_MAGIC_VALUE ... MMIO_DEVICE_FEATURES:
     case MMIO_QUEUE_SIZE_MAX:
     case MMIO_INTERRUPT_STATUS:
-    case MMIO_SHM_LEN_LOW ... MMIO_SHM_BASE_HIGH:
-    case MMIO_CONFIG_GENERATION:
-        mmio_complain(mmio, "DRV-MMIO-02", "write to read-only register", offset);
+        mmio_write_read_only(mmio, offset);
         break;
     default:
-        mmio_complain(mmio, "DRV-MMIO-03", "write to undefined register", offset);
+        if (mmio->config.legacy)
+            mmio_legacy_write(mmio, offset, value);
+        else
+            mmio_modern_write(mmio, offset, value);
         break;
     }
 }
@@ -261,50 +277,101 @@ static void mmio_write(void *opaque, uint64_t offset, const void *data, unsigned
         mmio_write_register(mmio, offset, load_le32(data));
 }
 
-static int mmio_connect(struct virtio_mmio *mmio, struct error *err)
+static void shared_read(void *opaque, uint64_t offset, void *data, unsigned size)
 {
-    const struct address_range range = {
+    shared_memory_read(((struct virtio_mmio *)opaque)->dev, offset, data, size);
+}
+
+static void shared_write(void *opaque, uint64_t offset, const void *data, unsigned size)
+{
+    shared_memory_write(((struct virtio_mmio *)opaque)->dev, offset, data, size);
+}
+
+/* --- creation -------------------------------------------------------------------------------- */
+
+static int add_ranges(struct virtio_mmio *mmio, struct error *err)
+{
+    const struct address_range registers = {
         .space = ADDRESS_MMIO,
-        .base = mmio->base,
+        .base = mmio->config.base,
         .size = VIRTIO_MMIO_SIZE,
         .name = "virtio-mmio",
         .read = mmio_read,
         .write = mmio_write,
         .opaque = mmio,
     };
+    const struct address_range shared = {
+        .space = ADDRESS_MMIO,
+        .base = mmio->config.shared_base,
+        .size = shared_memory_size(mmio->dev),
+        .name = "virtio-mmio shared memory",
+        .read = shared_read,
+        .write = shared_write,
+        .opaque = mmio,
+    };
     struct platform *platform = mmio->platform;
-    int ret = platform->ops->range_add(platform, &range, err);
+    int ret = platform->ops->range_add(platform, &registers, err);
+
+    if (ret || !shared.size)
+        return ret;
+    ret = platform->ops->range_add(platform, &shared, err);
+    if (ret)
+        platform->ops->range_remove(platform, ADDRESS_MMIO, registers.base);
+    return ret;
+}
+
+static void remove_ranges(struct virtio_mmio *mmio)
+{
+    struct platform *platform = mmio->platform;
+
+    platform->ops->range_remove(platform, ADDRESS_MMIO, mmio->config.base);
+    if (mmio->dev->shared_count)
+        platform->ops->range_remove(platform, ADDRESS_MMIO, mmio->config.shared_base);
+}
+
+static int mmio_connect(struct virtio_mmio *mmio, struct error *err)
+{
+    struct platform *platform = mmio->platform;
+    int ret = add_ranges(mmio, err);
 
     if (ret)
         return ret;
-    ret = platform->ops->line_irqfd_add(platform, mmio->gsi, mmio->irq_fd, err);
+    ret = platform->ops->line_irqfd_add(platform, mmio->config.gsi, mmio->irq_fd, err);
     if (ret) {
-        platform->ops->range_remove(platform, ADDRESS_MMIO, mmio->base);
+        remove_ranges(mmio);
         return ret;
     }
-    doorbells_place(&mmio->doorbells, mmio->base + MMIO_QUEUE_NOTIFY);
-    virtio_device_attach(mmio->dev, &mmio_transport_ops, mmio);
+    doorbells_place(&mmio->doorbells, mmio->config.base + MMIO_QUEUE_NOTIFY);
+    virtio_device_attach(mmio->dev, mmio->config.legacy ? &mmio_legacy_ops : &mmio_modern_ops,
+                         mmio);
     return 0;
 }
 
-int virtio_mmio_create(struct virtio_device *dev, struct platform *platform, uint64_t base,
-                       uint32_t gsi, struct virtio_mmio **out, struct error *err)
+int virtio_mmio_create(struct virtio_device *dev, struct platform *platform,
+                       const struct virtio_mmio_config *config, struct virtio_mmio **out,
+                       struct error *err)
 {
-    struct virtio_mmio *mmio = calloc(1, sizeof(*mmio));
+    const struct doorbell_kind kind = {.space = ADDRESS_MMIO, .stride = 0, .length = 4};
+    struct virtio_mmio *mmio;
     int ret;
 
+    if (config->legacy && !virtio_device_type_has_legacy(dev->id))
+        return error_set(err, EINVAL, "%s is of a type without a legacy interface", dev->name);
+    if (dev->shared_count && !config->shared_base)
+        return error_set(err, EINVAL, "there are no addresses for the shared memory of %s",
+                         dev->name);
+    mmio = calloc(1, sizeof(*mmio));
     if (!mmio)
         return error_set(err, ENOMEM, "no memory for the virtio-mmio registers of %s", dev->name);
     mmio->dev = dev;
     mmio->platform = platform;
-    mmio->base = base;
-    mmio->gsi = gsi;
+    mmio->config = *config;
     mmio->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (mmio->irq_fd < 0) {
         ret = error_errno(err, errno, "cannot make an eventfd for the interrupt of %s", dev->name);
         goto fail_free;
     }
-    ret = doorbells_init(&mmio->doorbells, platform, dev, 0, err);
+    ret = doorbells_init(&mmio->doorbells, platform, dev, &kind, err);
     if (ret)
         goto fail_eventfd;
     ret = mmio_connect(mmio, err);
@@ -328,21 +395,22 @@ void virtio_mmio_reset(struct virtio_mmio *mmio)
     doorbells_reset(&mmio->doorbells);
     atomic_store(&mmio->device_features_sel, 0);
     atomic_store(&mmio->driver_features_sel, 0);
+    atomic_store(&mmio->device_features_selected, false);
+    atomic_store(&mmio->driver_features_selected, false);
     atomic_store(&mmio->queue_sel, 0);
+    atomic_store(&mmio->shm_sel, 0);
+    atomic_store(&mmio->guest_page_size, 0);
     atomic_store(&mmio->interrupt_status, 0);
 }
 
 void virtio_mmio_destroy(struct virtio_mmio *mmio)
 {
-    struct platform *platform;
-
     if (!mmio)
         return;
-    platform = mmio->platform;
     virtio_device_reset(mmio->dev);
     doorbells_destroy(&mmio->doorbells);
-    platform->ops->range_remove(platform, ADDRESS_MMIO, mmio->base);
-    platform->ops->line_irqfd_remove(platform, mmio->gsi, mmio->irq_fd);
+    remove_ranges(mmio);
+    mmio->platform->ops->line_irqfd_remove(mmio->platform, mmio->config.gsi, mmio->irq_fd);
     close(mmio->irq_fd);
     free(mmio);
 }

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "virtio/device_legacy.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -85,13 +86,40 @@ static uint16_t selected_queue(struct virtio_pci_common *common)
     return (uint16_t)atomic_load(&common->queue_select);
 }
 
-/* The queue's vector, or NULL when there is no such queue. */
-static atomic_uint *queue_vector(struct virtio_pci_common *common)
-{
-    uint16_t index = selected_queue(common);
+/* --- vectors --------------------------------------------------------------------------------- */
 
-    return index < common->dev->queue_count ? &common->queue_vectors[index] : NULL;
+uint16_t virtio_pci_config_vector(struct virtio_pci_common *common)
+{
+    return (uint16_t)atomic_load(&common->config_vector);
 }
+
+uint16_t virtio_pci_queue_vector(struct virtio_pci_common *common, uint16_t queue)
+{
+    return queue < common->dev->queue_count ? (uint16_t)atomic_load(&common->queue_vectors[queue])
+                                            : VIRTIO_PCI_NO_VECTOR;
+}
+
+static void set_vector(struct virtio_pci_common *common, atomic_uint *event, uint16_t vector)
+{
+    if (vector >= common->vectors && vector != VIRTIO_PCI_NO_VECTOR) {
+        common_complain(common, "DRV-PCI-03", "no such MSI-X vector:", vector);
+        vector = VIRTIO_PCI_NO_VECTOR;
+    }
+    atomic_store(event, vector);
+}
+
+void virtio_pci_set_config_vector(struct virtio_pci_common *common, uint16_t vector)
+{
+    set_vector(common, &common->config_vector, vector);
+}
+
+void virtio_pci_set_queue_vector(struct virtio_pci_common *common, uint16_t queue, uint16_t vector)
+{
+    if (queue < common->dev->queue_count)
+        set_vector(common, &common->queue_vectors[queue], vector);
+}
+
+/* --- fields ---------------------------------------------------------------------------------- */
 
 static uint32_t read_queue_field(struct virtio_pci_common *common, uint32_t offset)
 {
@@ -105,7 +133,7 @@ static uint32_t read_queue_field(struct virtio_pci_common *common, uint32_t offs
     case COMMON_QUEUE_SIZE:
         return virtio_device_queue_size(dev, index);
     case COMMON_QUEUE_MSIX_VECTOR:
-        return atomic_load(queue_vector(common));
+        return virtio_pci_queue_vector(common, index);
     case COMMON_QUEUE_ENABLE:
         return virtio_device_queue_enabled(dev, index);
     case COMMON_QUEUE_NOTIFY_OFF:
@@ -113,8 +141,11 @@ static uint32_t read_queue_field(struct virtio_pci_common *common, uint32_t offs
     case COMMON_QUEUE_DESC ... COMMON_QUEUE_DEVICE + 4:
         address = virtio_device_queue_address(dev, index, (offset - COMMON_QUEUE_DESC) / 8);
         return (uint32_t)(offset & 4 ? address >> 32 : address);
-    default:
-        /* Optional fields: their features are not offered, so they are not there. */
+    case COMMON_QUEUE_NOTIF_CONFIG_DATA:
+        return virtio_device_negotiated(dev, VIRTIO_F_NOTIF_CONFIG_DATA)
+                   ? virtio_pci_notif_config_data(index)
+                   : 0;
+    default: /* a queue reset is over when the write returns (QRST-04); there is no admin queue */
         return 0;
     }
 }
@@ -133,7 +164,7 @@ static uint32_t read_field(struct virtio_pci_common *common, uint32_t offset)
     case COMMON_DRIVER_FEATURE:
         return virtio_device_driver_features(dev, atomic_load(&common->driver_feature_select));
     case COMMON_CONFIG_MSIX_VECTOR:
-        return atomic_load(&common->config_vector);
+        return virtio_pci_config_vector(common);
     case COMMON_NUM_QUEUES:
         return dev->queue_count;
     case COMMON_DEVICE_STATUS:
@@ -179,18 +210,6 @@ void virtio_pci_common_read(struct virtio_pci_common *common, uint32_t offset, v
     }
 }
 
-/* PCII-07: what cannot be mapped reads back as NO_VECTOR. */
-static void write_vector(struct virtio_pci_common *common, atomic_uint *vector, uint32_t value)
-{
-    if (!vector)
-        return;
-    if (value >= common->vectors && value != VIRTIO_PCI_NO_VECTOR) {
-        common_complain(common, "DRV-PCI-03", "no such MSI-X vector:", value);
-        value = VIRTIO_PCI_NO_VECTOR;
-    }
-    atomic_store(vector, value);
-}
-
 static void write_queue_enable(struct virtio_pci_common *common, uint32_t value)
 {
     if (value == 1)
@@ -199,10 +218,38 @@ static void write_queue_enable(struct virtio_pci_common *common, uint32_t value)
         common_complain(common, "DRV-QCFG-09", "queue_enable written with", value);
 }
 
+static void write_queue_reset(struct virtio_pci_common *common, uint32_t value)
+{
+    uint16_t index = selected_queue(common);
+
+    if (value == 1 && virtio_device_reset_queue(common->dev, index))
+        virtio_pci_set_queue_vector(common, index, VIRTIO_PCI_NO_VECTOR);
+}
+
+/* Whether a write changes something for good: a transitional device must not hear of it by this
+ * interface when its driver speaks the other one. */
+static bool write_binds(uint32_t offset, uint32_t value)
+{
+    switch (offset) {
+    case COMMON_DEVICE_STATUS:
+        return value != 0; /* a reset is open to all */
+    case COMMON_DRIVER_FEATURE:
+    case COMMON_QUEUE_SIZE:
+    case COMMON_QUEUE_ENABLE:
+    case COMMON_QUEUE_DESC ... COMMON_QUEUE_DEVICE + 4:
+    case COMMON_QUEUE_RESET:
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void write_field(struct virtio_pci_common *common, uint32_t offset, uint32_t value)
 {
     struct virtio_device *dev = common->dev;
 
+    if (write_binds(offset, value) && !virtio_device_speak(dev, VIRTIO_MODERN))
+        return;
     switch (offset) {
     case COMMON_DEVICE_FEATURE_SELECT:
         atomic_store(&common->device_feature_select, value);
@@ -214,7 +261,7 @@ static void write_field(struct virtio_pci_common *common, uint32_t offset, uint3
         virtio_device_set_driver_features(dev, atomic_load(&common->driver_feature_select), value);
         break;
     case COMMON_CONFIG_MSIX_VECTOR:
-        write_vector(common, &common->config_vector, value);
+        virtio_pci_set_config_vector(common, (uint16_t)value);
         break;
     case COMMON_DEVICE_STATUS:
         virtio_device_set_status(dev, (uint8_t)value);
@@ -226,7 +273,7 @@ static void write_field(struct virtio_pci_common *common, uint32_t offset, uint3
         virtio_device_set_queue_size(dev, selected_queue(common), (uint16_t)value);
         break;
     case COMMON_QUEUE_MSIX_VECTOR:
-        write_vector(common, queue_vector(common), value);
+        virtio_pci_set_queue_vector(common, selected_queue(common), (uint16_t)value);
         break;
     case COMMON_QUEUE_ENABLE:
         write_queue_enable(common, value);
@@ -236,7 +283,7 @@ static void write_field(struct virtio_pci_common *common, uint32_t offset, uint3
                                         (offset - COMMON_QUEUE_DESC) / 8, offset & 4, value);
         break;
     case COMMON_QUEUE_RESET:
-        common_complain(common, "DRV-QCFG-12", "queue_reset written with", value);
+        write_queue_reset(common, value);
         break;
     default:
         common_complain(common, "DRV-PCI-01", "write to read-only field", offset);

@@ -29,6 +29,20 @@ int virtio_pci_common_init(struct virtio_pci_common *common, struct virtio_devic
                            uint16_t vectors, struct error *err);
 void virtio_pci_common_destroy(struct virtio_pci_common *common);
 
+/* NTF-04: what stands for a queue in notifications with NOTIF_CONFIG_DATA. Any word would do; this
+ * one is no index, so that a driver that takes one for the other is found out. */
+static inline uint16_t virtio_pci_notif_config_data(uint16_t index)
+{
+    return (uint16_t)(0x8000 | index);
+}
+
+/* Vectors that events are mapped to (4.1.5.1.2). What cannot be mapped reads back as NO_VECTOR
+ * (PCII-07), and so does the vector of a queue there is not. */
+uint16_t virtio_pci_config_vector(struct virtio_pci_common *common);
+uint16_t virtio_pci_queue_vector(struct virtio_pci_common *common, uint16_t queue);
+void virtio_pci_set_config_vector(struct virtio_pci_common *common, uint16_t vector);
+void virtio_pci_set_queue_vector(struct virtio_pci_common *common, uint16_t queue, uint16_t vector);
+
 /* All events unmapped (PCII-08), selectors 0. */
 void virtio_pci_common_reset(struct virtio_pci_common *common);
 

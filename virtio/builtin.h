@@ -27,6 +27,8 @@ struct virtio_command {
     int (*run)(void *model, const char *argument, struct error *err);
 };
 
+#define VIRTIO_QUEUE_QUIET 1 /* what queue_ready may return */
+
 struct virtio_model {
     const char *name; /* "blk": the TYPE of --device */
     uint16_t id;      /* enum virtio_device_id */
@@ -73,8 +75,14 @@ struct virtio_model {
      * cannot take more now; it then pops the rest when it can. Kicks are disabled before and
      * enabled after it, pushes are published, and it is called again when buffers came in meanwhile
      * or pop only feigned an empty ring (so that other queues get their turn). A negative errno (as
-     * from virtqueue_pop) breaks the device. */
+     * from virtqueue_pop) breaks the device. VIRTIO_QUEUE_QUIET: kicks stay disabled, since the
+     * model needs no buffers now; it calls virtqueue_enable_kicks or virtio_builtin_kick when it
+     * does. */
     int (*queue_ready)(void *model, struct virtqueue *queue);
+
+    /* On the loop: the driver wants an interrupt for what was just published. NULL: it gets it at
+     * once; else the model sees to it, by virtio_builtin_notify now or later. */
+    void (*queue_notify)(void *model, struct virtqueue *queue);
 
     /* On the loop: finish or abandon all that is in flight in the queue, then return; also of a
      * broken queue. May be NULL when the model completes everything within queue_ready. */
@@ -106,6 +114,15 @@ virtio_builtin_queue_size(const struct virtio_builtin *b); /* largest; a driver 
 
 /* Configuration bytes differ from before: call it after the change. Any thread. */
 void virtio_builtin_config_changed(struct virtio_builtin *b);
+
+/* The queue of this index while it runs, else NULL. On the loop. */
+struct virtqueue *virtio_builtin_queue(struct virtio_builtin *b, uint16_t index);
+
+/* Interrupt the driver for a queue; see queue_notify. On the loop. */
+void virtio_builtin_notify(struct virtio_builtin *b, struct virtqueue *queue);
+
+/* Have queue_ready called soon, as if the driver had notified. On the loop. */
+void virtio_builtin_kick(struct virtio_builtin *b, struct virtqueue *queue);
 
 /* The device cannot go on with this queue: pop failed outside of queue_ready, or the model found a
  * reason of its own. The driver is told once (2.1.2). On the loop. */

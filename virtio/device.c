@@ -1,5 +1,6 @@
 #include "virtio/device.h"
 
+#include "base/bytes.h"
 #include "virtio/device_internal.h"
 
 #include <errno.h>
@@ -19,7 +20,10 @@ static void on_config_changed(void *opaque)
     struct virtio_device *dev = opaque;
 
     device_config_stale(dev);
-    if (atomic_load(&dev->status) != 0) /* STAT-06 */
+    atomic_store(&dev->config_held, true);
+    /* Looked at after it was set: a resume at this moment tells the driver, or we do. */
+    if (!device_suspended(dev) && atomic_exchange(&dev->config_held, false) &&
+        atomic_load(&dev->status) != 0) /* STAT-06 */
         dev->transport_ops->notify_config(dev->transport);
 }
 
@@ -44,14 +48,24 @@ void device_needs_reset(struct virtio_device *dev)
 
 /* --- creation -------------------------------------------------------------------------------- */
 
-/* Drop features until each that is left has what it needs (FEAT-06). */
-static void drop_unmet(struct virtio_features *f, const struct virtio_feature_name *table,
-                       size_t count)
+const struct virtio_feature_name *device_feature_unmet(const struct virtio_device *dev,
+                                                       const struct virtio_features *f,
+                                                       bool by_driver)
+{
+    const struct virtio_backend *backend = dev->backend;
+    const struct virtio_feature_name *row =
+        features_unmet(f, virtio_feature_names, virtio_feature_names_count, by_driver);
+
+    return row ? row : features_unmet(f, backend->feature_names, backend->feature_count, by_driver);
+}
+
+/* Offer nothing whose prerequisite is not offered (FEAT-06). */
+static void drop_unmet(struct virtio_device *dev)
 {
     const struct virtio_feature_name *row;
 
-    while ((row = features_unmet(f, table, count, false)))
-        features_set(f, row->bit, false);
+    while ((row = device_feature_unmet(dev, &dev->offered, false)))
+        features_set(&dev->offered, row->bit, false);
 }
 
 static void drop_unrequested(struct virtio_features *f, const struct virtio_features *wanted,
@@ -76,8 +90,7 @@ static void offer_features(struct virtio_device *dev, const struct virtio_featur
     for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
         f->word[i] &= ~masked->word[i];
     features_set(f, VIRTIO_F_VERSION_1, true); /* FEAT-04 */
-    drop_unmet(f, virtio_feature_names, virtio_feature_names_count);
-    drop_unmet(f, backend->feature_names, backend->feature_count);
+    drop_unmet(dev);
 }
 
 int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
@@ -109,6 +122,9 @@ void virtio_device_attach(struct virtio_device *dev, const struct virtio_transpo
 {
     dev->transport_ops = ops;
     dev->transport = transport;
+    for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
+        dev->offered.word[i] &= ~ops->lacks.word[i];
+    drop_unmet(dev);
 }
 
 void virtio_device_destroy(struct virtio_device *dev)
@@ -166,9 +182,12 @@ void virtio_device_reset(struct virtio_device *dev)
 /* 2.4 Device reset. Status stays as it is until nothing is in flight any more (STAT-07). */
 void device_reset(struct virtio_device *dev)
 {
+    dev->negotiated = false;
     device_reset_queues(dev);
     dev->backend->ops->reset(dev->backend);
     dev->driver = (struct virtio_features){0};
+    dev->interface = VIRTIO_UNBOUND;
+    atomic_store(&dev->config_held, false);
     device_config_stale(dev); /* the driver may have written some of it */
     atomic_store(&dev->status, 0);
 }
@@ -187,34 +206,64 @@ uint32_t virtio_device_driver_features(struct virtio_device *dev, uint32_t word)
     return word < VIRTIO_FEATURE_WORDS ? dev->driver.word[word] : 0;
 }
 
-void virtio_device_set_driver_features(struct virtio_device *dev, uint32_t word, uint32_t bits)
+bool virtio_device_negotiated(struct virtio_device *dev, unsigned bit)
 {
     DEVICE_LOCK(dev);
 
-    if (device_has_status(dev, VIRTIO_STATUS_FEATURES_OK))
-        device_complain(dev, "DRV-INIT-07", "features written after FEATURES_OK");
-    else if (word < VIRTIO_FEATURE_WORDS)
+    return device_negotiated(dev, bit);
+}
+
+void virtio_device_set_driver_features(struct virtio_device *dev, uint32_t word, uint32_t bits)
+{
+    DEVICE_LOCK(dev);
+    uint32_t words = dev->interface == VIRTIO_LEGACY ? 1 : VIRTIO_FEATURE_WORDS;
+
+    if (dev->negotiated)
+        device_complain(dev, "DRV-INIT-07", "features written after they were agreed");
+    else if (word < words)
         dev->driver.word[word] = bits;
     else if (bits)
         device_complain(dev, "DRV-INIT-05", "features written in word %u", word);
 }
 
-static bool check_dependencies(struct virtio_device *dev, const struct virtio_feature_name *table,
-                               size_t count)
+/* Bits that a driver should take when they are offered, though the device works without them. */
+static void check_recommended(struct virtio_device *dev)
 {
-    const struct virtio_feature_name *row = features_unmet(&dev->driver, table, count, true);
+    static const struct {
+        unsigned bit;
+        const char *name;
+    } recommended[] = {
+        {VIRTIO_F_ACCESS_PLATFORM, "ACCESS_PLATFORM"},
+        {VIRTIO_F_RING_PACKED, "RING_PACKED"},
+        {VIRTIO_F_ORDER_PLATFORM, "ORDER_PLATFORM"},
+        {VIRTIO_F_NOTIF_CONFIG_DATA, "NOTIF_CONFIG_DATA"},
+    };
 
-    if (row)
-        device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,
-                        row->needs);
-    return !row;
+    for (size_t i = 0; i < ARRAY_SIZE(recommended); i++)
+        if (features_has(&dev->offered, recommended[i].bit) &&
+            !features_has(&dev->driver, recommended[i].bit))
+            log_limited(LOG_INFO, "virtio", "%s: DRV-INIT-09: %s not accepted", dev->name,
+                        recommended[i].name);
+}
+
+int device_settle_features(struct virtio_device *dev)
+{
+    struct virtio_backend *backend = dev->backend;
+    int ret;
+
+    device_config_stale(dev); /* some fields start with what was negotiated */
+    ret = backend->ops->set_features(backend, &dev->driver);
+    dev->negotiated = !ret;
+    if (device_negotiated(dev, VIRTIO_F_RING_PACKED))
+        device_reset_queues(dev); /* which may have other sizes now (PCIC-12) */
+    return ret;
 }
 
 /* 2.2.2: whether the device will work with the driver's choice. */
 int device_accept_features(struct virtio_device *dev)
 {
-    struct virtio_backend *backend = dev->backend;
     const struct virtio_features *choice = &dev->driver;
+    const struct virtio_feature_name *row = device_feature_unmet(dev, choice, true);
 
     if (!features_subset(choice, &dev->offered)) {
         device_complain(dev, "DRV-INIT-05", "features accepted that were not offered");
@@ -224,9 +273,11 @@ int device_accept_features(struct virtio_device *dev)
         device_complain(dev, "DRV-INIT-08", "VERSION_1 not accepted");
         return -EINVAL;
     }
-    if (!check_dependencies(dev, virtio_feature_names, virtio_feature_names_count) ||
-        !check_dependencies(dev, backend->feature_names, backend->feature_count))
+    if (row) {
+        device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,
+                        row->needs & 0xff);
         return -EINVAL;
-    device_config_stale(dev); /* some fields start with what was negotiated */
-    return backend->ops->set_features(backend, choice);
+    }
+    check_recommended(dev);
+    return device_settle_features(dev);
 }

@@ -11,7 +11,9 @@
  *   status.c           the state machine
  *   device.c           creation, features, reset, what the back end reports
  *   device_config.c    configuration and its generation
- *   device_queue.c     queue registers; starting and stopping of queues
+ *   device_queue.c     queue registers; starting, stopping and reset of queues
+ *   device_legacy.c    what drivers older than the specification do (device_legacy.h)
+ *   device_suspend.c   suspend and resume
  */
 #ifndef VIRTIO_DEVICE_H
 #define VIRTIO_DEVICE_H
@@ -32,6 +34,7 @@ enum virtio_status {
     VIRTIO_STATUS_DRIVER = 2,
     VIRTIO_STATUS_DRIVER_OK = 4,
     VIRTIO_STATUS_FEATURES_OK = 8,
+    VIRTIO_STATUS_SUSPEND = 16,
     VIRTIO_STATUS_NEEDS_RESET = 64,
     VIRTIO_STATUS_FAILED = 128,
 };
@@ -44,11 +47,16 @@ enum virtio_device_id {
     VIRTIO_ID_ENTROPY = 4,
     VIRTIO_ID_BALLOON = 5,
     VIRTIO_ID_SCSI = 8,
+    VIRTIO_ID_9P = 9,
     VIRTIO_ID_GPU = 16,
     VIRTIO_ID_INPUT = 18,
     VIRTIO_ID_VSOCK = 19,
     VIRTIO_ID_FS = 26,
 };
+
+/* Which set of registers a driver uses: those of the specification, or those of before
+ * (device_legacy.h). It cannot use both between two resets. */
+enum virtio_interface { VIRTIO_UNBOUND, VIRTIO_MODERN, VIRTIO_LEGACY };
 
 #define VIRTIO_QUEUES_MAX  1024
 #define VIRTIO_CONFIG_COPY 256 /* bytes of configuration under generation control */
@@ -57,15 +65,26 @@ enum virtio_device_id {
 struct virtio_transport_ops {
     void (*notify_queue)(void *transport, uint16_t index); /* raise the queue's interrupt */
     void (*notify_config)(void *transport);                /* raise the configuration interrupt */
+    struct virtio_features lacks; /* bits the transport has no registers for: not offered */
+};
+
+/* A shared memory region (2.10): memory of the device that the driver sees, too. Transports decode
+ * it behind their registers and name it by its id. */
+struct virtio_shared_region {
+    uint8_t id;      /* what it is for is the type's affair; unique in the device */
+    void *memory;    /* the device's, and may change at any time */
+    uint64_t length; /* bytes, a multiple of 4096 */
 };
 
 /* A queue's registers. */
 struct virtio_queue {
-    uint16_t size_max; /* offered */
-    uint16_t size;     /* chosen by the driver, size_max after reset */
+    uint16_t size_max; /* of a packed ring; split ones have the next lower power of two (PCIC-12) */
+    uint16_t size;     /* chosen by the driver, the largest after reset */
     bool enabled;      /* queue_enable / QueueReady */
     bool running;      /* the back end serves it */
     gpa_t desc, driver, device;
+    uint32_t alignment;                 /* of the used ring behind the rest (legacy, 2.7.2) */
+    struct virtqueue_position position; /* where it starts: its first, or where it was suspended */
     int kick_fd; /* eventfd, owned by the device; made by virtio_device_init */
 };
 
@@ -77,20 +96,27 @@ struct virtio_device {
     void *transport;
 
     pthread_mutex_t lock;
-    struct virtio_features offered, driver; /* `driver`: written so far, final from FEATURES_OK */
+    struct virtio_features offered, driver; /* `driver`: written so far, final once `negotiated` */
+    bool negotiated;                        /* FEATURES_OK, or what stands for it (legacy) */
+    enum virtio_interface interface;        /* what the driver speaks, from its first write on */
     atomic_uint status;                     /* low 8 bits; the back end may set NEEDS_RESET */
 
     /* The configuration as last shown to the driver, and how many versions it has been shown. */
     uint8_t config[VIRTIO_CONFIG_COPY];
     uint32_t config_generation;
     atomic_bool config_stale; /* to be read anew at the next access */
+    atomic_bool config_held;  /* the driver has yet to hear of a change (STAT-17) */
+
+    const struct virtio_shared_region *shared; /* borrowed; set before there is a transport */
+    size_t shared_count;
 
     uint16_t queue_count;
     struct virtio_queue *queues;
 };
 
 /*
- * Make a device with `queue_count` queues of at most `queue_size` entries each. `offered` is the
+ * Make a device with `queue_count` queues of at most `queue_size` entries each, which is a power of
+ * two unless RING_PACKED is in `wanted`. `offered` is the
  * back end's features plus those every device has (virtio_feature_names and VERSION_1), minus what
  * is offered on request and not in `wanted`, minus `masked` (switched off by the user), minus what
  * lacks a prerequisite then (FEAT-06). VERSION_1 cannot be masked (FEAT-04). The device owns the
@@ -102,7 +128,7 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
                        struct error *err);
 void virtio_device_destroy(struct virtio_device *dev);
 
-/* The transport attaches itself once, before the guest runs. */
+/* The transport attaches itself once, before the guest runs. What it lacks is no longer offered. */
 void virtio_device_attach(struct virtio_device *dev, const struct virtio_transport_ops *ops,
                           void *transport);
 
@@ -116,6 +142,9 @@ void virtio_device_set_status(struct virtio_device *dev, uint8_t value);
 uint32_t virtio_device_features(struct virtio_device *dev, uint32_t word); /* 0 beyond the last */
 uint32_t virtio_device_driver_features(struct virtio_device *dev, uint32_t word);
 void virtio_device_set_driver_features(struct virtio_device *dev, uint32_t word, uint32_t bits);
+
+/* Feature `bit` is offered and accepted, and the choice is final. */
+bool virtio_device_negotiated(struct virtio_device *dev, unsigned bit);
 
 /* CFG-03. A transport that shows fewer bits may do so: it never moves by more than one between two
  * accesses of the driver to its configuration. */
@@ -139,9 +168,13 @@ uint64_t virtio_device_queue_address(struct virtio_device *dev, uint16_t index,
 void virtio_device_set_queue_address(struct virtio_device *dev, uint16_t index,
                                      enum virtio_queue_address which, bool high, uint32_t bits);
 bool virtio_device_queue_enabled(struct virtio_device *dev, uint16_t index);
-/* Enable, between FEATURES_OK and DRIVER_OK, at which the queue starts. Disable (MMIO QueueReady =
- * 0): stops it, synchronously. */
+/* Enable, between FEATURES_OK and DRIVER_OK, at which the queue starts; with RING_RESET also later,
+ * then it starts at once. Disable (MMIO QueueReady = 0): stops it, synchronously. */
 void virtio_device_set_queue_enabled(struct virtio_device *dev, uint16_t index, bool enabled);
+/* Reset one queue (2.6.1): when it returns, nothing of the queue is in flight, its registers are as
+ * after a device reset, and it can be set up anew (QRST-01, -02). So a driver never sees a queue
+ * reset in progress (QRST-04). False, and nothing was done, without RING_RESET (DRV-QCFG-12). */
+bool virtio_device_reset_queue(struct virtio_device *dev, uint16_t index);
 
 /* Once, before the guest runs; see virtio_backend_ops.start. Main thread. */
 int virtio_device_start(struct virtio_device *dev, struct error *err);

@@ -21,8 +21,8 @@ static void config_refresh(struct virtio_device *dev)
     struct virtio_backend *backend = dev->backend;
     uint8_t now[VIRTIO_CONFIG_COPY];
 
-    if (!atomic_load_explicit(&dev->config_stale, memory_order_relaxed))
-        return;
+    if (!atomic_load_explicit(&dev->config_stale, memory_order_relaxed) || device_suspended(dev))
+        return; /* STAT-15: what a suspended device shows stays */
     /* Cleared before reading: a change after this makes it stale again. */
     atomic_exchange(&dev->config_stale, false);
     backend->ops->config_read(backend, 0, now, sizeof(now));
@@ -56,6 +56,14 @@ void virtio_device_config_write(struct virtio_device *dev, uint32_t offset, cons
 {
     DEVICE_LOCK(dev);
 
+    if (device_suspended(dev)) { /* STAT-16 */
+        device_complain(dev, "DRV-INIT-17", "configuration written while suspended");
+        return;
+    }
+    /* Carried out all the same: a console's emergency write may come at any time (5.3.5), and so
+     * may a legacy driver's (STAT-09). */
+    if (!dev->negotiated && dev->interface != VIRTIO_LEGACY && dev->id != VIRTIO_ID_CONSOLE)
+        device_complain(dev, "DRV-INIT-12", "configuration written before FEATURES_OK");
     dev->backend->ops->config_write(dev->backend, offset, data, len);
     device_config_stale(dev);
 }

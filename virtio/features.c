@@ -18,9 +18,18 @@ const struct virtio_feature_name virtio_feature_names[] = {
      "addresses are the platform's (6): the driver goes through its DMA layer"},
     {"order_platform", VIRTIO_F_ORDER_PLATFORM, FEATURE_ON_REQUEST,
      "memory ordering as for hardware devices (6)"},
+    {"suspend", VIRTIO_F_SUSPEND, FEATURE_ON_REQUEST, "the driver may pause the device (3.4)"},
 };
 
 const size_t virtio_feature_names_count = ARRAY_SIZE(virtio_feature_names);
+
+static bool need_met(const struct virtio_features *f, int needs)
+{
+    int alternative = FEATURE_ALTERNATIVE(needs);
+
+    return features_has(f, (unsigned)(needs & 0xff)) ||
+           (alternative >= 0 && features_has(f, (unsigned)alternative));
+}
 
 const struct virtio_feature_name *features_unmet(const struct virtio_features *f,
                                                  const struct virtio_feature_name *table,
@@ -31,7 +40,7 @@ const struct virtio_feature_name *features_unmet(const struct virtio_features *f
 
         if (needs < 0 || (by_driver && needs & FEATURE_OFFER_ONLY))
             continue;
-        if (features_has(f, table[i].bit) && !features_has(f, (unsigned)(needs & 0xff)))
+        if (features_has(f, table[i].bit) && !need_met(f, needs))
             return &table[i];
     }
     return NULL;

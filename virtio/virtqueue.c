@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHAIN_FIRST_CAPACITY 8 /* most requests of most devices fit */
-
-__attribute__((cold)) void virtqueue_set_broken(struct virtqueue *queue, const char *rule,
-                                                const char *what)
+__attribute__((cold)) int virtqueue_break(struct virtqueue *queue, const char *rule,
+                                          const char *what)
 {
     queue->broken = (struct virtqueue_rule){rule, what};
+    queue->budget = 0;
+    return -EPROTO;
 }
 
 __attribute__((cold)) void virtqueue_bend(struct virtqueue *queue, const char *rule,
@@ -24,22 +24,52 @@ __attribute__((cold)) void virtqueue_bend(struct virtqueue *queue, const char *r
     queue->bent = (struct virtqueue_rule){rule, what};
 }
 
+/* --- the iovecs of buffers -------------------------------------------------------------------- */
+
+/* What stays with the buffers after long chains: at most 1 MiB a queue, or what short ones need. */
+#define KEPT_IOVECS (64 * 1024u)
+
+static struct iovec *short_array(const struct virtqueue *queue,
+                                 const struct virtqueue_buffer *buffer)
+{
+    return queue->iovecs + (size_t)(buffer - queue->buffers) * VIRTQUEUE_SHORT_CHAIN;
+}
+
+static void use_short_array(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    if (buffer->capacity > VIRTQUEUE_SHORT_CHAIN)
+        free(buffer->readable);
+    buffer->readable = short_array(queue, buffer);
+    buffer->capacity = VIRTQUEUE_SHORT_CHAIN;
+}
+
+__attribute__((cold)) void virtqueue_buffer_trim(struct virtqueue *queue,
+                                                 struct virtqueue_buffer *buffer)
+{
+    if ((uint32_t)buffer->capacity * queue->size > KEPT_IOVECS)
+        use_short_array(queue, buffer);
+}
+
 __attribute__((cold)) int virtqueue_buffer_grow(struct virtqueue *queue,
                                                 struct virtqueue_buffer *buffer)
 {
-    unsigned capacity = buffer->capacity ? buffer->capacity * 2 : CHAIN_FIRST_CAPACITY;
+    unsigned capacity = buffer->capacity * 2u;
     struct iovec *iov;
 
     if (capacity > VIRTQUEUE_CHAIN_MAX)
         return virtqueue_break(queue, "DRV-RING-12",
                                "a chain has more descriptors than the device takes");
-    iov = realloc(buffer->readable, capacity * sizeof(*iov));
+    iov = malloc(capacity * sizeof(*iov));
     if (!iov)
         return -ENOMEM;
+    memcpy(iov, buffer->readable, buffer->capacity * sizeof(*iov));
+    use_short_array(queue, buffer); /* frees a longer one */
     buffer->readable = iov;
     buffer->capacity = (uint16_t)capacity;
     return 0;
 }
+
+/* --- memory ----------------------------------------------------------------------------------- */
 
 void *virtqueue_map_slow(struct virtqueue *queue, uint64_t address, uint32_t length)
 {
@@ -93,22 +123,30 @@ struct virtqueue_position virtqueue_position_first(const struct virtio_features 
 static void queue_free(struct virtqueue *queue)
 {
     for (unsigned i = 0; queue->buffers && i < queue->size; i++)
-        free(queue->buffers[i].readable);
+        if (queue->buffers[i].capacity > VIRTQUEUE_SHORT_CHAIN)
+            free(queue->buffers[i].readable);
     free(queue->buffers);
+    free(queue->iovecs);
     free(queue->order);
-    free(queue->ids);
+    free(queue->id_in_flight);
 }
 
 static int create_buffers(struct virtqueue *queue)
 {
     queue->buffers = calloc(queue->size, sizeof(*queue->buffers));
+    queue->iovecs = calloc(queue->size, VIRTQUEUE_SHORT_CHAIN * sizeof(*queue->iovecs));
     if (queue->in_order)
         queue->order = calloc(queue->size, sizeof(struct virtqueue_buffer *));
-    if (!queue->buffers || (queue->in_order && !queue->order))
+    if (!queue->buffers || !queue->iovecs || (queue->in_order && !queue->order))
         return -ENOMEM;
-    for (unsigned i = queue->packed ? queue->size : 0; i-- > 0;) {
-        queue->buffers[i].next_free = queue->free;
-        queue->free = &queue->buffers[i];
+    for (unsigned i = queue->size; i-- > 0;) {
+        struct virtqueue_buffer *buffer = &queue->buffers[i];
+
+        use_short_array(queue, buffer);
+        buffer->id = (uint16_t)i; /* split; packed, each pop sets both */
+        buffer->slots = 1;
+        buffer->next_free = queue->free;
+        queue->free = buffer;
     }
     return 0;
 }
@@ -134,24 +172,28 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
     if (setup->size == 0 || setup->size > VIRTQUEUE_SIZE_MAX)
         return error_set(err, EINVAL, "%s: a queue cannot have size %u",
                          fresh.packed && !setup->size ? "DRV-QCFG-02" : "DRV-QCFG-03", setup->size);
-    ret = fresh.packed ? virtqueue_packed_start(&fresh, setup, position, err)
-                       : virtqueue_split_start(&fresh, setup, position, err);
+    fresh.format = fresh.packed ? &virtqueue_packed : &virtqueue_split;
+    fresh.pop = fresh.in_order ? virtqueue_order_pop : fresh.format->pop;
+    fresh.push = fresh.in_order ? virtqueue_order_push : fresh.format->push;
+    ret = fresh.format->start(&fresh, setup, position, err);
     if (!ret && create_buffers(&fresh) < 0)
         ret = error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
     if (ret) {
         queue_free(&fresh);
         return ret;
     }
+    virtqueue_enable_kicks(&fresh);
     *queue = fresh;
     return 0;
 }
 
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 {
-    struct virtqueue_position position =
-        queue->packed ? virtqueue_packed_position(queue) : virtqueue_split_position(queue);
+    struct virtqueue_position position = {0};
     struct virtqueue stopped = {.notify = queue->notify, .notify_opaque = queue->notify_opaque};
 
+    if (queue->format)
+        position = queue->format->position(queue);
     queue_free(queue);
     *queue = stopped;
     return position;
@@ -159,82 +201,52 @@ struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 
 /* --- pop, push, publish ----------------------------------------------------------------------- */
 
-/* What stays with the buffers after long chains: at most 1 MiB a queue, or its size times the first
- * capacity. */
-#define KEPT_IOVECS (64 * 1024u)
-
-__attribute__((cold, noinline)) static void buffer_shrink(struct virtqueue_buffer *buffer)
+int virtqueue_pop_nothing(const struct virtqueue *queue)
 {
-    free(buffer->readable);
-    buffer->readable = NULL;
-    buffer->capacity = 0;
-}
-
-static inline void push_now(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                            uint32_t written, uint32_t slots)
-{
-    if (queue->packed)
-        virtqueue_packed_push(queue, buffer, written, slots);
-    else
-        virtqueue_split_push(queue, buffer, written, slots);
-    if (unlikely(buffer->capacity > CHAIN_FIRST_CAPACITY) &&
-        (uint32_t)buffer->capacity * queue->size > KEPT_IOVECS)
-        buffer_shrink(buffer);
-}
-
-int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
-{
-    int ret = queue->packed ? virtqueue_packed_pop(queue, out) : virtqueue_split_pop(queue, out);
-
-    if (unlikely(queue->in_order) && ret > 0)
-        virtqueue_order_add(queue, *out);
-    return ret;
+    return queue->broken.id ? -EPROTO : 0;
 }
 
 void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     if (queue->in_order)
-        queue->order_count--;
-    if (queue->packed)
-        virtqueue_packed_unpop(queue, buffer);
-    else
-        virtqueue_split_unpop(queue, buffer);
-}
-
-void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
-{
-    written = MIN(written, buffer->writable_bytes); /* RING-10 */
-    if (unlikely(queue->in_order))
-        virtqueue_order_push(buffer, written);
-    else
-        push_now(queue, buffer, written, buffer->slots);
+        virtqueue_order_unpop(queue);
+    queue->format->unpop(queue, buffer);
+    if (!queue->broken.id && queue->budget < UINT64_MAX) /* set anew since the pop */
+        queue->budget++;
 }
 
 void virtqueue_publish(struct virtqueue *queue)
 {
-    struct virtqueue_buffer *last;
-    uint32_t slots;
-
-    while (queue->in_order && (last = virtqueue_order_next(queue, &slots)))
-        push_now(queue, last, last->written, slots);
-    if (queue->packed)
-        virtqueue_packed_publish(queue);
-    else
-        virtqueue_split_publish(queue);
+    if (queue->in_order)
+        virtqueue_order_publish(queue);
+    if (queue->format)
+        queue->format->publish(queue);
 }
 
 bool virtqueue_enable_kicks(struct virtqueue *queue)
 {
-    return queue->packed ? virtqueue_packed_enable_kicks(queue)
-                         : virtqueue_split_enable_kicks(queue);
+    if (!queue->format || queue->broken.id)
+        return false;
+    queue->kicks_enabled = true;
+    return queue->format->enable_kicks(queue);
 }
 
 void virtqueue_disable_kicks(struct virtqueue *queue)
 {
-    if (queue->packed)
-        virtqueue_packed_disable_kicks(queue);
-    else
-        virtqueue_split_disable_kicks(queue);
+    if (queue->kicks_enabled)
+        queue->format->disable_kicks(queue);
+    queue->kicks_enabled = false;
+}
+
+void virtqueue_set_budget(struct virtqueue *queue, uint64_t buffers)
+{
+    if (queue->format && !queue->broken.id)
+        queue->budget = buffers;
+}
+
+bool virtqueue_budget_spent(const struct virtqueue *queue)
+{
+    return queue->format && !queue->broken.id && queue->budget == 0;
 }
 
 /* --- copies ----------------------------------------------------------------------------------- */

@@ -13,13 +13,13 @@
  * A device never sees whether the ring is split or packed, descriptors direct or indirect, or how
  * notifications are suppressed. Everything in guest memory is hostile: each descriptor is copied
  * exactly once and the copy is validated. A ring that breaks a rule is *broken*: pop returns
- * -EPROTO, the rule (as in tests/RULES.md, DRV-...) is in `broken`, and the ring yields
+ * -EPROTO, the rule (tests/CONFORMANCE.md, DRV-...) is in `broken`, and the ring yields
  * nothing more until it is started anew; what was popped before may still be pushed and published.
  * A rule that other devices let pass is only *bent*: remembered in `bent`, for the log.
  *
- * Thread: all calls for one queue come from one thread, the device's loop. No call allocates once a
- * buffer as long has been seen before, takes a lock or makes a system call, but for the
- * notification itself.
+ * Thread: all calls for one queue come from one thread, the device's loop. No call allocates (but
+ * for chains of more than a few descriptors), takes a lock or makes a system call (but for the
+ * notification itself).
  */
 #ifndef VIRTIO_VIRTQUEUE_H
 #define VIRTIO_VIRTQUEUE_H
@@ -77,6 +77,8 @@ struct virtqueue_rule {
     const char *id, *what;
 };
 
+struct virtqueue_format;
+
 struct virtqueue {
     const struct guest_memory *memory;
     struct guest_region region; /* of memory: where the last buffer was */
@@ -86,31 +88,40 @@ struct virtqueue {
     struct virtqueue_rule broken;               /* .id is NULL while the ring is sound */
     struct virtqueue_rule bent;                 /* the last one bent; whoever logs it clears it */
 
+    /* How this ring is laid out, NULL while stopped; and of its calls the two for each buffer. */
+    const struct virtqueue_format *format;
+    int (*pop)(struct virtqueue *queue, struct virtqueue_buffer **out);
+    void (*push)(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
+
+    /* Buffers pop may still hand out: see virtqueue_set_budget. 0 as well while the queue is
+     * stopped or broken, so that pop has one thing to look at. */
+    uint64_t budget;
+
     /* Host pointers to the three areas, checked at start for the whole size of each. Packed: the
      * descriptor ring, the driver's and the device's event suppression structure. */
     uint8_t *desc, *avail, *used;
 
     /* Next entry to take and next one to fill. Split: free-running (2.7.6), so that differences are
-     * right across a wrap at 65536. Packed: slots, and whose turn they are by the wrap counters. */
+     * right across a wrap at 65536. Packed: slots. */
     uint16_t next_avail, next_used;
 
+    uint32_t mask;           /* split: an index's slot is what these bits of it say: size - 1 */
     uint16_t avail_seen;     /* split: avail.idx when we last looked: entries below may be taken */
     uint16_t published_used; /* split: used.idx as the driver sees it */
 
-    bool avail_wrap, used_wrap; /* packed: the wrap counters (2.8.1) */
-    uint16_t held_flags;        /* packed: of the first used descriptor since publish... */
-    uint8_t *held;              /* ...which go here */
-    uint32_t unpublished;       /* packed: slots used since publish */
-    uint32_t slots_in_flight;   /* packed: popped and not pushed */
-    uint64_t *ids;              /* packed: which ids are in flight, a bit each */
+    /* Packed. The wrap counters (2.8.1) are kept as the flags they stand for: those of a slot that
+     * is ours to take, and those of one we have used. */
+    uint16_t avail_turn, used_turn;
+    uint16_t held_flags;  /* of the first used descriptor since publish... */
+    uint8_t *held;        /* ...which go here */
+    uint32_t unpublished; /* slots used since publish */
+    uint32_t slots_free;  /* slots the driver may make available, next to those it has */
+    int64_t slots_seen;   /* available from next_avail on, when kicks were last enabled */
+    bool *id_in_flight;   /* of each 16-bit id */
     struct virtqueue_buffer *free;
 
-    /* Buffers pop may still hand out before it feigns an empty ring: with it whoever serves several
-     * queues keeps a driver that never stops adding from holding the loop. UINT64_MAX: no limit. */
-    uint64_t budget;
-
     struct virtqueue_buffer *buffers; /* `size` of them; split: indexed by head */
-    uint32_t in_flight;               /* buffers popped and not pushed */
+    struct iovec *iovecs;             /* for each buffer as many as short chains need */
 
     /* In order (2.7.9): what was popped and is not used yet, a ring of `size`. */
     struct virtqueue_buffer **order;
@@ -137,9 +148,15 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
  * may still be popped from and published: it is empty. */
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue);
 
+/* What pop says when its budget is 0: 0, or -EPROTO when the ring is broken. */
+int virtqueue_pop_nothing(const struct virtqueue *queue);
+
 /* Take the next buffer: 1 and *out, 0 when none is available, -EPROTO when the ring is broken,
  * -ENOMEM when there is no memory to describe it. A buffer may be empty (DRV-RING-13). */
-int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
+static inline int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+{
+    return queue->budget ? queue->pop(queue, out) : virtqueue_pop_nothing(queue);
+}
 
 /* Take back a pop: the next pop hands the buffer out again. Only the buffer popped last can be
  * taken back; then the one before it, and so on. */
@@ -147,7 +164,11 @@ void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 
 /* Record a buffer as used; `written` bytes of its writable part hold data (RING-10: never too
  * many). */
-void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
+static inline void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                                  uint32_t written)
+{
+    queue->push(queue, buffer, written < buffer->writable_bytes ? written : buffer->writable_bytes);
+}
 
 /* Make all pushes since the last publish visible and notify the driver unless it does not want it.
  */
@@ -161,6 +182,14 @@ void virtqueue_publish(struct virtqueue *queue);
  */
 bool virtqueue_enable_kicks(struct virtqueue *queue);
 void virtqueue_disable_kicks(struct virtqueue *queue);
+
+/*
+ * Let pop hand out `buffers` more before it feigns an empty ring: with it whoever serves several
+ * queues keeps a driver that never stops adding from holding the loop. UINT64_MAX: no limit, as at
+ * the start. virtqueue_budget_spent tells whether all of it was used.
+ */
+void virtqueue_set_budget(struct virtqueue *queue, uint64_t buffers);
+bool virtqueue_budget_spent(const struct virtqueue *queue);
 
 /* Copies between a buffer's parts and plain memory, from byte `offset`; returns the bytes copied.
  */

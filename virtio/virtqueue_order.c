@@ -2,40 +2,66 @@
 
 #include "virtio/virtqueue_ring.h"
 
-void virtqueue_order_add(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+int virtqueue_order_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    buffer->done = false;
-    queue->order[(queue->order_first + queue->order_count++) % queue->size] = buffer;
+    int ret = queue->format->pop(queue, out);
+    uint32_t end = (uint32_t)queue->order_first + queue->order_count;
+
+    if (ret <= 0)
+        return ret;
+    (*out)->done = false;
+    queue->order[end < queue->size ? end : end - queue->size] = *out;
+    queue->order_count++;
+    return ret;
 }
 
-void virtqueue_order_push(struct virtqueue_buffer *buffer, uint32_t written)
+void virtqueue_order_unpop(struct virtqueue *queue)
 {
+    queue->order_count--;
+}
+
+void virtqueue_order_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                          uint32_t written)
+{
+    (void)queue;
     buffer->done = true;
     buffer->written = written;
 }
 
-/* The oldest buffer if it is done. */
-static struct virtqueue_buffer *order_done(const struct virtqueue *queue)
+/* Take the oldest buffer off the list if it is done, or NULL. */
+static struct virtqueue_buffer *take_oldest(struct virtqueue *queue)
 {
-    struct virtqueue_buffer *buffer = queue->order[queue->order_first];
+    struct virtqueue_buffer *buffer;
 
-    return queue->order_count && buffer->done ? buffer : NULL;
+    if (queue->order_count == 0)
+        return NULL;
+    buffer = queue->order[queue->order_first];
+    if (!buffer->done)
+        return NULL;
+    if (++queue->order_first == queue->size)
+        queue->order_first = 0;
+    queue->order_count--;
+    return buffer;
 }
 
-struct virtqueue_buffer *virtqueue_order_next(struct virtqueue *queue, uint32_t *slots)
+/* Whether recording a later buffer alone would say of this one what is true (ORD-04). */
+static bool may_be_skipped(const struct virtqueue_buffer *buffer)
 {
-    struct virtqueue_buffer *last = NULL, *buffer;
+    return buffer->written == buffer->writable_bytes;
+}
 
-    *slots = 0;
-    while ((buffer = order_done(queue)) && !(last && last->written < last->writable_bytes)) {
-        if (last && queue->packed)
-            virtqueue_packed_release(queue, last);
-        else if (last)
-            virtqueue_split_release(queue, last);
-        last = buffer;
-        *slots += buffer->slots;
-        queue->order_first = (uint16_t)((queue->order_first + 1) % queue->size);
-        queue->order_count--;
+void virtqueue_order_publish(struct virtqueue *queue)
+{
+    struct virtqueue_buffer *last, *next;
+
+    while ((last = take_oldest(queue))) {
+        uint32_t slots = last->slots;
+
+        while (may_be_skipped(last) && (next = take_oldest(queue))) {
+            queue->format->release(queue, last);
+            last = next;
+            slots += last->slots;
+        }
+        queue->format->push_series(queue, last, slots);
     }
-    return last;
 }

@@ -11,14 +11,15 @@
 
 #include "virtio/virtqueue.h"
 
-/* A buffer was popped. */
-void virtqueue_order_add(struct virtqueue *queue, struct virtqueue_buffer *buffer);
+/* pop and push of a queue in order. */
+int virtqueue_order_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
+void virtqueue_order_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                          uint32_t written);
 
-/* A buffer is done. */
-void virtqueue_order_push(struct virtqueue_buffer *buffer, uint32_t written);
+/* Before the format's unpop: the buffer popped last is none any more. */
+void virtqueue_order_unpop(struct virtqueue *queue);
 
-/* The last one of the next series, and how many slots the series takes; NULL when there is none.
- * The others were released. */
-struct virtqueue_buffer *virtqueue_order_next(struct virtqueue *queue, uint32_t *slots);
+/* Before the format's publish: use all that are done and have none before them that is not. */
+void virtqueue_order_publish(struct virtqueue *queue);
 
 #endif

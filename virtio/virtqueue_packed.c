@@ -11,9 +11,10 @@
  * that is the device's turn, and the slots behind it, as many as it had, are skipped (2.8.6).
  *
  * Ordering. The flags decide, so they are loaded first and with acquire, and stored last and with
- * release. Of a batch of used descriptors the first one's flags are held back until publish: the
- * driver goes in ring order, so it sees the batch whole (2.8.9). For notifications each side writes
- * one thing and then reads another, as in the split ring: sequentially consistent.
+ * release. Of a batch of used descriptors the
+ * first one's flags are held back until publish: the driver goes in ring order, so it sees the
+ * batch whole (2.8.9). For notifications each side writes one thing and then reads another, as in
+ * the split ring: sequentially consistent.
  */
 #include "base/bytes.h"
 #include "virtio/virtqueue_chain.h"
@@ -32,7 +33,9 @@ enum packed_flag {
 #define PACKED_TURN (PACKED_AVAIL | PACKED_USED) /* the bits that say whose turn it is */
 
 #define PACKED_DESCRIPTOR_SIZE 16
-#define PACKED_FLAGS           14 /* offset in a descriptor */
+#define PACKED_LENGTH          8 /* offsets in a descriptor */
+#define PACKED_ID              12
+#define PACKED_FLAGS           14
 
 struct packed_descriptor {
     uint64_t address;
@@ -45,9 +48,6 @@ struct packed_descriptor {
 #define PACKED_EVENT_WRAP  15
 #define PACKED_EVENT_FLAGS 2 /* offset in the structure */
 enum packed_event { PACKED_EVENT_ENABLE = 0, PACKED_EVENT_DISABLE = 1, PACKED_EVENT_DESC = 2 };
-
-/* A position in vhost's terms has the wrap counter in bit 15. */
-#define POSITION_WRAP 15
 
 #define IDS 65536 /* a driver may use any 16-bit id */
 
@@ -66,36 +66,67 @@ static inline uint8_t *slot_at(const struct virtqueue *queue, uint16_t slot)
     return queue->desc + (size_t)slot * PACKED_DESCRIPTOR_SIZE;
 }
 
-/* The turn bits of a slot made available in the driver's round `wrap`; and of one used. */
-static inline uint16_t available_bits(bool wrap)
+/*
+ * A place in both rounds of a ring, which tells how far two places are apart: slots of the round
+ * with wrap counter 1 first, then the other. Neither side can be more than one round ahead.
+ */
+static inline uint32_t place(const struct virtqueue *queue, uint16_t slot, bool wrap)
 {
-    return wrap ? PACKED_AVAIL : PACKED_USED;
+    return wrap ? slot : (uint32_t)slot + queue->size;
 }
 
-static inline uint16_t used_bits(bool wrap)
+static inline uint32_t places_between(const struct virtqueue *queue, uint32_t from, uint32_t to)
 {
-    return wrap ? PACKED_TURN : 0;
+    return to >= from ? to - from : to + 2 * queue->size - from;
 }
 
-/* Copy what flags, loaded before, belong to; each byte is read once (RING-15). */
+static inline bool avail_wrap(const struct virtqueue *queue)
+{
+    return queue->avail_turn == PACKED_AVAIL;
+}
+
+static inline bool used_wrap(const struct virtqueue *queue)
+{
+    return queue->used_turn == PACKED_TURN;
+}
+
+/* Move a slot forward, or back, by at most the ring's size. `turn` is what goes with it: when the
+ * wrap counter flips, both bits do. */
+static inline void advance(const struct virtqueue *queue, uint16_t *slot, uint16_t *turn,
+                           uint32_t slots)
+{
+    uint32_t next = *slot + slots;
+
+    if (next >= queue->size) {
+        next -= queue->size;
+        *turn ^= PACKED_TURN;
+    }
+    *slot = (uint16_t)next;
+}
+
+static inline void retreat(const struct virtqueue *queue, uint16_t *slot, uint16_t *turn,
+                           uint32_t slots)
+{
+    uint32_t next = *slot + queue->size - slots;
+
+    if (next >= queue->size)
+        next -= queue->size;
+    else
+        *turn ^= PACKED_TURN;
+    *slot = (uint16_t)next;
+}
+
+/* Copy what flags, loaded before, belong to: so each byte is read once (RING-15). */
 static inline struct packed_descriptor descriptor_copy(const uint8_t *p, uint16_t flags)
 {
-    const uint64_t *words = (const uint64_t *)(const void *)p;
-    uint64_t rest = le64toh(__atomic_load_n(&words[1], __ATOMIC_RELAXED));
+    const void *length = p + PACKED_LENGTH;
 
     return (struct packed_descriptor){
-        .address = le64toh(__atomic_load_n(&words[0], __ATOMIC_RELAXED)),
-        .length = (uint32_t)rest,
-        .id = (uint16_t)(rest >> 32),
+        .address = le64toh(__atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED)),
+        .length = le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED)),
+        .id = shared_load(p + PACKED_ID, __ATOMIC_RELAXED),
         .flags = flags,
     };
-}
-
-/* --- ids and buffers -------------------------------------------------------------------------- */
-
-static inline uint64_t id_bit(uint16_t id)
-{
-    return UINT64_C(1) << (id % 64);
 }
 
 /* --- pop -------------------------------------------------------------------------------------- */
@@ -118,10 +149,9 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct packed_de
         uint16_t flags = shared_load(table + PACKED_FLAGS, __ATOMIC_RELAXED);
         struct packed_descriptor entry = descriptor_copy(table, flags);
 
-        if (unlikely(flags & PACKED_INDIRECT))
-            return virtqueue_break(queue, "DRV-IND-02", "INDIRECT in an indirect table");
-        if (unlikely(flags & PACKED_NEXT))
-            virtqueue_bend(queue, "DRV-IND-07", "an indirect table's entry has more than WRITE");
+        if (unlikely(flags & ~PACKED_WRITE)) /* IND-04: ignored */
+            virtqueue_bend(queue, flags & PACKED_INDIRECT ? "DRV-IND-02" : "DRV-IND-07",
+                           "an indirect table's entry has more than WRITE");
         ret = chain_add(chain, entry.address, entry.length, flags & PACKED_WRITE, "DRV-IND-09");
         if (unlikely(ret))
             return ret;
@@ -130,13 +160,13 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct packed_de
 }
 
 /* The next slot of a list: the driver made all of it available before the first (2.8.17). */
-CHAIN_INLINE int list_next(struct virtqueue *queue, uint16_t slot, bool wrap,
+CHAIN_INLINE int list_next(struct virtqueue *queue, uint16_t slot, uint16_t turn,
                            struct packed_descriptor *d)
 {
     const uint8_t *p = slot_at(queue, slot);
     uint16_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_RELAXED);
 
-    if (unlikely((flags & PACKED_TURN) != available_bits(wrap)))
+    if (unlikely((flags & PACKED_TURN) != turn))
         return virtqueue_break(queue, "DRV-PACK-05", "a list goes on in a slot not available");
     if (unlikely(flags & PACKED_INDIRECT))
         return virtqueue_break(queue, "DRV-IND-04", "INDIRECT in a list");
@@ -144,141 +174,138 @@ CHAIN_INLINE int list_next(struct virtqueue *queue, uint16_t slot, bool wrap,
     return 0;
 }
 
-/* Build a buffer of what begins with `d` in the next slot. Sets its id and how many slots it takes.
- */
-CHAIN_INLINE int chain_build(struct virtqueue *queue, struct packed_descriptor d,
-                             struct virtqueue_buffer *buffer)
+/* A list of direct descriptors that begins with *d; then *d is the last one. */
+CHAIN_INLINE int chain_walk_list(struct chain *chain, struct packed_descriptor *d, uint32_t *slots)
 {
-    struct chain chain = chain_begin(queue, buffer);
-    uint16_t slot = queue->next_avail, slots = 1;
-    bool wrap = queue->avail_wrap;
-    int ret;
+    struct virtqueue *queue = chain->queue;
+    uint16_t slot = queue->next_avail, turn = queue->avail_turn;
 
-    if (d.flags & PACKED_INDIRECT) {
-        ret = chain_walk_indirect(&chain, &d);
-    } else {
-        while (!(ret = chain_add(&chain, d.address, d.length, d.flags & PACKED_WRITE,
-                                 "DRV-PACK-04")) &&
-               d.flags & PACKED_NEXT) {
-            if (unlikely(slots == queue->size))
-                return virtqueue_break(queue, "DRV-PACK-03", "a list is longer than the ring");
-            slots++;
-            if (++slot == queue->size) {
-                slot = 0;
-                wrap = !wrap;
-            }
-            ret = list_next(queue, slot, wrap, &d);
-            if (unlikely(ret))
-                return ret;
-        }
-    }
-    if (unlikely(ret))
-        return ret;
-    buffer->id = d.id; /* PACK-11 */
-    buffer->slots = slots;
-    return chain_end(&chain);
-}
+    for (*slots = 1;; ++*slots) {
+        int ret = chain_add(chain, d->address, d->length, d->flags & PACKED_WRITE, "DRV-PACK-04");
 
-/* Is a slot the device's? Seen with acquire, what the driver wrote before is seen, too. */
-static inline bool slot_available(const struct virtqueue *queue, uint16_t *flags, int order)
-{
-    *flags = shared_load(slot_at(queue, queue->next_avail) + PACKED_FLAGS, order);
-    return (*flags & PACKED_TURN) == available_bits(queue->avail_wrap);
-}
-
-static inline void avail_advance(struct virtqueue *queue, uint16_t slots)
-{
-    queue->next_avail += slots;
-    if (queue->next_avail >= queue->size) {
-        queue->next_avail -= queue->size;
-        queue->avail_wrap = !queue->avail_wrap;
+        if (unlikely(ret) || !(d->flags & PACKED_NEXT))
+            return ret;
+        if (unlikely(*slots == queue->size))
+            return virtqueue_break(queue, "DRV-PACK-03", "a list is longer than the ring");
+        advance(queue, &slot, &turn, 1);
+        ret = list_next(queue, slot, turn, d);
+        if (unlikely(ret))
+            return ret;
     }
 }
 
-/* The buffer is the device's from now on, if there is room for it in the ring, and in no other's
- * place. */
-static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+/* The first of the free buffers is the device's from now on, unless its id is another's, too. `id`
+ * is that of its last descriptor (PACK-11). The slots are free. */
+static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint16_t id,
+                       uint32_t slots, struct virtqueue_buffer **out)
 {
-    uint64_t *ids = &queue->ids[buffer->id / 64];
-
-    if (unlikely(buffer->slots > queue->size - queue->slots_in_flight))
-        return virtqueue_break(queue, "DRV-PACK-08", "a list takes slots that are not used yet");
-    if (unlikely(*ids & id_bit(buffer->id)))
+    if (unlikely(queue->id_in_flight[id]))
         return virtqueue_break(queue, "DRV-PACK-07", "a buffer id is in use already");
-    *ids |= id_bit(buffer->id);
-    queue->slots_in_flight += buffer->slots;
+    queue->id_in_flight[id] = true;
     queue->free = buffer->next_free;
-    avail_advance(queue, buffer->slots);
+    queue->slots_free -= slots;
+    queue->slots_seen -= slots;
+    queue->budget--;
+    advance(queue, &queue->next_avail, &queue->avail_turn, slots);
+    buffer->id = id;
+    buffer->slots = (uint16_t)slots;
+    *out = buffer;
     return 1;
 }
 
-int virtqueue_packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+/* The rest of pop for what begins with this descriptor in the next slot. Its fields come one by
+ * one: a structure would be put together for it in pop, 5 instructions for every buffer. */
+static __attribute__((noinline)) int take_chain(struct virtqueue *queue,
+                                                struct virtqueue_buffer **out, uint64_t address,
+                                                uint32_t length, uint16_t id, uint16_t flags)
 {
     struct virtqueue_buffer *buffer = queue->free;
-    uint16_t flags;
-    int ret;
+    struct chain chain = chain_begin(queue, buffer);
+    struct packed_descriptor d = {address, length, id, flags};
+    uint32_t slots = 1;
+    int ret = flags & PACKED_INDIRECT ? chain_walk_indirect(&chain, &d)
+                                      : chain_walk_list(&chain, &d, &slots);
 
-    if (unlikely(queue->broken.id))
-        return -EPROTO;
-    if (queue->budget == 0) /* so it is in a stopped queue */
-        return 0;
-    if (!slot_available(queue, &flags, __ATOMIC_ACQUIRE))
-        return 0;
-    if (unlikely(!buffer))
-        return virtqueue_break(queue, "DRV-PACK-08", "more buffers than the ring has slots");
-    ret = chain_build(queue, descriptor_copy(slot_at(queue, queue->next_avail), flags), buffer);
+    if (!ret)
+        ret = chain_end(&chain);
     if (unlikely(ret))
         return ret;
-    queue->budget--;
-    queue->in_flight++;
-    *out = buffer;
-    return take(queue, buffer);
+    if (unlikely(slots > queue->slots_free))
+        return virtqueue_break(queue, "DRV-PACK-08", "a list takes slots that are not used yet");
+    return take(queue, buffer, d.id, slots, out);
 }
 
-void virtqueue_packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static int packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    queue->ids[buffer->id / 64] &= ~id_bit(buffer->id);
-    queue->slots_in_flight -= buffer->slots;
-    queue->in_flight--;
+    const uint8_t *p = slot_at(queue, queue->next_avail);
+    uint16_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_ACQUIRE); /* PACK-05 */
+    struct virtqueue_buffer *buffer = queue->free;
+    struct packed_descriptor d;
+
+    if ((flags & PACKED_TURN) != queue->avail_turn)
+        return 0;
+    if (unlikely(queue->slots_free == 0)) /* otherwise there is a free buffer, too */
+        return virtqueue_break(queue, "DRV-PACK-08", "more is available than the ring holds");
+    d = descriptor_copy(p, flags & (PACKED_NEXT | PACKED_WRITE | PACKED_INDIRECT));
+    if (d.flags == PACKED_WRITE && chain_single(queue, buffer, d.address, d.length, true))
+        return take(queue, buffer, d.id, 1, out);
+    if (d.flags == 0 && chain_single(queue, buffer, d.address, d.length, false))
+        return take(queue, buffer, d.id, 1, out);
+    return take_chain(queue, out, d.address, d.length, d.id, d.flags);
+}
+
+static inline void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    queue->id_in_flight[buffer->id] = false;
     buffer->next_free = queue->free;
     queue->free = buffer;
+    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
+        virtqueue_buffer_trim(queue, buffer);
 }
 
-void virtqueue_packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static void packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    virtqueue_packed_release(queue, buffer);
-    if (queue->next_avail < buffer->slots) {
-        queue->next_avail += queue->size;
-        queue->avail_wrap = !queue->avail_wrap;
-    }
-    queue->next_avail -= buffer->slots;
-    queue->budget++;
+    retreat(queue, &queue->next_avail, &queue->avail_turn, buffer->slots);
+    queue->slots_free += buffer->slots;
+    queue->slots_seen += buffer->slots;
+    packed_release(queue, buffer);
 }
 
 /* --- push and publish ------------------------------------------------------------------------- */
 
-void virtqueue_packed_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                           uint32_t written, uint32_t slots)
+/* Write a used descriptor, and go on by `slots` (PACK-10). The order of the statements, and that
+ * what comes before a shared store is copied, spares saving registers and loading again: 9
+ * instructions for each buffer. */
+static inline void record(struct virtqueue *queue, uint16_t id, uint32_t written, uint32_t slots)
 {
     uint8_t *p = slot_at(queue, queue->next_used);
-    /* PACK-12 */
-    uint16_t flags = used_bits(queue->used_wrap) | (written ? PACKED_WRITE : 0);
+    uint16_t flags = queue->used_turn | (written ? PACKED_WRITE : 0); /* PACK-12 */
+    uint32_t unpublished = queue->unpublished;
 
-    __atomic_store_n((uint32_t *)(void *)(p + 8), htole32(written), __ATOMIC_RELAXED);
-    __atomic_store_n((uint16_t *)(void *)(p + 12), htole16(buffer->id), __ATOMIC_RELAXED);
-    if (queue->unpublished == 0) {
+    __atomic_store_n((uint32_t *)(void *)(p + PACKED_LENGTH), htole32(written), __ATOMIC_RELAXED);
+    shared_store(p + PACKED_ID, id, __ATOMIC_RELAXED);
+    if (__builtin_expect(unpublished > 0, 1)) {
+        shared_store(p + PACKED_FLAGS, flags, __ATOMIC_RELEASE); /* PACK-14 */
+    } else {
         queue->held = p + PACKED_FLAGS;
         queue->held_flags = flags;
-    } else {
-        shared_store(p + PACKED_FLAGS, flags, __ATOMIC_RELEASE); /* PACK-14 */
     }
-    queue->unpublished += slots;
-    queue->next_used += slots;
-    if (queue->next_used >= queue->size) {
-        queue->next_used -= queue->size;
-        queue->used_wrap = !queue->used_wrap;
-    }
-    virtqueue_packed_release(queue, buffer);
+    queue->unpublished = unpublished + slots;
+    advance(queue, &queue->next_used, &queue->used_turn, slots);
+}
+
+static void packed_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
+{
+    record(queue, buffer->id, written, buffer->slots);
+    packed_release(queue, buffer);
+}
+
+/* ORD-03 */
+static void packed_push_series(struct virtqueue *queue, struct virtqueue_buffer *last,
+                               uint32_t slots)
+{
+    record(queue, last->id, last->written, slots);
+    packed_release(queue, last);
 }
 
 /* Whether the driver wants to hear of the last `slots` slots that were used (2.8.10). */
@@ -296,12 +323,12 @@ static inline bool interrupt_wanted(struct virtqueue *queue, uint32_t slots)
     if (unlikely(offset >= queue->size))
         virtqueue_bend(queue, "DRV-PACK-09", "the driver's event offset is beyond the ring");
     /* In the numbering of the round we are in; the last round's offsets are negative then. */
-    if (wrap != queue->used_wrap)
+    if (wrap != used_wrap(queue))
         offset -= queue->size;
     return (uint16_t)(queue->next_used - offset - 1) < (uint16_t)slots; /* EVT-10, EVT-11 */
 }
 
-void virtqueue_packed_publish(struct virtqueue *queue)
+static void packed_publish(struct virtqueue *queue)
 {
     uint32_t slots = queue->unpublished;
 
@@ -309,63 +336,94 @@ void virtqueue_packed_publish(struct virtqueue *queue)
         return;
     shared_store(queue->held, queue->held_flags, __ATOMIC_SEQ_CST); /* PACK-14 */
     queue->unpublished = 0;
+    queue->slots_free += slots; /* the driver knows of them only now */
     if (interrupt_wanted(queue, slots))
         queue->notify(queue->notify_opaque, queue->index);
 }
 
 /* --- kicks ------------------------------------------------------------------------------------ */
 
-static inline uint16_t avail_position(const struct virtqueue *queue)
+/* A place in the ring as an event structure and a position in vhost's terms have it. */
+static inline uint16_t slot_and_wrap(uint16_t slot, bool wrap)
 {
-    return (uint16_t)(queue->next_avail | queue->avail_wrap << POSITION_WRAP);
+    return (uint16_t)(slot | wrap << PACKED_EVENT_WRAP);
 }
 
-bool virtqueue_packed_enable_kicks(struct virtqueue *queue)
+/*
+ * How many slots are available behind the `seen` that are known to be, from `slot` on. Each is
+ * looked at once, however often kicks are enabled.
+ */
+static uint32_t count_new(const struct virtqueue *queue, uint16_t slot, uint16_t turn,
+                          uint32_t seen)
 {
-    uint16_t flags;
+    uint32_t count = 0;
 
-    if (queue->broken.id)
-        return false;
-    queue->kicks_enabled = true;
-    /* With EVENT_IDX the wish is a place: the slot we look at next. Its flags are set for good. */
+    while (seen + count < queue->slots_free &&
+           (shared_load(slot_at(queue, slot) + PACKED_FLAGS, __ATOMIC_SEQ_CST) & PACKED_TURN) ==
+               turn) {
+        advance(queue, &slot, &turn, 1);
+        count++;
+    }
+    return count;
+}
+
+/* With EVENT_IDX the wish is a place: the first slot we have not seen. Buffers before it may have
+ * been left in the ring. The structure's flags are set for good. */
+static bool packed_enable_kicks(struct virtqueue *queue)
+{
+    uint32_t seen = queue->slots_seen > 0 ? (uint32_t)queue->slots_seen : 0, count;
+    uint16_t slot = queue->next_avail, turn = queue->avail_turn;
+
+    advance(queue, &slot, &turn, seen);
     if (queue->event_idx)
-        shared_store(queue->used, avail_position(queue), __ATOMIC_SEQ_CST);
+        shared_store(queue->used, slot_and_wrap(slot, turn == PACKED_AVAIL), __ATOMIC_SEQ_CST);
     else
         shared_store(queue->used + PACKED_EVENT_FLAGS, PACKED_EVENT_ENABLE, __ATOMIC_SEQ_CST);
-    return slot_available(queue, &flags, __ATOMIC_SEQ_CST);
+    count = count_new(queue, slot, turn, seen);
+    queue->slots_seen = (int64_t)seen + count;
+    return count > 0;
 }
 
 /* With EVENT_IDX there is nothing to write: the driver passes the place we asked for only once in
  * two rounds. */
-void virtqueue_packed_disable_kicks(struct virtqueue *queue)
+static void packed_disable_kicks(struct virtqueue *queue)
 {
-    if (!queue->event_idx && queue->kicks_enabled)
+    if (!queue->event_idx)
         shared_store(queue->used + PACKED_EVENT_FLAGS, PACKED_EVENT_DISABLE, __ATOMIC_RELAXED);
-    queue->kicks_enabled = false;
 }
 
 /* --- start and stop --------------------------------------------------------------------------- */
 
-struct virtqueue_position virtqueue_packed_position(const struct virtqueue *queue)
+/* What was pushed and not published is not used: its first descriptor was held back. */
+static struct virtqueue_position packed_position(const struct virtqueue *queue)
 {
+    uint16_t slot = queue->next_used, turn = queue->used_turn;
+
+    retreat(queue, &slot, &turn, queue->unpublished);
     return (struct virtqueue_position){
-        .avail = avail_position(queue),
-        .used = (uint16_t)(queue->next_used | queue->used_wrap << POSITION_WRAP),
+        .avail = slot_and_wrap(queue->next_avail, avail_wrap(queue)),
+        .used = slot_and_wrap(slot, turn == PACKED_TURN),
     };
 }
 
 static int take_position(struct virtqueue *queue, struct virtqueue_position position,
                          struct error *err)
 {
-    const uint16_t mask = (1 << POSITION_WRAP) - 1;
+    const uint16_t mask = (1 << PACKED_EVENT_WRAP) - 1;
+    bool wrap = position.avail >> PACKED_EVENT_WRAP, used = position.used >> PACKED_EVENT_WRAP;
+    uint32_t taken;
 
     queue->next_avail = position.avail & mask;
-    queue->avail_wrap = position.avail >> POSITION_WRAP;
+    queue->avail_turn = wrap ? PACKED_AVAIL : PACKED_USED;
     queue->next_used = position.used & mask;
-    queue->used_wrap = position.used >> POSITION_WRAP;
-    if (queue->next_avail >= queue->size || queue->next_used >= queue->size)
-        return error_set(err, EINVAL, "a packed queue of size %u cannot stand at 0x%x, 0x%x",
+    queue->used_turn = used ? PACKED_TURN : 0;
+    taken = places_between(queue, place(queue, queue->next_used, used),
+                           place(queue, queue->next_avail, wrap));
+    if (queue->next_avail >= queue->size || queue->next_used >= queue->size || taken > queue->size)
+        return error_set(err, EINVAL,
+                         "a packed queue of size %u cannot stand at 0x%x available, 0x%x used",
                          queue->size, position.avail, position.used);
+    queue->slots_free = queue->size - taken;
     return 0;
 }
 
@@ -373,15 +431,15 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
  */
 static void check_ring(struct virtqueue *queue)
 {
-    if (!queue->avail_wrap || queue->next_avail != 0)
+    if (queue->next_avail != 0 || queue->next_used != 0 || !avail_wrap(queue) || !used_wrap(queue))
         return; /* taken up where it stood */
     for (uint32_t i = 0; i < queue->size; i++)
         if (shared_load(slot_at(queue, (uint16_t)i) + PACKED_FLAGS, __ATOMIC_RELAXED) & PACKED_USED)
             virtqueue_bend(queue, "DRV-QCFG-15", "the ring is not clear at the start");
 }
 
-int virtqueue_packed_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                           struct virtqueue_position position, struct error *err)
+static int packed_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                        struct virtqueue_position position, struct error *err)
 {
     /* PACK-01 */
     const struct virtqueue_area areas[3] = {
@@ -397,11 +455,23 @@ int virtqueue_packed_start(struct virtqueue *queue, const struct virtqueue_setup
     if (ret)
         return ret;
     check_ring(queue);
-    queue->ids = calloc(IDS / 64, sizeof(*queue->ids));
-    if (!queue->ids)
+    queue->id_in_flight = calloc(IDS, sizeof(*queue->id_in_flight));
+    if (!queue->id_in_flight)
         return error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
     shared_store(queue->used + PACKED_EVENT_FLAGS,
                  queue->event_idx ? PACKED_EVENT_DESC : PACKED_EVENT_ENABLE, __ATOMIC_RELAXED);
-    virtqueue_packed_enable_kicks(queue);
     return 0;
 }
+
+const struct virtqueue_format virtqueue_packed = {
+    .start = packed_start,
+    .position = packed_position,
+    .pop = packed_pop,
+    .unpop = packed_unpop,
+    .push = packed_push,
+    .push_series = packed_push_series,
+    .release = packed_release,
+    .publish = packed_publish,
+    .enable_kicks = packed_enable_kicks,
+    .disable_kicks = packed_disable_kicks,
+};

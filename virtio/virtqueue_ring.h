@@ -11,15 +11,13 @@
 
 #include <errno.h>
 
-/* The ring breaks a rule, or bends one: remember which. */
-void virtqueue_set_broken(struct virtqueue *queue, const char *rule, const char *what);
-void virtqueue_bend(struct virtqueue *queue, const char *rule, const char *what);
+#define unlikely(x) __builtin_expect(!!(x), 0)
 
-static inline int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what)
-{
-    virtqueue_set_broken(queue, rule, what);
-    return -EPROTO;
-}
+/* The ring breaks a rule: remember which. Always -EPROTO. */
+int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what);
+
+/* The ring bends a rule. */
+void virtqueue_bend(struct virtqueue *queue, const char *rule, const char *what);
 
 /* One of a ring's areas as its format lays it out. */
 struct virtqueue_area {
@@ -34,33 +32,36 @@ struct virtqueue_area {
 int virtqueue_map_areas(const struct guest_memory *memory, const struct virtqueue_area areas[3],
                         struct error *err);
 
-/* Both formats. `slots` of a push: how far it advances the ring; more than the buffer's own when
- * buffers before it are skipped (in order, 2.7.9, 2.8.8), which were released. */
+/*
+ * A format of rings. The functions do what virtqueue.h says of those they are named like, pop for a
+ * queue that has a budget and push for `written` within the buffer; it falls to virtqueue.c that a
+ * stopped queue is not served.
+ */
+struct virtqueue_format {
+    int (*start)(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                 struct virtqueue_position position, struct error *err);
+    struct virtqueue_position (*position)(const struct virtqueue *queue);
+    int (*pop)(struct virtqueue *queue, struct virtqueue_buffer **out);
+    void (*unpop)(struct virtqueue *queue, struct virtqueue_buffer *buffer);
+    void (*push)(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
 
-/* virtqueue_split.c */
-int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                          struct virtqueue_position position, struct error *err);
-int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
-void virtqueue_split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
-void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                          uint32_t written, uint32_t slots);
-void virtqueue_split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer);
-void virtqueue_split_publish(struct virtqueue *queue);
-bool virtqueue_split_enable_kicks(struct virtqueue *queue);
-void virtqueue_split_disable_kicks(struct virtqueue *queue);
-struct virtqueue_position virtqueue_split_position(const struct virtqueue *queue);
+    /* In order (2.7.9, 2.8.8): use a series of `slots` entries of which `last` is the last; the
+     * ones before it were released, which is all that becomes of them. */
+    void (*push_series)(struct virtqueue *queue, struct virtqueue_buffer *last, uint32_t slots);
+    void (*release)(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 
-/* virtqueue_packed.c */
-int virtqueue_packed_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                           struct virtqueue_position position, struct error *err);
-int virtqueue_packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
-void virtqueue_packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
-void virtqueue_packed_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                           uint32_t written, uint32_t slots);
-void virtqueue_packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer);
-void virtqueue_packed_publish(struct virtqueue *queue);
-bool virtqueue_packed_enable_kicks(struct virtqueue *queue);
-void virtqueue_packed_disable_kicks(struct virtqueue *queue);
-struct virtqueue_position virtqueue_packed_position(const struct virtqueue *queue);
+    void (*publish)(struct virtqueue *queue);
+    bool (*enable_kicks)(struct virtqueue *queue);
+    void (*disable_kicks)(struct virtqueue *queue);
+};
+
+extern const struct virtqueue_format virtqueue_split, virtqueue_packed;
+
+/* iovecs every buffer has from the start: most requests of most devices fit. */
+#define VIRTQUEUE_SHORT_CHAIN 8
+
+/* Give back what a long chain made the buffer allocate, when all buffers together might keep too
+ * much. */
+void virtqueue_buffer_trim(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 
 #endif

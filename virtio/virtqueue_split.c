@@ -22,12 +22,15 @@ enum split_descriptor_flag {
     SPLIT_INDIRECT = 4,
 };
 
-#define SPLIT_DESCRIPTOR_SIZE 16
+#define SPLIT_DESCRIPTOR_SIZE  16
+#define SPLIT_LENGTH           8 /* offsets in a descriptor */
+#define SPLIT_DESCRIPTOR_FLAGS 12
+#define SPLIT_NEXT_INDEX       14
 
 struct split_descriptor {
     uint64_t address;
     uint32_t length;
-    uint16_t flags, next;
+    uint16_t flags;
 };
 
 /* 2.7.6 Available ring, 2.7.8 Used ring */
@@ -53,6 +56,12 @@ static inline void shared_store(uint8_t *word, uint16_t value, int order)
     __atomic_store_n((uint16_t *)(void *)word, htole16(value), order);
 }
 
+/* Where in a ring the entry of a free-running index is. */
+static inline size_t slot_of(const struct virtqueue *queue, uint16_t index)
+{
+    return index & queue->mask;
+}
+
 /* EVENT_IDX puts a word behind each ring: at which index the other side wants to be notified. */
 static inline const uint8_t *used_event(const struct virtqueue *queue)
 {
@@ -65,35 +74,41 @@ static inline uint8_t *avail_event(const struct virtqueue *queue)
 }
 
 /*
- * Copy a descriptor, reading each byte exactly once: the copy is what is checked and used, whatever
- * the driver makes of the original meanwhile (RING-15).
+ * Copy a descriptor, but for its `next`, reading each byte exactly once: the copy is what is
+ * checked and used, whatever the driver makes of the original meanwhile (RING-15).
  */
 static inline struct split_descriptor descriptor_copy(const uint8_t *table, uint32_t i)
 {
-    const uint64_t *words = (const uint64_t *)(const void *)(table + i * SPLIT_DESCRIPTOR_SIZE);
-    uint64_t address = le64toh(__atomic_load_n(&words[0], __ATOMIC_RELAXED));
-    uint64_t rest = le64toh(__atomic_load_n(&words[1], __ATOMIC_RELAXED));
+    const uint8_t *p = table + (size_t)i * SPLIT_DESCRIPTOR_SIZE;
+    const void *address = p, *length = p + SPLIT_LENGTH;
 
     return (struct split_descriptor){
-        .address = address,
-        .length = (uint32_t)rest,
-        .flags = (uint16_t)(rest >> 32),
-        .next = (uint16_t)(rest >> 48),
+        .address = le64toh(__atomic_load_n((const uint64_t *)address, __ATOMIC_RELAXED)),
+        .length = le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED)),
+        .flags = shared_load(p + SPLIT_DESCRIPTOR_FLAGS, __ATOMIC_RELAXED),
     };
+}
+
+/* Which descriptor follows it: read only when its flags say that one does. */
+static inline uint16_t descriptor_next(const uint8_t *table, uint32_t i)
+{
+    return shared_load(table + (size_t)i * SPLIT_DESCRIPTOR_SIZE + SPLIT_NEXT_INDEX,
+                       __ATOMIC_RELAXED);
 }
 
 enum walk_end { WALK_COMPLETE, WALK_INDIRECT }; /* or a negative errno */
 
 /*
- * Add descriptors from entry `i` of a table on, until one has no successor (WALK_COMPLETE), or
- * points to an indirect table (WALK_INDIRECT, *last is that descriptor). A chain of more steps than
- * the table has entries has come back to where it was: it is a loop.
+ * Add descriptors of a table, from `d` on, its entry `i`, until one has no successor
+ * (WALK_COMPLETE), or points to an indirect table (WALK_INDIRECT, *last is that descriptor). A
+ * chain of more steps than the table has entries has come back to where it was: it is a loop.
  */
 CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t entries, uint32_t i,
-                            const char *order_rule, struct split_descriptor *last)
+                            struct split_descriptor d, const char *order_rule,
+                            struct split_descriptor *last)
 {
     for (uint32_t steps = 0; steps < entries; steps++) {
-        struct split_descriptor d = descriptor_copy(table, i);
+        uint32_t next;
         int ret;
 
         if (unlikely(d.flags & ~(SPLIT_NEXT | SPLIT_WRITE | SPLIT_INDIRECT)))
@@ -107,12 +122,14 @@ CHAIN_INLINE int chain_walk(struct chain *chain, const uint8_t *table, uint32_t 
             return ret;
         if (!(d.flags & SPLIT_NEXT))
             return WALK_COMPLETE;
-        if (unlikely(d.next >= entries))
+        next = descriptor_next(table, i);
+        if (unlikely(next >= entries))
             return virtqueue_break(chain->queue, "DRV-RING-04",
                                    "a descriptor's next is beyond the table");
-        if (unlikely(chain->queue->in_order) && d.next != i + 1 && table != chain->queue->desc)
+        if (unlikely(chain->queue->in_order) && next != i + 1 && table != chain->queue->desc)
             virtqueue_bend(chain->queue, "DRV-IND-08", "an indirect table is not in order");
-        i = d.next;
+        i = next;
+        d = descriptor_copy(table, i);
     }
     return virtqueue_break(chain->queue, "DRV-RING-06", "a chain of descriptors is a loop");
 }
@@ -131,24 +148,41 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct split_des
     table = virtqueue_map(queue, d->address, d->length);
     if (unlikely(!table))
         return virtqueue_break(queue, "DRV-RING-09", "an indirect table is not in guest memory");
-    ret = chain_walk(chain, table, d->length / SPLIT_DESCRIPTOR_SIZE, 0, "DRV-IND-09", &nested);
+    ret = chain_walk(chain, table, d->length / SPLIT_DESCRIPTOR_SIZE, 0, descriptor_copy(table, 0),
+                     "DRV-IND-09", &nested);
     if (unlikely(ret == WALK_INDIRECT))
         return virtqueue_break(queue, "DRV-IND-02", "INDIRECT in an indirect table");
     return ret;
 }
 
-CHAIN_INLINE int chain_build(struct virtqueue *queue, uint16_t head,
-                             struct virtqueue_buffer *buffer)
+/* The buffer is the device's from now on. */
+static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                       struct virtqueue_buffer **out)
+{
+    buffer->in_flight = true;
+    queue->next_avail++;
+    queue->budget--;
+    *out = buffer;
+    return 1;
+}
+
+/* The rest of pop for a chain that begins with this descriptor, the head's. Its fields come one by
+ * one: a structure would be put together for it in pop, for every buffer. */
+static __attribute__((noinline)) int take_chain(struct virtqueue *queue,
+                                                struct virtqueue_buffer *buffer,
+                                                struct virtqueue_buffer **out, uint64_t address,
+                                                uint32_t length, uint16_t flags)
 {
     struct chain chain = chain_begin(queue, buffer);
+    struct split_descriptor d = {address, length, flags};
     struct split_descriptor last = {0};
-    int ret = chain_walk(&chain, queue->desc, queue->size, head, "DRV-RING-07", &last);
+    int ret = chain_walk(&chain, queue->desc, queue->size, buffer->id, d, "DRV-RING-07", &last);
 
     if (ret == WALK_INDIRECT)
         ret = chain_walk_indirect(&chain, &last);
-    if (unlikely(ret))
-        return ret;
-    return chain_end(&chain);
+    if (!ret)
+        ret = chain_end(&chain);
+    return unlikely(ret) ? ret : take(queue, buffer, out);
 }
 
 /*
@@ -170,64 +204,77 @@ static inline int avail_refresh(struct virtqueue *queue)
     return 1;
 }
 
-int virtqueue_split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
-{
-    size_t slot = queue->next_avail & (queue->size - 1);
-    struct virtqueue_buffer *buffer;
-    uint16_t head;
-    int ret;
+static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
 
-    if (queue->broken.id)
-        return -EPROTO;
-    if (queue->budget == 0) /* so it is in a stopped queue */
-        return 0;
-    if (queue->next_avail == queue->avail_seen) {
-        ret = avail_refresh(queue);
-        if (ret <= 0)
-            return ret;
-    }
-    head = shared_load(queue->avail + SPLIT_RING + SPLIT_AVAIL_ENTRY * slot, __ATOMIC_RELAXED);
-    if (head >= queue->size)
+/* Pop when all that was seen is taken. Not inline, and the end of its caller: or pop would save
+ * registers around it for each buffer, and it comes once for each batch. */
+static __attribute__((noinline)) int refresh_and_pop(struct virtqueue *queue,
+                                                     struct virtqueue_buffer **out)
+{
+    int ret = avail_refresh(queue);
+
+    return ret > 0 ? split_pop(queue, out) : ret;
+}
+
+static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+{
+    struct virtqueue_buffer *buffer;
+    struct split_descriptor d;
+    unsigned head;
+
+    if (queue->next_avail == queue->avail_seen)
+        return refresh_and_pop(queue, out);
+    head = shared_load(queue->avail + SPLIT_AVAIL_ENTRY * slot_of(queue, queue->next_avail) +
+                           SPLIT_RING,
+                       __ATOMIC_RELAXED);
+    if (unlikely(head >= queue->size))
         return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
     buffer = &queue->buffers[head];
-    if (buffer->in_flight)
+    if (unlikely(buffer->in_flight))
         return virtqueue_break(queue, "DRV-RING-08", "a buffer is made available twice");
-    ret = chain_build(queue, head, buffer);
-    if (ret)
-        return ret;
-    buffer->id = head;
-    buffer->slots = 1;
-    buffer->in_flight = true;
-    queue->in_flight++;
-    queue->next_avail++;
-    queue->budget--;
-    *out = buffer;
-    return 1;
+    d = descriptor_copy(queue->desc, head);
+    if (d.flags == SPLIT_WRITE && chain_single(queue, buffer, d.address, d.length, true))
+        return take(queue, buffer, out);
+    if (d.flags == 0 && chain_single(queue, buffer, d.address, d.length, false))
+        return take(queue, buffer, out);
+    return take_chain(queue, buffer, out, d.address, d.length, d.flags);
 }
 
-void virtqueue_split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static inline void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     buffer->in_flight = false;
-    queue->in_flight--;
+    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
+        virtqueue_buffer_trim(queue, buffer);
 }
 
-void virtqueue_split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    virtqueue_split_release(queue, buffer);
+    split_release(queue, buffer);
     queue->next_avail--;
-    queue->budget++;
 }
 
-void virtqueue_split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                          uint32_t written, uint32_t slots)
+static inline void record(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
+                          uint32_t written, uint16_t slots)
 {
-    size_t slot = queue->next_used & (queue->size - 1);
-    uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot;
+    uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot_of(queue, queue->next_used);
 
     store_le32(entry, buffer->id);
     store_le32(entry + 4, written);
-    queue->next_used += (uint16_t)slots;
-    virtqueue_split_release(queue, buffer);
+    queue->next_used += slots;
+}
+
+static void split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
+{
+    record(queue, buffer, written, 1);
+    split_release(queue, buffer);
+}
+
+/* ORD-02: where the first of the series would be. */
+static void split_push_series(struct virtqueue *queue, struct virtqueue_buffer *last,
+                              uint32_t slots)
+{
+    record(queue, last, last->written, (uint16_t)slots);
+    split_release(queue, last);
 }
 
 /* Whether the driver wants to hear of the used entries from `old` up to the index (2.7.7.2). */
@@ -247,7 +294,7 @@ static inline bool interrupt_wanted(struct virtqueue *queue, uint16_t old)
     return !(flags & SPLIT_NO_INTERRUPT);
 }
 
-void virtqueue_split_publish(struct virtqueue *queue)
+static void split_publish(struct virtqueue *queue)
 {
     uint16_t old = queue->published_used;
 
@@ -261,11 +308,8 @@ void virtqueue_split_publish(struct virtqueue *queue)
 
 /* With EVENT_IDX the wish is an index: the first one we have not seen. used.flags stays 0 (EVT-04).
  */
-bool virtqueue_split_enable_kicks(struct virtqueue *queue)
+static bool split_enable_kicks(struct virtqueue *queue)
 {
-    if (queue->broken.id)
-        return false;
-    queue->kicks_enabled = true;
     if (queue->event_idx)
         shared_store(avail_event(queue), queue->avail_seen, __ATOMIC_SEQ_CST);
     else
@@ -275,11 +319,10 @@ bool virtqueue_split_enable_kicks(struct virtqueue *queue)
 
 /* With EVENT_IDX there is nothing to write: the index we last asked for is already passed when we
  * are kicked, and comes round again only after 65536 buffers. */
-void virtqueue_split_disable_kicks(struct virtqueue *queue)
+static void split_disable_kicks(struct virtqueue *queue)
 {
-    if (!queue->event_idx && queue->kicks_enabled)
+    if (!queue->event_idx)
         shared_store(queue->used + SPLIT_FLAGS, SPLIT_NO_NOTIFY, __ATOMIC_RELAXED);
-    queue->kicks_enabled = false;
 }
 
 /* A driver that sets a queue up anew has to clear it, or it takes old used entries for new ones. */
@@ -293,7 +336,7 @@ static void check_used_ring(struct virtqueue *queue)
         virtqueue_bend(queue, "DRV-QCFG-16", "used.flags is not 0 at the start");
 }
 
-struct virtqueue_position virtqueue_split_position(const struct virtqueue *queue)
+static struct virtqueue_position split_position(const struct virtqueue *queue)
 {
     return (struct virtqueue_position){queue->next_avail, queue->published_used};
 }
@@ -309,8 +352,8 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
     return 0;
 }
 
-int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                          struct virtqueue_position position, struct error *err)
+static int split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                       struct virtqueue_position position, struct error *err)
 {
     /* RING-01 */
     const struct virtqueue_area areas[3] = {
@@ -325,14 +368,27 @@ int virtqueue_split_start(struct virtqueue *queue, const struct virtqueue_setup 
 
     if (!is_power_of_two(setup->size))
         return error_set(err, EINVAL, "DRV-QCFG-01: %u is no power of two", setup->size);
+    queue->mask = setup->size - 1u;
     ret = take_position(queue, position, err);
     if (!ret)
         ret = virtqueue_map_areas(queue->memory, areas, err);
     if (ret)
         return ret;
     check_used_ring(queue);
-    virtqueue_split_enable_kicks(queue);
     if (queue->event_idx)
         shared_store(queue->used + SPLIT_FLAGS, 0, __ATOMIC_RELAXED);
     return 0;
 }
+
+const struct virtqueue_format virtqueue_split = {
+    .start = split_start,
+    .position = split_position,
+    .pop = split_pop,
+    .unpop = split_unpop,
+    .push = split_push,
+    .push_series = split_push_series,
+    .release = split_release,
+    .publish = split_publish,
+    .enable_kicks = split_enable_kicks,
+    .disable_kicks = split_disable_kicks,
+};

@@ -1,3 +1,4 @@
+/* `vireo check`: whether this host can run guests, and if not, what to do about it. */
 #include "vmm/check.h"
 
 #include "base/bytes.h"

@@ -1,3 +1,4 @@
+/* The kernel's command line: the words a machine has by default, and the user's. */
 #include "vmm/cmdline.h"
 
 #include "base/bytes.h"
@@ -8,7 +9,9 @@
 
 /* What each word saves is measured by `make bench-boot`; the README has the figures. */
 const struct cmdline_word cmdline_words[] = {
-    {"console=ttyS0", "the kernel's messages and /dev/console go to the serial port"},
+    {CMDLINE_SERIAL_WORD,
+     "messages and /dev/console on the serial port, unless a --console replaces it"},
+    {CMDLINE_CONSOLE_WORD, "only with --console: both are there, once its driver is up"},
     {"quiet", "only errors are printed while booting; every character costs an exit to the host"},
     {"cryptomgr.notests", "no self-tests of ciphers: more than half of a stock kernel's boot"},
     {"panic=-1", "a panic ends the machine at once instead of hanging"},
@@ -41,6 +44,18 @@ static void add_words(FILE *stream, const char *words)
     fprintf(stream, "%s%s", ftell(stream) > 0 && *words ? " " : "", words);
 }
 
+/* Not all consoles are there always; every character to a serial port nobody reads costs. */
+static bool word_applies(const struct vm_config *config, const char *word)
+{
+    bool console = vm_config_has_console(config);
+
+    if (strcmp(word, CMDLINE_CONSOLE_WORD) == 0)
+        return console;
+    if (strcmp(word, CMDLINE_SERIAL_WORD) == 0)
+        return !console || strcmp(vm_config_serial(config), "null") != 0;
+    return true;
+}
+
 int cmdline_build(const struct vm_config *config, size_t max, char **out, struct error *err)
 {
     char *text = NULL;
@@ -53,7 +68,8 @@ int cmdline_build(const struct vm_config *config, size_t max, char **out, struct
         add_words(stream, config->cmdline);
     else
         for (size_t i = 0; i < cmdline_word_count; i++)
-            add_words(stream, cmdline_words[i].word);
+            if (word_applies(config, cmdline_words[i].word))
+                add_words(stream, cmdline_words[i].word);
     if (!config->kaslr && !config->cmdline) /* the kernel randomises more than its own place */
         add_words(stream, "nokaslr");
     if (config->append)

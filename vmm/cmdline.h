@@ -17,6 +17,9 @@ struct cmdline_word {
 extern const struct cmdline_word cmdline_words[];
 extern const size_t cmdline_word_count;
 
+#define CMDLINE_SERIAL_WORD  "console=ttyS0"
+#define CMDLINE_CONSOLE_WORD "console=hvc0"
+
 /* Makes a panic distinguishable from a reboot; see lifecycle.c. */
 #define CMDLINE_PANIC_WORD "reboot=panic_warm"
 

@@ -1,3 +1,6 @@
+/*
+ * The options of `vireo run`: one table that the command line, files and the help are made from.
+ */
 #include "vmm/config.h"
 
 #include "base/bytes.h"
@@ -169,10 +172,28 @@ static int set_disk(struct vm_config *config, const char *origin, const char *va
     return device_add(config, origin, "blk", value, "path", err);
 }
 
+static int set_net(struct vm_config *config, const char *origin, const char *value,
+                   struct error *err)
+{
+    return device_add(config, origin, "net", value, "host", err);
+}
+
 static int set_device(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
     return device_add(config, origin, NULL, value, "type", err);
+}
+
+static int set_console(struct vm_config *config, const char *origin, const char *value,
+                       struct error *err)
+{
+    return device_add(config, origin, "console", value, "to", err);
+}
+
+static int set_rng(struct vm_config *config, const char *origin, const char *value,
+                   struct error *err)
+{
+    return device_add(config, origin, "rng", value, "source", err);
 }
 
 static int set_serial(struct vm_config *config, const char *origin, const char *value,
@@ -249,9 +270,15 @@ const struct run_option run_options[] = {
      "unpack a compressed kernel on the host and start it directly (default: on)", set_unpack},
     {'d', "disk", "PATH[,KEY=VALUE...]", "a virtio disk; short for --device blk,path=PATH",
      set_disk},
+    {'n', "net", "KIND[,KEY=VALUE...]",
+     "a virtio network card (user, tap, socket, none); short for --device net,host=KIND", set_net},
     {0, "device", "TYPE[,KEY=VALUE...]", "a virtio device; see 'vireo help device'", set_device},
     {0, "serial", "WHERE", "the serial console; see 'vireo help serial' (default: stdio)",
      set_serial},
+    {0, "console", "WHERE[,KEY=VALUE...]",
+     "a virtio console, the guest's hvc0; short for --device console,to=WHERE", set_console},
+    {0, "rng", "SOURCE[,KEY=VALUE...]",
+     "random numbers for the guest; short for --device rng,source=SOURCE", set_rng},
     {0, "control", "PATH", "a socket for commands while it runs; see 'vireo help control'",
      set_control},
     {0, "config", "FILE.json", "read options from a file; see 'vireo help config'", set_config},
@@ -290,6 +317,44 @@ void vm_config_free(struct vm_config *config)
     free(config->serial);
     free(config->control);
     free(config->dump_acpi);
+}
+
+bool vm_config_has_console(const struct vm_config *config)
+{
+    for (size_t i = 0; i < config->device_count; i++) {
+        const struct option_list *list = &config->devices[i].options;
+
+        for (size_t n = 0; strcmp(config->devices[i].type, "console") == 0 && n < list->count; n++)
+            if (strcmp(list->values[n].key, "to") == 0)
+                return true;
+    }
+    return false;
+}
+
+/* Any port of any console: "to=stdio" or "port=NAME:stdio". */
+static bool console_on_stdio(const struct vm_config *config)
+{
+    for (size_t i = 0; i < config->device_count; i++) {
+        const struct option_list *list = &config->devices[i].options;
+
+        for (size_t n = 0; strcmp(config->devices[i].type, "console") == 0 && n < list->count;
+             n++) {
+            const char *value = list->values[n].value;
+            const char *colon =
+                strcmp(list->values[n].key, "port") == 0 ? strchr(value, ':') : NULL;
+
+            if (strcmp(colon ? colon + 1 : value, "stdio") == 0)
+                return true;
+        }
+    }
+    return false;
+}
+
+const char *vm_config_serial(const struct vm_config *config)
+{
+    if (config->serial)
+        return config->serial;
+    return console_on_stdio(config) ? "null" : "stdio";
 }
 
 static int unknown_option(const char *origin, const char *name, struct error *err)

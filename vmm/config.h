@@ -61,6 +61,12 @@ void vm_config_free(struct vm_config *config);
 int vm_config_set(struct vm_config *config, const char *origin, const char *name, const char *value,
                   struct error *err);
 
+/* Where the serial port goes: `serial`, or stdio, or nowhere when a console is on stdio. */
+const char *vm_config_serial(const struct vm_config *config);
+
+/* Is there a virtio console that the guest may use as its own (hvc0)? */
+bool vm_config_has_console(const struct vm_config *config);
+
 /* `vireo run`'s arguments after "run". Errors are -EINVAL. */
 int vm_config_parse(struct vm_config *config, int argc, char **argv, struct error *err);
 

@@ -111,6 +111,8 @@ static void print_device(const struct machine_device *device, FILE *out)
         fprintf(out, "mmio 0x%" PRIx64 " gsi %u", device->address, device->gsi);
     else
         fprintf(out, "pci 00:%02x.0", (unsigned)device->address);
+    if (device->common.legacy)
+        fprintf(out, " legacy");
     fprintf(out, "  %u queue%s of %u  features", device->virtio.queue_count,
             device->virtio.queue_count == 1 ? "" : "s", device->virtio.queues[0].size_max);
     for (int word = VIRTIO_FEATURE_WORDS - 1; word >= 0; word--)
@@ -128,8 +130,7 @@ void machine_print(const struct machine *machine, FILE *out)
     print_memory(machine, out);
     fprintf(out, "command line:\n  %s\n", machine->cmdline);
     fprintf(out, "devices:\n  %-12s %-8s port 0x%x gsi %u  %s\n", "serial", "16550",
-            LAYOUT_SERIAL_PORT, LAYOUT_GSI_SERIAL,
-            machine->config->serial ? machine->config->serial : "stdio");
+            LAYOUT_SERIAL_PORT, LAYOUT_GSI_SERIAL, vm_config_serial(machine->config));
     for (size_t i = 0; i < machine->device_count; i++)
         print_device(machine->devices[i], out);
 }

@@ -1,3 +1,4 @@
+/* What each exit status means, for the help and the manual page. */
 #include "vmm/exit_status.h"
 
 #include "base/bytes.h"

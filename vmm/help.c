@@ -1,3 +1,6 @@
+/*
+ * The help topics and the manual page: both are printed from the tables that options are parsed by.
+ */
 #include "vmm/help.h"
 
 #include "base/bytes.h"
@@ -73,37 +76,44 @@ static void topic_device(FILE *out)
 
 static void topic_serial(FILE *out)
 {
-    fprintf(out, "--serial WHERE: the host's end of the serial port (ttyS0).\n\n"
+    fprintf(out, "--serial WHERE: the host's end of the serial port (ttyS0).\n"
+                 "--console WHERE: of a virtio console (hvc0), which is much faster. It wants a "
+                 "driver in the guest's\nkernel or initrd, and shows nothing before. With stdio "
+                 "the serial port goes nowhere by default.\n\n"
                  "  stdio              this terminal, in raw mode; keys below\n"
                  "  null               nowhere\n"
                  "  file:PATH          appended to a file\n"
                  "  pty                a new pseudo-terminal, whose name is printed\n"
-                 "  unix:PATH          a Unix socket; ,server=off connects to one\n"
+                 "  unix:PATH          a Unix socket; ,server=off connects to one (--console and "
+                 "ports: ,,server=off)\n"
+                 "  fd:N               a descriptor that Vireo inherits\n"
                  "\nKeys in the terminal:\n\n"
                  "  Ctrl-A x           quit\n"
-                 "  Ctrl-A c           send a break (Linux: then a SysRq key)\n"
+                 "  Ctrl-A c           send a break (Linux: then a SysRq key; on hvc0 a Ctrl-O)\n"
                  "  Ctrl-A h           help\n"
                  "  Ctrl-A Ctrl-A      send Ctrl-A\n");
 }
 
 static void topic_config(FILE *out)
 {
-    fprintf(out, "--config FILE.json: one object whose names are the options of 'vireo run' "
-                 "without dashes.\nArrays repeat an option, objects are KEY=VALUE lists, switches "
-                 "are true or false.\nOptions behind --config on the command line come on "
-                 "top.\n\n"
-                 "  {\n"
-                 "    \"kernel\": \"/boot/vmlinuz\",\n"
-                 "    \"initrd\": \"/boot/initrd.img\",\n"
-                 "    \"cpus\": 2,\n"
-                 "    \"memory\": {\"size\": \"1G\", \"shared\": true},\n"
-                 "    \"append\": \"root=/dev/vda rw\",\n"
-                 "    \"disk\": [{\"path\": \"root.img\"}, {\"path\": \"data.img\", \"readonly\": "
-                 "true}],\n"
-                 "    \"device\": [{\"type\": \"blk\", \"path\": \"more.img\", \"transport\": "
-                 "\"mmio\"}],\n"
-                 "    \"no-reboot\": true\n"
-                 "  }\n");
+    fprintf(out,
+            "--config FILE.json: one object whose names are the options of 'vireo run' "
+            "without dashes.\nArrays repeat an option or, in an object, a key; objects are "
+            "KEY=VALUE lists; switches are true\nor false. Options behind --config on the command "
+            "line come on top.\n\n"
+            "  {\n"
+            "    \"kernel\": \"/boot/vmlinuz\",\n"
+            "    \"initrd\": \"/boot/initrd.img\",\n"
+            "    \"cpus\": 2,\n"
+            "    \"memory\": {\"size\": \"1G\", \"shared\": true},\n"
+            "    \"append\": \"root=/dev/vda rw\",\n"
+            "    \"disk\": [{\"path\": \"root.img\"}, {\"path\": \"data.img\", \"readonly\": "
+            "true}],\n"
+            "    \"net\": {\"host\": \"user\", \"hostfwd\": \"tcp::2222-:22\"},\n"
+            "    \"device\": [{\"type\": \"blk\", \"path\": \"more.img\", \"transport\": "
+            "\"mmio\"}],\n"
+            "    \"no-reboot\": true\n"
+            "  }\n");
 }
 
 static void topic_control(FILE *out)
@@ -132,7 +142,7 @@ static const struct topic {
 } topics[] = {
     {"device", topic_device, "devices, and the keys they all have"},
     {"memory", topic_memory, "the keys of --memory"},
-    {"serial", topic_serial, "where the serial console can go, and its keys"},
+    {"serial", topic_serial, "where consoles can go, and the keys of a terminal"},
     {"cmdline", topic_cmdline, "the default kernel command line, word by word"},
     {"config", topic_config, "the JSON configuration file"},
     {"control", topic_control, "commands for a running machine"},

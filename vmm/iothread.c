@@ -1,3 +1,4 @@
+/* The threads that serve devices: one that all share, and those named by iothread=. */
 #include "vmm/iothread.h"
 
 #include <errno.h>

@@ -111,7 +111,8 @@ struct signal_source {
     struct machine *machine;
 };
 
-/* The first asks the guest to power off, the second ends it. */
+/* The first asks the guest to power off, the second ends it; but a new window size is none of
+ * these. */
 static void signal_ready(struct loop_fd *self, uint32_t events)
 {
     struct machine *machine = container_of(self, struct signal_source, fd)->machine;
@@ -120,6 +121,10 @@ static void signal_ready(struct loop_fd *self, uint32_t events)
     (void)events;
     if (read(self->fd, &info, sizeof(info)) != (ssize_t)sizeof(info))
         return;
+    if (info.ssi_signo == SIGWINCH) {
+        chardev_window_changed();
+        return;
+    }
     machine->signal = (int)info.ssi_signo;
     if (machine->signals++ == 0) {
         log_info("vireo", "asking the guest to power off; a second signal ends it at once");
@@ -131,7 +136,7 @@ static void signal_ready(struct loop_fd *self, uint32_t events)
 
 static int signals_take(struct machine *machine, struct signal_source *source, struct error *err)
 {
-    static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+    static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGWINCH};
     sigset_t set;
 
     sigemptyset(&set);

@@ -1,3 +1,7 @@
+/*
+ * The machine: its memory, kernel, buses and devices, made in the order in which they need each
+ * other, and freed in the opposite one.
+ */
 #include "vmm/machine.h"
 
 #include "base/bytes.h"
@@ -113,14 +117,16 @@ static void power_event(void *opaque, enum power_event event)
     }
 }
 
-static void console_command(void *opaque, enum chardev_command command)
+static void quit(void *opaque)
+{
+    machine_request(opaque, REQUEST_QUIT);
+}
+
+static void serial_break(void *opaque)
 {
     struct machine *machine = opaque;
 
-    if (command == CHARDEV_QUIT)
-        machine_request(machine, REQUEST_QUIT);
-    else if (command == CHARDEV_BREAK)
-        serial_send_break(machine->serial);
+    serial_send_break(machine->serial);
 }
 
 static int add_platform_devices(struct machine *machine, struct error *err)
@@ -134,18 +140,17 @@ static int add_platform_devices(struct machine *machine, struct error *err)
         .gsi_count = LAYOUT_GSI_PCI_COUNT,
         .ports = true,
     };
-    const char *where = machine->config->serial ? machine->config->serial : "stdio";
-    int ret = 0;
+    int ret;
 
-    /* A dry run opens no console: it must not take the terminal or a socket's name. */
-    if (machine->config->dry_run)
-        where = "null";
-    ret = chardev_open(where, machine->main_loop, &machine->console, err);
+    chardev_set_dry_run(machine->config->dry_run);
+    chardev_set_quit(quit, machine);
+    ret =
+        chardev_open(vm_config_serial(machine->config), machine->main_loop, &machine->console, err);
     if (ret) {
         error_prefix(err, "--serial");
         return ret;
     }
-    chardev_set_command(machine->console, console_command, machine);
+    chardev_set_break(machine->console, serial_break, machine);
     ret = serial_create(machine->platform, machine->main_loop, LAYOUT_SERIAL_PORT,
                         LAYOUT_GSI_SERIAL, machine->console, &machine->serial, err);
     if (!ret)

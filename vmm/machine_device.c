@@ -1,16 +1,23 @@
+/* From --device and its keys to a device in its slot: model, transport, features, queues. */
 #include "vmm/machine_device.h"
 
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
+#include "devices/console/console.h"
+#include "devices/net/net.h"
+#include "devices/rng.h"
+#include "transport/msix.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
+#include "virtio/device_legacy.h"
 #include "vmm/layout_x86_64.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, NULL};
+const struct virtio_model *const device_models[] = {&blk_model, &net_model, &console_model,
+                                                    &rng_model, NULL};
 
 static const char *const transports[] = {"mmio", "pci", NULL};
 
@@ -32,6 +39,15 @@ const struct option_spec device_common_options[] = {
      .min = 1,
      .max = PCI_SLOTS - 1,
      .help = "PCI slot, 1 to 31 (default: the lowest free one)"},
+    {.key = "legacy",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_common, legacy),
+     .help = "show drivers older than virtio 1.0 their interface (PCI: too; MMIO: instead)"},
+    {.key = "vectors",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_common, vectors),
+     .metavar = "N",
+     .help = "MSI-X vectors, 0 for no MSI-X (default: one a queue and one more)"},
     {.key = "queues",
      .type = OPTION_UINT,
      .offset = offsetof(struct device_common, queues),
@@ -43,7 +59,7 @@ const struct option_spec device_common_options[] = {
      .offset = offsetof(struct device_common, queue_size),
      .min = 1,
      .max = VIRTQUEUE_SIZE_MAX,
-     .help = "entries in each queue, a power of two (default: the type's)"},
+     .help = "entries in each queue, a power of two unless packed (default: the type's)"},
     {.key = "iothread",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_common, iothread),
@@ -125,11 +141,34 @@ static int check_common(const struct machine_device *device, const char *origin,
     if (common->queues > device->model->queues_max)
         return error_set(err, EINVAL, "%s: queues: %s has at most %u", origin, device->model->name,
                          device->model->queues_max);
-    if (common->queue_size && !is_power_of_two(common->queue_size))
-        return error_set(err, EINVAL, "%s: queue-size: must be a power of two", origin);
+    if (common->queue_size && !is_power_of_two(common->queue_size) &&
+        !features_has(&device->wanted, VIRTIO_F_RING_PACKED))
+        return error_set(err, EINVAL,
+                         "%s: queue-size: must be a power of two without ring_packed=on", origin);
     if (common->transport == TRANSPORT_MMIO && common->addr)
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
+    if (common->transport == TRANSPORT_MMIO && common->vectors)
+        return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
+    if (common->legacy && !virtio_device_type_has_legacy(device->model->id))
+        return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
+                         device->model->name);
     return 0;
+}
+
+static int take_vectors(struct machine_device *device, const char *origin, struct error *err)
+{
+    uint64_t vectors;
+    char what[320];
+    int ret;
+
+    device->vectors = VIRTIO_PCI_VECTORS_DEFAULT;
+    if (!device->common.vectors)
+        return 0;
+    snprintf(what, sizeof(what), "%s: key 'vectors'", origin);
+    ret = option_parse_uint(what, device->common.vectors, 0, MSIX_VECTORS_MAX, &vectors, err);
+    if (!ret)
+        device->vectors = (int)vectors;
+    return ret;
 }
 
 static int take_options(struct machine_device *device, struct device_config *config,
@@ -154,6 +193,8 @@ static int take_options(struct machine_device *device, struct device_config *con
     free(keys);
     if (!ret)
         ret = check_common(device, list->origin, err);
+    if (!ret)
+        ret = take_vectors(device, list->origin, err);
     return ret;
 }
 
@@ -219,15 +260,19 @@ static int make_virtio(struct machine_device *device, const struct device_site *
 static int plug_mmio(struct machine_device *device, struct device_site *site, struct error *err)
 {
     unsigned slot = site->mmio_used;
+    struct virtio_mmio_config config = {
+        .base = LAYOUT_MMIO + slot * VIRTIO_MMIO_SIZE,
+        .gsi = LAYOUT_GSI_MMIO + slot,
+        .legacy = device->common.legacy,
+    };
     int ret;
 
     if (slot >= LAYOUT_MMIO_SLOTS)
         return error_set(err, ENOSPC, "a machine holds at most %d virtio-mmio devices",
                          LAYOUT_MMIO_SLOTS);
-    device->address = LAYOUT_MMIO + slot * VIRTIO_MMIO_SIZE;
-    device->gsi = LAYOUT_GSI_MMIO + slot;
-    ret = virtio_mmio_create(&device->virtio, site->platform, device->address, device->gsi,
-                             &device->mmio, err);
+    device->address = config.base;
+    device->gsi = config.gsi;
+    ret = virtio_mmio_create(&device->virtio, site->platform, &config, &device->mmio, err);
     if (!ret)
         site->mmio_used++;
     return ret;
@@ -235,8 +280,12 @@ static int plug_mmio(struct machine_device *device, struct device_site *site, st
 
 static int plug_pci(struct machine_device *device, struct device_site *site, struct error *err)
 {
-    int slot = device->common.addr ? (int)device->common.addr : -1;
-    int ret = virtio_pci_create(&device->virtio, site->bus, slot, &device->pci, err);
+    const struct virtio_pci_config config = {
+        .slot = device->common.addr ? (int)device->common.addr : -1,
+        .vectors = device->vectors,
+        .legacy = device->common.legacy,
+    };
+    int ret = virtio_pci_create(&device->virtio, site->bus, &config, &device->pci, err);
 
     if (!ret)
         device->address = virtio_pci_slot(device->pci);

@@ -28,6 +28,8 @@ struct device_common {
     char *id;
     int transport;               /* enum device_transport */
     uint64_t addr;               /* PCI slot, 0: the next free one */
+    bool legacy;                 /* version 1 (MMIO), transitional (PCI) */
+    char *vectors;               /* of MSI-X; NULL: as many as the device can use */
     uint64_t queues, queue_size; /* 0: the model's default */
     char *iothread;              /* which thread serves it */
 };
@@ -39,6 +41,7 @@ struct machine_device {
     const struct virtio_model *model;
     struct device_common common;
     void *options;                         /* the model's, by its table */
+    int vectors;                           /* as in struct virtio_pci_config */
     struct virtio_features wanted, masked; /* by NAME=on and NAME=off */
     struct virtio_device virtio;
     bool virtio_ready;

@@ -1,3 +1,4 @@
+/* The program: which subcommand is meant. */
 #include "base/bytes.h"
 #include "vmm/check.h"
 #include "vmm/control.h"

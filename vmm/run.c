@@ -1,3 +1,4 @@
+/* `vireo run`: from the command line to the exit status. */
 #include "vmm/run.h"
 
 #include "base/terminal.h"

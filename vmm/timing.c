@@ -1,3 +1,4 @@
+/* --timing: when each stage of a boot was reached. The last is found in what the guest prints. */
 #include "vmm/timing.h"
 
 #include "base/bytes.h"

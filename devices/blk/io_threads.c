@@ -25,7 +25,7 @@ struct threads {
     struct blk_engine engine;
     struct loop *loop;
     struct loop_fd event; /* signalled when `finished` is no longer empty */
-    int fd;
+    const struct blk_file *file;
 
     struct blk_io_list staged; /* the loop's own */
     size_t staged_count;
@@ -41,31 +41,6 @@ struct threads {
     unsigned worker_count; /* the loop's own */
     pthread_t workers[WORKERS_MAX];
 };
-
-static int64_t io_call(int fd, const struct blk_io *io)
-{
-    ssize_t r;
-
-    switch (io->type) {
-    case BLK_IO_READ:
-        r = preadv2(fd, io->iov, (int)io->iov_count, (off_t)io->offset, 0);
-        break;
-    case BLK_IO_WRITE:
-        r = pwritev2(fd, io->iov, (int)io->iov_count, (off_t)io->offset,
-                     io->stable ? RWF_DSYNC : 0);
-        break;
-    default:
-        r = fdatasync(fd);
-        break;
-    }
-    return r < 0 ? -errno : r;
-}
-
-static void io_perform(int fd, struct blk_io *io)
-{
-    while (!blk_io_advance(io, io_call(fd, io)))
-        ;
-}
 
 /* Under the lock. One signal for as many operations as finish before the loop looks. */
 static void threads_finish(struct threads *t, struct blk_io *io)
@@ -92,7 +67,7 @@ static void *worker_main(void *arg)
         }
         t->pending_count--;
         pthread_mutex_unlock(&t->lock);
-        io_perform(t->fd, io);
+        blk_io_perform(t->file, io);
         pthread_mutex_lock(&t->lock);
         threads_finish(t, io);
     }
@@ -127,7 +102,7 @@ static void threads_provide_workers(struct threads *t, size_t wanted)
         return;
 
     for (struct blk_io *io; (io = blk_io_list_take(&t->pending));) {
-        io_perform(t->fd, io);
+        blk_io_perform(t->file, io);
         t->pending_count--;
         pthread_mutex_lock(&t->lock);
         threads_finish(t, io);
@@ -178,6 +153,7 @@ static void threads_reap(struct threads *t)
         t->outstanding--;
         io->done(io);
     }
+    threads_flush(&t->engine);
     t->engine.batch_done(t->engine.opaque);
 }
 
@@ -228,11 +204,11 @@ static const struct blk_engine_ops threads_ops = {
     .destroy = threads_destroy,
 };
 
-static void threads_init(struct threads *t, struct loop *loop, int fd)
+static void threads_init(struct threads *t, struct loop *loop, const struct blk_file *file)
 {
     t->engine.ops = &threads_ops;
     t->loop = loop;
-    t->fd = fd;
+    t->file = file;
     blk_io_list_init(&t->staged);
     blk_io_list_init(&t->pending);
     blk_io_list_init(&t->finished);
@@ -241,7 +217,8 @@ static void threads_init(struct threads *t, struct loop *loop, int fd)
     pthread_cond_init(&t->progress, NULL);
 }
 
-int blk_threads_create(struct loop *loop, int fd, struct blk_engine **out, struct error *err)
+int blk_threads_create(struct loop *loop, const struct blk_file *file, struct blk_engine **out,
+                       struct error *err)
 {
     int event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (event_fd < 0)
@@ -252,7 +229,7 @@ int blk_threads_create(struct loop *loop, int fd, struct blk_engine **out, struc
         close(event_fd);
         return error_errno(err, ENOMEM, "cannot set up disk I/O");
     }
-    threads_init(t, loop, fd);
+    threads_init(t, loop, file);
     t->event = (struct loop_fd){.fd = event_fd, .events = EPOLLIN, .ready = threads_ready};
     int r = loop_fd_add(loop, &t->event, err);
     if (r < 0) {

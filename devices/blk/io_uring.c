@@ -7,6 +7,9 @@
  *
  * What the page cache can answer is complete when flush returns from the kernel, and is reaped
  * there and then, without a turn of the loop.
+ *
+ * The file is not registered with the ring: the kernel lets go of a registered one only some time
+ * after the end of the process, whose successor would find the image locked.
  */
 #include "base/bytes.h"
 #include "base/log.h"
@@ -31,31 +34,75 @@ struct uring {
     struct loop *loop;
     struct loop_fd event;    /* the ring's descriptor, readable while completions wait */
     struct loop_timer retry; /* set when no completion would bring us back */
-    int fd;
+    const struct blk_file *file;
+    struct blk_engine *helper; /* for what no ring does (ioctls); made when first wanted */
     struct io_uring ring;
     struct blk_io_list waiting;
     unsigned in_ring; /* given to the submission ring and not completed */
 };
 
-static void uring_submit(struct blk_engine *engine, struct blk_io *io)
+static void helper_batch_done(void *opaque);
+
+/* The engine for operations that are ioctls, or NULL when there is no memory for one. */
+static struct blk_engine *uring_helper(struct uring *u)
 {
-    blk_io_list_add(&container_of(engine, struct uring, engine)->waiting, io);
+    if (!u->helper && blk_threads_create(u->loop, u->file, &u->helper, NULL) == 0) {
+        u->helper->batch_done = helper_batch_done;
+        u->helper->opaque = u;
+    }
+    return u->helper;
 }
 
-static void uring_prepare(struct io_uring_sqe *sqe, int fd, struct blk_io *io)
+static void uring_submit_range(struct uring *u, struct blk_io *io)
 {
-    switch (io->type) {
-    case BLK_IO_READ:
-        io_uring_prep_readv(sqe, fd, io->iov, io->iov_count, io->offset);
-        break;
-    case BLK_IO_WRITE:
-        io_uring_prep_writev2(sqe, fd, io->iov, io->iov_count, io->offset,
-                              io->stable ? RWF_DSYNC : 0);
-        break;
-    default:
-        io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
-        break;
+    const struct blk_method *method = blk_file_method(u->file, io);
+
+    if (method->kind == BLK_METHOD_FALLOCATE) {
+        blk_io_list_add(&u->waiting, io);
+        return;
     }
+    if (method->kind == BLK_METHOD_IOCTL && uring_helper(u)) {
+        u->helper->ops->submit(u->helper, io);
+        return;
+    }
+    io->error = method->kind == BLK_METHOD_NONE ? -EOPNOTSUPP : -ENOMEM;
+    io->done(io);
+}
+
+static void uring_submit(struct blk_engine *engine, struct blk_io *io)
+{
+    struct uring *u = container_of(engine, struct uring, engine);
+
+    if (io->type > BLK_IO_SYNC)
+        uring_submit_range(u, io);
+    else
+        blk_io_list_add(&u->waiting, io);
+}
+
+/* One buffer needs no array of them, which the kernel would have to copy first. */
+static void uring_prepare_transfer(const struct uring *u, struct io_uring_sqe *sqe,
+                                   const struct blk_io *io)
+{
+    bool write = io->type == BLK_IO_WRITE, single = io->iov_count == 1;
+    const void *address = single ? io->iov->iov_base : io->iov;
+    unsigned length = single ? (unsigned)io->iov->iov_len : io->iov_count;
+    uint8_t operation = single ? (write ? IORING_OP_WRITE : IORING_OP_READ)
+                               : (write ? IORING_OP_WRITEV : IORING_OP_READV);
+
+    io_uring_prep_rw(operation, sqe, u->file->fd, address, length, io->offset);
+    if (io->stable)
+        sqe->rw_flags = RWF_DSYNC;
+}
+
+static void uring_prepare(const struct uring *u, struct io_uring_sqe *sqe, struct blk_io *io)
+{
+    if (io->type <= BLK_IO_WRITE)
+        uring_prepare_transfer(u, sqe, io);
+    else if (io->type == BLK_IO_SYNC)
+        io_uring_prep_fsync(sqe, u->file->fd, IORING_FSYNC_DATASYNC);
+    else
+        io_uring_prep_fallocate(sqe, u->file->fd, (int)blk_file_method(u->file, io)->code,
+                                (off_t)io->offset, (off_t)io->bytes);
     io_uring_sqe_set_data(sqe, io);
 }
 
@@ -67,7 +114,7 @@ static void uring_fill(struct uring *u)
 
         if (!sqe)
             return;
-        uring_prepare(sqe, u->fd, blk_io_list_take(&u->waiting));
+        uring_prepare(u, sqe, blk_io_list_take(&u->waiting));
         u->in_ring++;
     }
 }
@@ -96,23 +143,24 @@ static unsigned uring_enter(struct uring *u, unsigned wait)
  * were. */
 static unsigned uring_reap(struct uring *u, bool *any_done)
 {
-    struct io_uring_cqe *cqe;
-    unsigned seen = 0;
+    const struct io_uring_cqe *cqe;
+    unsigned head, seen = 0;
 
-    while (io_uring_peek_cqe(&u->ring, &cqe) == 0) {
+    io_uring_for_each_cqe(&u->ring, head, cqe)
+    {
         struct blk_io *io = io_uring_cqe_get_data(cqe);
-        int result = cqe->res;
 
-        io_uring_cqe_seen(&u->ring, cqe);
         seen++;
         u->in_ring--;
-        if (!blk_io_advance(io, result)) {
+        if (!blk_io_advance(io, cqe->res)) {
             blk_io_list_add(&u->waiting, io);
             continue;
         }
         io->done(io);
         *any_done = true;
     }
+    if (seen > 0)
+        io_uring_cq_advance(&u->ring, seen);
     return seen;
 }
 
@@ -132,6 +180,8 @@ static void uring_service(struct uring *u, unsigned wait)
 
     if (left > 0 && left == u->in_ring)
         loop_timer_set(u->loop, &u->retry, RETRY_NS);
+    if (u->helper)
+        u->helper->ops->flush(u->helper);
     if (any_done)
         u->engine.batch_done(u->engine.opaque);
 }
@@ -142,6 +192,17 @@ static void uring_flush(struct blk_engine *engine)
 
     if (u->waiting.first)
         uring_service(u, 0);
+    else if (u->helper)
+        u->helper->ops->flush(u->helper);
+}
+
+/* What the helper finished may have submitted to the ring. */
+static void helper_batch_done(void *opaque)
+{
+    struct uring *u = opaque;
+
+    uring_flush(&u->engine);
+    u->engine.batch_done(u->engine.opaque);
 }
 
 static void uring_wait(struct blk_engine *engine)
@@ -150,6 +211,8 @@ static void uring_wait(struct blk_engine *engine)
 
     if (u->in_ring > 0 || u->waiting.first)
         uring_service(u, 1);
+    else if (u->helper)
+        u->helper->ops->wait(u->helper);
 }
 
 static void uring_ready(struct loop_fd *self, uint32_t events)
@@ -167,6 +230,8 @@ static void uring_destroy(struct blk_engine *engine)
 {
     struct uring *u = container_of(engine, struct uring, engine);
 
+    if (u->helper)
+        u->helper->ops->destroy(u->helper);
     loop_timer_cancel(u->loop, &u->retry);
     loop_fd_remove(u->loop, &u->event);
     io_uring_queue_exit(&u->ring);
@@ -196,7 +261,8 @@ static int ring_create(struct io_uring *ring, struct error *err)
     return 0;
 }
 
-int blk_uring_create(struct loop *loop, int fd, struct blk_engine **out, struct error *err)
+int blk_uring_create(struct loop *loop, const struct blk_file *file, struct blk_engine **out,
+                     struct error *err)
 {
     struct uring *u = calloc(1, sizeof(*u));
     int r;
@@ -209,7 +275,7 @@ int blk_uring_create(struct loop *loop, int fd, struct blk_engine **out, struct 
 
     u->engine.ops = &uring_ops;
     u->loop = loop;
-    u->fd = fd;
+    u->file = file;
     u->retry.expired = uring_retry;
     blk_io_list_init(&u->waiting);
     u->event = (struct loop_fd){.fd = u->ring.ring_fd, .events = EPOLLIN, .ready = uring_ready};

@@ -8,13 +8,18 @@
 
 static const struct {
     const char *name;
-    bool has_argument;
+    const char *argument; /* what has to follow a colon; NULL: nothing */
+    bool makes_files;     /* opening it changes the file system, or somebody else sees it */
     int (*open)(const char *where, struct chardev **out, struct error *err);
 } kinds[] = {
-    {"stdio", false, chardev_open_stdio}, {"null", false, chardev_open_null},
-    {"file", true, chardev_open_file},    {"pty", false, chardev_open_pty},
-    {"unix", true, chardev_open_unix},
+    {"stdio", NULL, false, chardev_open_stdio}, {"null", NULL, false, chardev_open_null},
+    {"file", "PATH", true, chardev_open_file},  {"pty", NULL, false, chardev_open_pty},
+    {"unix", "PATH", true, chardev_open_unix},  {"fd", "N", false, chardev_open_fd},
 };
+
+static bool dry_run;
+static void (*quit_handler)(void *opaque);
+static void *quit_opaque;
 
 /* The row for `where`, and its argument (behind the colon); -1 when it names no place. */
 static int find_kind(const char *where, const char **argument, struct error *err)
@@ -27,14 +32,15 @@ static int find_kind(const char *where, const char **argument, struct error *err
             found = (int)i;
     *argument = where + length;
     if (found < 0)
-        error_set(err, EINVAL,
-                  "'%s' is not a place for characters (stdio, null, file:PATH, pty, unix:PATH)",
-                  where);
-    else if (!kinds[found].has_argument && **argument)
+        error_set(
+            err, EINVAL,
+            "'%s' is not a place for characters (stdio, null, file:PATH, pty, unix:PATH, fd:N)",
+            where);
+    else if (!kinds[found].argument && **argument)
         error_set(err, EINVAL, "'%s': '%s' takes nothing behind it", where, kinds[found].name);
-    else if (kinds[found].has_argument && ((*argument)[0] != ':' || !(*argument)[1]))
-        error_set(err, EINVAL, "'%s': '%s' wants a path, as in %s:PATH", where, kinds[found].name,
-                  kinds[found].name);
+    else if (kinds[found].argument && ((*argument)[0] != ':' || !(*argument)[1]))
+        error_set(err, EINVAL, "'%s' is incomplete: %s:%s", where, kinds[found].name,
+                  kinds[found].argument);
     else
         return found;
     return -1;
@@ -53,6 +59,8 @@ static int open_kind(const char *where, struct chardev **out, struct error *err)
 
     if (kind < 0)
         return -EINVAL;
+    if (dry_run && kinds[kind].makes_files)
+        return chardev_open_null("", out, err);
     return kinds[kind].open(*argument ? argument + 1 : "", out, err);
 }
 
@@ -64,22 +72,67 @@ int chardev_open(const char *where, struct loop *loop, struct chardev **out, str
     if (ret)
         return ret;
     chardev->loop = loop;
+    chardev->name = "the serial port";
     chardev_input_init(chardev);
     chardev_output_init(chardev);
     *out = chardev;
     return 0;
 }
 
-void chardev_set_command(struct chardev *chardev,
-                         void (*command)(void *opaque, enum chardev_command command), void *opaque)
+void chardev_set_dry_run(bool dry)
 {
-    chardev->command = command;
-    chardev->command_opaque = opaque;
+    dry_run = dry;
+}
+
+void chardev_set_quit(void (*quit)(void *opaque), void *opaque)
+{
+    quit_handler = quit;
+    quit_opaque = opaque;
+}
+
+void chardev_quit(void)
+{
+    if (quit_handler)
+        quit_handler(quit_opaque);
+}
+
+void chardev_set_break(struct chardev *chardev, void (*send_break)(void *opaque), void *opaque)
+{
+    chardev->send_break = send_break;
+    chardev->break_opaque = opaque;
+}
+
+void chardev_set_name(struct chardev *chardev, const char *name)
+{
+    chardev->name = name;
 }
 
 int chardev_start(struct chardev *chardev, struct error *err)
 {
-    return chardev->kind->start ? chardev->kind->start(chardev, err) : 0;
+    int ret = chardev->kind->start ? chardev->kind->start(chardev, err) : 0;
+
+    if (!ret && !chardev->kind->comes_and_goes)
+        chardev_set_open(chardev, true);
+    return ret;
+}
+
+void chardev_set_open(struct chardev *chardev, bool open)
+{
+    if (chardev->open == open)
+        return;
+    chardev->open = open;
+    if (chardev->client.opened)
+        chardev->client.opened(chardev->client.opaque, open);
+}
+
+bool chardev_is_open(const struct chardev *chardev)
+{
+    return chardev->open;
+}
+
+bool chardev_size(struct chardev *chardev, uint16_t *columns, uint16_t *rows)
+{
+    return chardev->kind->size && chardev->kind->size(chardev, columns, rows);
 }
 
 struct client_change {

@@ -10,7 +10,7 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define READ_AT_ONCE 1024
+#define READ_AT_ONCE (32 * KIB)
 
 size_t chardev_client_room(struct chardev *chardev)
 {

@@ -25,6 +25,12 @@ struct chardev_kind {
     void (*receive)(struct chardev *chardev, const uint8_t *data, size_t len);
     void (*resume)(struct chardev *chardev);
 
+    /* Size of the terminal at the other end. Any thread. */
+    bool (*size)(struct chardev *chardev, uint16_t *columns, uint16_t *rows);
+
+    /* Somebody has to come first: the kind calls chardev_set_open. */
+    bool comes_and_goes;
+
     /* Undo everything and close the descriptors. */
     void (*close)(struct chardev *chardev);
 };
@@ -40,9 +46,11 @@ struct chardev {
     const struct chardev_kind *kind;
     struct loop *loop;
     const char *path; /* owned by the kind */
+    const char *name; /* chardev_set_name */
     struct chardev_client client;
-    void (*command)(void *opaque, enum chardev_command command);
-    void *command_opaque;
+    void (*send_break)(void *opaque);
+    void *break_opaque;
+    bool open; /* the loop's thread only */
 
     /* input.c; the loop's thread only */
     struct loop_fd in; /* fd -1: no input */
@@ -67,6 +75,23 @@ int chardev_open_null(const char *where, struct chardev **out, struct error *err
 int chardev_open_file(const char *where, struct chardev **out, struct error *err);
 int chardev_open_pty(const char *where, struct chardev **out, struct error *err);
 int chardev_open_unix(const char *where, struct chardev **out, struct error *err);
+int chardev_open_fd(const char *where, struct chardev **out, struct error *err);
+
+/* A chardev for a connected stream socket, which it owns from now on (unix_socket.c). */
+int chardev_adopt_socket(int fd, struct chardev **out, struct error *err);
+
+/* chardev.c: somebody is there now, or nobody any more. [loop] */
+void chardev_set_open(struct chardev *chardev, bool open);
+
+/* chardev.c: the handler of chardev_set_quit. [loop] */
+void chardev_quit(void);
+
+/* descriptor.c: a descriptor of our own for what `fd` is open on, if possible with a file
+ * description of our own, not blocking. -1 and errno when fd is not open. */
+int chardev_own_fd(int fd, int access, enum chardev_output_mode *mode);
+
+/* descriptor.c: chardev_size for a descriptor of a terminal. */
+bool chardev_terminal_size(int fd, uint16_t *columns, uint16_t *rows);
 
 /* input.c [loop] */
 void chardev_input_init(struct chardev *chardev);

@@ -40,6 +40,10 @@ static void pty_connect(struct pty_chardev *pty)
         return;
     pty->connected = true;
     chardev_output_set(&pty->base, pty->output, OUTPUT_NONBLOCKING);
+    chardev_set_open(&pty->base, true);
+    /* Whoever opened it may have set a size before or does so now; nothing tells of later ones. */
+    if (pty->base.client.resized)
+        pty->base.client.resized(pty->base.client.opaque);
     chardev_input_set(&pty->base, pty->master);
 }
 
@@ -48,6 +52,12 @@ static void pty_disconnect(struct chardev *base)
     chardev_input_clear(base);
     chardev_output_clear(base);
     pty_of(base)->connected = false;
+    chardev_set_open(base, false);
+}
+
+static bool pty_size(struct chardev *base, uint16_t *columns, uint16_t *rows)
+{
+    return chardev_terminal_size(pty_of(base)->master, columns, rows);
 }
 
 static void pty_opened(struct loop_fd *self, uint32_t events)
@@ -70,7 +80,7 @@ static int pty_start(struct chardev *base, struct error *err)
     pty->started = true;
     pty_connect(pty); /* who opened it before is not missed */
     /* Whatever the threshold: without it the user has nothing to connect to. */
-    log_write(LOG_INFO, "chardev", "the console is on %s", pty->path);
+    log_write(LOG_INFO, "chardev", "%s is on %s", base->name, pty->path);
     return 0;
 }
 
@@ -92,6 +102,8 @@ static const struct chardev_kind pty_kind = {
     .start = pty_start,
     .input_ended = pty_disconnect,
     .output_failed = pty_disconnect,
+    .size = pty_size,
+    .comes_and_goes = true,
     .close = pty_close,
 };
 

@@ -1,8 +1,7 @@
 /*
  * stdio: this process's standard input and output.
  *
- * Their open file descriptions are shared with the shell, so O_NONBLOCK must not be set on them: it
- * would stay after us. Terminals and pipes are opened anew by way of /proc/self/fd instead.
+ * Their open file descriptions are shared with the shell: see descriptor.c.
  */
 #include "devices/chardev/internal.h"
 
@@ -14,9 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define AHEAD_MAX   512
@@ -33,10 +30,15 @@ struct stdio_chardev {
     uint8_t ahead[AHEAD_MAX]; /* typed, not yet taken by the guest */
     size_t ahead_len;
     struct loop_timer patience;
+    struct loop_task resized;
 };
 
 /* There is only one standard input. */
 static atomic_flag in_use = ATOMIC_FLAG_INIT;
+
+/* The one that was started. */
+static pthread_mutex_t started_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct stdio_chardev *started;
 
 static const char help_text[] = "\r\n"
                                 "Ctrl-A x       quit\r\n"
@@ -47,31 +49,6 @@ static const char help_text[] = "\r\n"
 static struct stdio_chardev *stdio_of(struct chardev *base)
 {
     return container_of(base, struct stdio_chardev, base);
-}
-
-/* A descriptor of our own for what fd is open on, if possible with a file description of our own,
- * not blocking. -1: fd is closed. */
-static int own_fd(int fd, int access, enum chardev_output_mode *mode)
-{
-    struct stat status;
-    char path[32];
-    int opened = -1;
-
-    *mode = OUTPUT_NONBLOCKING;
-    if (fstat(fd, &status) < 0)
-        return -1;
-    if (S_ISCHR(status.st_mode) || S_ISFIFO(status.st_mode)) {
-        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-        opened = open(path, access | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-    }
-    if (opened >= 0)
-        return opened;
-    /* A regular file never blocks, and its position must stay shared (`>>log 2>&1`). */
-    if (S_ISSOCK(status.st_mode))
-        *mode = OUTPUT_SOCKET;
-    else if (!S_ISREG(status.st_mode))
-        *mode = OUTPUT_BLOCKING;
-    return fcntl(fd, F_DUPFD_CLOEXEC, 3);
 }
 
 /* Hand over what was typed ahead, as far as the guest takes it. When something is left it was asked
@@ -102,11 +79,11 @@ static void patience_ends(struct loop_timer *timer)
     chardev_input_resume(&stdio->base);
 }
 
-static void terminal_command(struct stdio_chardev *stdio, enum chardev_command command)
+static void terminal_break(struct stdio_chardev *stdio)
 {
     push_ahead(stdio); /* what was typed before comes before */
-    if (stdio->base.command)
-        stdio->base.command(stdio->base.command_opaque, command);
+    if (stdio->base.send_break)
+        stdio->base.send_break(stdio->base.break_opaque);
 }
 
 static size_t terminal_room(struct chardev *base)
@@ -124,10 +101,10 @@ static void terminal_receive(struct chardev *base, const uint8_t *data, size_t l
             stdio->ahead[stdio->ahead_len++] = data[i];
             break;
         case ESCAPE_QUIT:
-            terminal_command(stdio, CHARDEV_QUIT);
+            chardev_quit();
             break;
         case ESCAPE_BREAK:
-            terminal_command(stdio, CHARDEV_BREAK);
+            terminal_break(stdio);
             break;
         case ESCAPE_HELP:
             chardev_write(base, (const uint8_t *)help_text, sizeof(help_text) - 1);
@@ -144,11 +121,41 @@ static void terminal_resume(struct chardev *base)
     push_ahead(stdio_of(base));
 }
 
+/* The window is where the output goes. */
+static bool stdio_size(struct chardev *base, uint16_t *columns, uint16_t *rows)
+{
+    return chardev_terminal_size(stdio_of(base)->out, columns, rows);
+}
+
+static void resized_run(struct loop_task *task)
+{
+    struct chardev *base = &container_of(task, struct stdio_chardev, resized)->base;
+
+    if (base->client.resized)
+        base->client.resized(base->client.opaque);
+}
+
+static void set_started(struct stdio_chardev *stdio)
+{
+    pthread_mutex_lock(&started_lock);
+    started = stdio;
+    pthread_mutex_unlock(&started_lock);
+}
+
+void chardev_window_changed(void)
+{
+    pthread_mutex_lock(&started_lock);
+    if (started)
+        loop_post(started->base.loop, &started->resized);
+    pthread_mutex_unlock(&started_lock);
+}
+
 static int stdio_start(struct chardev *base, struct error *err)
 {
     struct stdio_chardev *stdio = stdio_of(base);
     int ret;
 
+    set_started(stdio);
     chardev_output_set(base, stdio->out, stdio->out_mode);
     if (stdio->terminal && !terminal_is_foreground(stdio->in)) {
         log_info("chardev",
@@ -169,6 +176,8 @@ static void stdio_close(struct chardev *base)
 {
     struct stdio_chardev *stdio = stdio_of(base);
 
+    set_started(NULL);
+    loop_task_cancel(base->loop, &stdio->resized);
     loop_timer_cancel(base->loop, &stdio->patience);
     if (stdio->terminal)
         terminal_restore();
@@ -178,13 +187,18 @@ static void stdio_close(struct chardev *base)
     atomic_flag_clear(&in_use);
 }
 
-static const struct chardev_kind stream_kind = {.start = stdio_start, .close = stdio_close};
+static const struct chardev_kind stream_kind = {
+    .start = stdio_start,
+    .size = stdio_size,
+    .close = stdio_close,
+};
 
 static const struct chardev_kind terminal_kind = {
     .start = stdio_start,
     .room = terminal_room,
     .receive = terminal_receive,
     .resume = terminal_resume,
+    .size = stdio_size,
     .close = stdio_close,
 };
 
@@ -201,16 +215,17 @@ int chardev_open_stdio(const char *where, struct chardev **out, struct error *er
         atomic_flag_clear(&in_use);
         return error_set(err, ENOMEM, "no memory for a character device");
     }
-    stdio->out = own_fd(STDOUT_FILENO, O_WRONLY, &stdio->out_mode);
+    stdio->out = chardev_own_fd(STDOUT_FILENO, O_WRONLY, &stdio->out_mode);
     if (stdio->out < 0) {
         int code = errno;
         free(stdio);
         atomic_flag_clear(&in_use);
         return error_errno(err, code, "cannot use standard output");
     }
-    stdio->in = own_fd(STDIN_FILENO, O_RDONLY, &unused);
+    stdio->in = chardev_own_fd(STDIN_FILENO, O_RDONLY, &unused);
     stdio->terminal = stdio->in >= 0 && isatty(stdio->in);
     stdio->patience.expired = patience_ends;
+    stdio->resized.run = resized_run;
     stdio->base.kind = stdio->terminal ? &terminal_kind : &stream_kind;
     *out = &stdio->base;
     return 0;

@@ -87,6 +87,7 @@ static void peer_disconnect(struct chardev *base)
     chardev_output_clear(base);
     close_fd(&sock->output);
     close_fd(&sock->peer);
+    chardev_set_open(base, false);
     listen_on(sock);
 }
 
@@ -133,6 +134,7 @@ static void peer_connected(struct unix_chardev *sock, int fd)
     listen_off(sock);
     sock->hang_up_watched = !loop_fd_add(sock->base.loop, &sock->hang_up, NULL);
     chardev_output_set(&sock->base, sock->output, OUTPUT_SOCKET);
+    chardev_set_open(&sock->base, true);
     chardev_input_set(&sock->base, sock->peer);
 }
 
@@ -194,6 +196,7 @@ static const struct chardev_kind unix_kind = {
     .start = unix_start,
     .input_ended = peer_ended,
     .output_failed = peer_disconnect,
+    .comes_and_goes = true,
     .close = unix_close,
 };
 
@@ -229,17 +232,39 @@ static int unix_open(struct unix_chardev *sock, const char *where, struct error 
     return 0;
 }
 
-int chardev_open_unix(const char *where, struct chardev **out, struct error *err)
+static struct unix_chardev *unix_alloc(struct error *err)
 {
     struct unix_chardev *sock = calloc(1, sizeof(*sock));
-    int ret;
 
-    if (!sock)
-        return error_set(err, ENOMEM, "no memory for a character device");
+    if (!sock) {
+        error_set(err, ENOMEM, "no memory for a character device");
+        return NULL;
+    }
     sock->peer = sock->output = sock->hang_up.fd = -1;
     sock->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
     sock->retry.expired = retry_expired;
     sock->base.kind = &unix_kind;
+    return sock;
+}
+
+int chardev_adopt_socket(int fd, struct chardev **out, struct error *err)
+{
+    struct unix_chardev *sock = unix_alloc(err);
+
+    if (!sock)
+        return -ENOMEM;
+    sock->peer = fd;
+    *out = &sock->base;
+    return 0;
+}
+
+int chardev_open_unix(const char *where, struct chardev **out, struct error *err)
+{
+    struct unix_chardev *sock = unix_alloc(err);
+    int ret;
+
+    if (!sock)
+        return -ENOMEM;
     ret = unix_open(sock, where, err);
     if (ret) {
         unix_close(&sock->base);

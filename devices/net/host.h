@@ -78,11 +78,13 @@ struct net_host_ops {
     /* Which ones frames from the host may need from now on: what the guest takes (5.1.6.5.6). */
     void (*set_offloads)(struct net_host *host, unsigned offloads);
 
-    /* How many queue pairs are in use, from now on; at most what it was made with. May be NULL. */
+    /* How many queue pairs are in use, from now on; at most what it was made with; before, it is
+     * one. May be NULL. */
     void (*set_pairs)(struct net_host *host, unsigned pairs);
 
     /* Choose by receive-side scaling which pair a frame from the host comes in on, by a program the
-     * host runs; `false`: it cannot, and the device does it. NULL with `steering`: no longer. */
+     * host runs; `false`: it cannot, and the device does it. With NULL: no longer. May be NULL: it
+     * never can. */
     bool (*set_steering)(struct net_host *host, const struct net_steering *steering);
 
     /* Send one frame. The iovecs are guest memory and may change meanwhile. 0 when it is gone or
@@ -91,7 +93,8 @@ struct net_host_ops {
     int (*send)(struct net_host *host, unsigned pair, const struct iovec *iov, unsigned count);
 
     /* Receive one frame into the iovecs: its length with the header, or -EAGAIN when there is none:
-     * then `readable` follows. A frame that does not fit is dropped (and the next one taken). */
+     * then `readable` follows. A frame that does not fit is dropped (and the next one taken). Hosts
+     * that do not know pairs let all frames come in on the first one. */
     ssize_t (*receive)(struct net_host *host, unsigned pair, const struct iovec *iov,
                        unsigned count);
 
@@ -107,25 +110,47 @@ struct net_host {
 };
 
 enum net_host_kind { NET_HOST_USER, NET_HOST_TAP, NET_HOST_SOCKET, NET_HOST_NONE };
+enum net_socket_role { NET_SOCKET_AUTO, NET_SOCKET_SERVER, NET_SOCKET_CLIENT };
 
-/* The keys of --net that are the host side's; see options.c. */
+/* The keys of --net that are the host side's; options.c has their table, with the syntax. */
 struct net_host_options {
-    int kind;                       /* enum net_host_kind */
-    char *ifname;                   /* tap */
-    struct option_strings fds;      /* tap: one a pair */
-    char *path;                     /* socket */
-    struct option_strings hostfwd;  /* user */
-    struct option_strings guestfwd; /* user */
-    bool restricted;                /* user: `restrict` */
-    char *dump;                     /* any: capture file (dump.c) */
+    int kind;   /* enum net_host_kind */
+    char *dump; /* any: capture file (dump.c) */
+
+    char *ifname;              /* tap */
+    struct option_strings fds; /* tap: one a pair */
+
+    char *path; /* socket */
+    int role;   /* socket: enum net_socket_role */
+
+    /* user; addresses that are not given are the usual ones (10.0.2.2, fec0::2, ...) */
+    bool ipv4, ipv6;
+    char *network, *gateway, *dns, *dhcp_start;
+    char *network6, *gateway6, *dns6;
+    char *hostname, *domainname;
+    struct option_strings dnssearch, hostfwd, guestfwd;
+    bool restricted;
 };
 
 /*
  * Open the host side of a device with at most `pairs` queue pairs: everything that can be refused
  * is refused here. -EINVAL also for keys that do not go with the kind. With dump=, all that passes
- * is written to a pcapng file as well.
+ * is written to a pcapng file as well. `options` is borrowed until the host side is destroyed.
  */
 int net_host_create(const struct net_host_options *options, unsigned pairs, struct loop *loop,
                     struct net_host **out, struct error *err);
+
+/* The kinds, and the recorder around any of them; for net_host_create. */
+int net_user_create(const struct net_host_options *options, unsigned pairs, struct loop *loop,
+                    struct net_host **out, struct error *err);
+int net_tap_create(const struct net_host_options *options, unsigned pairs, struct loop *loop,
+                   struct net_host **out, struct error *err);
+int net_socket_create(const struct net_host_options *options, unsigned pairs, struct loop *loop,
+                      struct net_host **out, struct error *err);
+int net_none_create(const struct net_host_options *options, unsigned pairs, struct loop *loop,
+                    struct net_host **out, struct error *err);
+
+/* On success `*host` is the recorder, which owns what it was. */
+int net_dump_create(const char *path, struct net_host **host, struct error *err);
 
 #endif

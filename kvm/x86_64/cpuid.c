@@ -15,8 +15,7 @@
 #define VENDOR_AMD   0x68747541u
 #define VENDOR_HYGON 0x6f677948u
 
-static struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function,
-                                           uint32_t index)
+struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index)
 {
     for (uint32_t i = 0; i < cpuid->nent; i++)
         if (cpuid->entries[i].function == function && cpuid->entries[i].index == index)

@@ -22,4 +22,7 @@ struct cpuid_machine {
 #define CPUID_EXTRA 8
 void cpuid_adjust(struct kvm_cpuid2 *cpuid, const struct cpuid_machine *machine, uint32_t apic_id);
 
+/* The entry of a leaf (`index` 0 where it has no subleaves), or NULL. */
+struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index);
+
 #endif

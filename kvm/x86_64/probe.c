@@ -9,6 +9,7 @@
 #include "kvm/internal.h"
 
 #include "base/bytes.h"
+#include "kvm/x86_64/cpuid.h"
 
 #include <errno.h>
 #include <sys/ioctl.h>
@@ -41,10 +42,9 @@ static const uint8_t probe_code[] = {
 
 static bool probe_has_xsave(const struct kvm_vm *vm)
 {
-    for (uint32_t i = 0; i < vm->cpuid->nent; i++)
-        if (vm->cpuid->entries[i].function == 1)
-            return vm->cpuid->entries[i].ecx & BIT(26);
-    return false;
+    const struct kvm_cpuid_entry2 *features = cpuid_find(vm->cpuid, 1, 0);
+
+    return features && features->ecx & BIT(26);
 }
 
 static void probe_write(uint8_t *page, gpa_t scratch, bool xsave)

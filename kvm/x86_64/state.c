@@ -42,14 +42,6 @@
 #define MSR_MTRR_DEF_TYPE 0x2ffu
 #define MTRR_ENABLE_WB    0x806u /* MTRRs on, default type write-back */
 
-static const struct kvm_cpuid_entry2 *supported_leaf(const struct kvm_vm *vm, uint32_t function)
-{
-    for (uint32_t i = 0; i < vm->cpuid->nent; i++)
-        if (vm->cpuid->entries[i].function == function)
-            return &vm->cpuid->entries[i];
-    return NULL;
-}
-
 static int cpuid_read_supported(struct kvm_vm *vm, struct error *err)
 {
     for (uint32_t room = 128; room <= 2048; room *= 2) {
@@ -121,7 +113,7 @@ static int vcpu_set_cpuid(struct vcpu *vcpu, struct error *err)
 /* Linux drops PAT, and with it write-combining, when the firmware left MTRRs off. */
 static int vcpu_set_msrs(struct vcpu *vcpu, struct error *err)
 {
-    const struct kvm_cpuid_entry2 *features = supported_leaf(vcpu->vm, 1);
+    const struct kvm_cpuid_entry2 *features = cpuid_find(vcpu->vm->cpuid, 1, 0);
     union { /* kvm_msrs ends in an array without a size */
         struct kvm_msrs list;
         uint8_t room[sizeof(struct kvm_msrs) + sizeof(struct kvm_msr_entry)];

@@ -36,6 +36,11 @@ struct driver_ops {
     void (*queue_enable)(struct driver *d, uint16_t index, uint16_t size, uint64_t desc,
                          uint64_t driver_area, uint64_t device_area);
     bool (*queue_enabled)(struct driver *d, uint16_t index);
+    void (*queue_disable)(struct driver *d, uint16_t index); /* MMIO and legacy only; else NULL */
+    /* Reset a queue and wait for it (2.6.1); false when the device shows it done without having
+     * done it. Not for legacy drivers. */
+    bool (*queue_reset)(struct driver *d, uint16_t index);
+    /* Notify in the form that was negotiated; with NOTIFICATION_DATA the next slot is d->next. */
     void (*kick)(struct driver *d, uint16_t index);
 
     /* Take and acknowledge what came since the last call: DRIVER_INTERRUPT_* bits. */
@@ -45,10 +50,14 @@ struct driver_ops {
 struct driver {
     const struct driver_ops *ops;
     struct fake_platform *fake;
+    bool legacy;                       /* speaks the legacy interface */
+    struct virtio_features negotiated; /* by driver_negotiate */
+    uint16_t next;                     /* 2.9: next_off and next_wrap of the next notification */
 };
 
 /* Status by the book (3.1.1): reset, ACKNOWLEDGE, DRIVER, `wanted` of what is offered, FEATURES_OK.
- * Returns false when the device refused the features. `negotiated` may be NULL. */
+ * Returns false when the device refused the features. `negotiated` may be NULL. A legacy driver
+ * takes 32 bits and has no FEATURES_OK (3.1.2). */
 bool driver_negotiate(struct driver *d, const struct virtio_features *wanted,
                       struct virtio_features *negotiated);
 

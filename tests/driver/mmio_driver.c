@@ -4,6 +4,8 @@
 
 #include <linux/virtio_mmio.h>
 
+#define MMIO_DRIVER_QUEUE_RESET 0x0c0 /* 4.2.2, newer than the kernel's header */
+
 uint32_t mmio_driver_read(struct mmio_driver *d, uint32_t offset)
 {
     return (uint32_t)fake_read(d->driver.fake, ADDRESS_MMIO, d->base + offset, 4);
@@ -91,9 +93,58 @@ static bool mmio_queue_enabled(struct driver *d, uint16_t index)
     return mmio_driver_read(mmio_of(d), VIRTIO_MMIO_QUEUE_READY) == 1;
 }
 
+static void mmio_queue_disable(struct driver *d, uint16_t index)
+{
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_SEL, index);
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_READY, 0);
+}
+
+static bool mmio_queue_reset(struct driver *d, uint16_t index)
+{
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_SEL, index);
+    mmio_driver_write(mmio_of(d), MMIO_DRIVER_QUEUE_RESET, 1);
+    while (mmio_driver_read(mmio_of(d), MMIO_DRIVER_QUEUE_RESET))
+        ;
+    return !mmio_queue_enabled(d, index);
+}
+
 static void mmio_kick(struct driver *d, uint16_t index)
 {
-    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_NOTIFY, index);
+    uint32_t data =
+        features_has(&d->negotiated, VIRTIO_F_NOTIFICATION_DATA) ? (uint32_t)d->next << 16 : 0;
+
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_NOTIFY, index | data);
+}
+
+/* --- version 1 (4.2.4) --- */
+
+static uint32_t no_generation(struct driver *d)
+{
+    (void)d;
+    return 0;
+}
+
+static void legacy_queue_enable(struct driver *d, uint16_t index, uint16_t size, uint64_t desc,
+                                uint64_t driver_area, uint64_t device_area)
+{
+    (void)driver_area;
+    (void)device_area;
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_SEL, index);
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_NUM, size);
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_ALIGN, 4096);
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_PFN, (uint32_t)(desc >> 12));
+}
+
+static bool legacy_queue_enabled(struct driver *d, uint16_t index)
+{
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_SEL, index);
+    return mmio_driver_read(mmio_of(d), VIRTIO_MMIO_QUEUE_PFN) != 0;
+}
+
+static void legacy_queue_disable(struct driver *d, uint16_t index)
+{
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_SEL, index);
+    mmio_driver_write(mmio_of(d), VIRTIO_MMIO_QUEUE_PFN, 0);
 }
 
 static unsigned mmio_interrupts(struct driver *d)
@@ -120,6 +171,26 @@ static const struct driver_ops mmio_driver_ops = {
     .queue_size_max = mmio_queue_size_max,
     .queue_enable = mmio_queue_enable,
     .queue_enabled = mmio_queue_enabled,
+    .queue_disable = mmio_queue_disable,
+    .queue_reset = mmio_queue_reset,
+    .kick = mmio_kick,
+    .interrupts = mmio_interrupts,
+};
+
+static const struct driver_ops mmio_legacy_driver_ops = {
+    .name = "mmio-legacy",
+    .device_id = mmio_device_id,
+    .status = mmio_status,
+    .set_status = mmio_set_status,
+    .device_features = mmio_device_features,
+    .set_driver_features = mmio_set_driver_features,
+    .generation = no_generation,
+    .config_read = mmio_config_read,
+    .config_write = mmio_config_write,
+    .queue_size_max = mmio_queue_size_max,
+    .queue_enable = legacy_queue_enable,
+    .queue_enabled = legacy_queue_enabled,
+    .queue_disable = legacy_queue_disable,
     .kick = mmio_kick,
     .interrupts = mmio_interrupts,
 };
@@ -129,4 +200,9 @@ void mmio_driver_init(struct mmio_driver *d, struct fake_platform *fake, uint64_
 {
     *d = (struct mmio_driver){
         .driver = {.ops = &mmio_driver_ops, .fake = fake}, .base = base, .gsi = gsi};
+    if (mmio_driver_read(d, VIRTIO_MMIO_VERSION) != 1)
+        return;
+    d->driver.ops = &mmio_legacy_driver_ops;
+    d->driver.legacy = true;
+    mmio_driver_write(d, VIRTIO_MMIO_GUEST_PAGE_SIZE, 4096);
 }

@@ -20,10 +20,36 @@
 #include "transport/virtio_pci.h"
 #include "virtio/device.h"
 
-enum rig_kind { RIG_MMIO, RIG_PCI_MSIX, RIG_PCI_INTX, RIG_KINDS };
+enum rig_kind {
+    RIG_MMIO,
+    RIG_PCI_MSIX,
+    RIG_PCI_INTX,
+    RIG_MMIO_LEGACY,
+    RIG_PCI_LEGACY_MSIX,
+    RIG_PCI_LEGACY_INTX,
+    RIG_PCI_TRANSITIONAL, /* of both interfaces, the modern one, with MSI-X */
+    RIG_KINDS
+};
+
+static inline bool rig_is_mmio(enum rig_kind kind)
+{
+    return kind == RIG_MMIO || kind == RIG_MMIO_LEGACY;
+}
+
+/* The driver is a legacy one. */
+static inline bool rig_is_legacy(enum rig_kind kind)
+{
+    return kind == RIG_MMIO_LEGACY || kind == RIG_PCI_LEGACY_MSIX || kind == RIG_PCI_LEGACY_INTX;
+}
+
+static inline bool rig_has_msix(enum rig_kind kind)
+{
+    return kind == RIG_PCI_MSIX || kind == RIG_PCI_LEGACY_MSIX || kind == RIG_PCI_TRANSITIONAL;
+}
 
 #define RIG_MMIO_BASE UINT64_C(0xd0000000)
 #define RIG_MMIO_GSI  5
+#define RIG_SHARED    UINT64_C(0xd8000000) /* shared memory of a device on MMIO */
 #define RIG_ECAM      UINT64_C(0xe0000000)
 #define RIG_MEM32     UINT64_C(0xc0000000)
 #define RIG_GSI_BASE  16
@@ -42,6 +68,10 @@ struct rig {
 
 /* The rig's address must not change afterwards. `dev` is borrowed. */
 int rig_init(struct rig *rig, enum rig_kind kind, struct virtio_device *dev, struct error *err);
+
+/* The same with that many MSI-X vectors (virtio_pci_config). */
+int rig_init_vectors(struct rig *rig, enum rig_kind kind, int vectors, struct virtio_device *dev,
+                     struct error *err);
 
 /* Machine reset, and the driver's first look at the device again. */
 void rig_reset(struct rig *rig);

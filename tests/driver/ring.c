@@ -207,8 +207,32 @@ static void free_chain(struct ring *ring, uint16_t head)
     ring->free_head = head;
 }
 
+/* 2.7.9: one entry, where the first buffer of a series would have its own, names the last of them.
+ * The buffers are used as they were made available: so the avail ring says which they are. */
+static bool collect_in_order(struct ring *ring, struct ring_used *used)
+{
+    size_t slot = ring->last_used % ring->size;
+
+    if (!ring->in_series) {
+        if (ring->last_used == ring_used_idx(ring))
+            return false;
+        ring->series = ring_used_entry(ring, (uint16_t)slot);
+        ring->in_series = true;
+    }
+    *used = (struct ring_used){load_le16(ring->avail_host + 4 + 2 * slot), RING_SKIPPED};
+    if (used->id == ring->series.id) {
+        *used = ring->series;
+        ring->in_series = false;
+    }
+    ring->last_used++;
+    free_chain(ring, (uint16_t)used->id);
+    return true;
+}
+
 bool ring_collect(struct ring *ring, struct ring_used *used)
 {
+    if (ring->in_order)
+        return collect_in_order(ring, used);
     if (ring->last_used == ring_used_idx(ring))
         return false;
     *used = ring_used_entry(ring, ring->last_used % ring->size);

@@ -41,6 +41,13 @@ enum ring_style {
     RING_MIXED, /* the first element direct, then one INDIRECT for the rest (IND-02) */
 };
 
+/* In order (2.7.9): the length of a buffer without an entry of its own, which was used whole. */
+#define RING_SKIPPED UINT32_MAX
+
+struct ring_used {
+    uint32_t id, length;
+};
+
 struct ring {
     const struct guest_memory *memory;
     uint16_t size;
@@ -57,10 +64,9 @@ struct ring {
 
     uint16_t free_head, free_count; /* free descriptors, a list through their `next` fields */
     uint16_t *next;                 /* our copy of these */
-};
 
-struct ring_used {
-    uint32_t id, length;
+    bool in_order, in_series; /* in_order: set it behind ring_init when negotiated */
+    struct ring_used series;  /* the entry of the series that is being collected */
 };
 
 /* Lay out a ring of `size` entries at `base` (aligned to 16) and clear it. Fails the test when

@@ -24,6 +24,7 @@ static void toy_features(struct virtio_backend *b, struct virtio_features *out)
 static int toy_set_features(struct virtio_backend *b, const struct virtio_features *negotiated)
 {
     toy_of(b)->negotiated = *negotiated;
+    toy_of(b)->feature_sets++;
     return 0;
 }
 
@@ -87,6 +88,20 @@ static const struct virtio_backend_ops toy_ops = {
 
 int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct error *err)
 {
+    return toy_device_init_with(toy, id, queues, TOY_QUEUE_SIZE, &(struct virtio_features){0}, err);
+}
+
+void toy_share_memory(struct toy_device *toy)
+{
+    toy->shared = (struct virtio_shared_region){
+        .id = TOY_SHARED_ID, .memory = toy->shared_memory, .length = TOY_SHARED_SIZE};
+    toy->dev.shared = &toy->shared;
+    toy->dev.shared_count = 1;
+}
+
+int toy_device_init_with(struct toy_device *toy, uint16_t id, uint16_t queues, uint16_t queue_size,
+                         const struct virtio_features *wanted, struct error *err)
+{
     static const struct virtio_features none;
     int ret;
 
@@ -106,8 +121,8 @@ int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct
     }
     toy->backend->backend.ops = &toy_ops;
     toy->backend->backend.memory = &toy->memory;
-    ret = virtio_device_init(&toy->dev, id, "toy", &toy->backend->backend, queues, TOY_QUEUE_SIZE,
-                             &none, &none, err);
+    ret = virtio_device_init(&toy->dev, id, "toy", &toy->backend->backend, queues, queue_size,
+                             wanted, &none, err);
     if (ret)
         guest_memory_destroy(&toy->memory);
     return ret;

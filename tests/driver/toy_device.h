@@ -20,22 +20,34 @@
 #define TOY_QUEUES_MAX  64
 #define TOY_QUEUE_SIZE  256
 
+#define TOY_SHARED_ID   7
+#define TOY_SHARED_SIZE 8192
+
 struct toy_backend {
     struct virtio_backend backend;
     uint8_t config[TOY_CONFIG_SIZE];
     struct virtio_features negotiated;
     struct virtqueue_setup setups[TOY_QUEUES_MAX]; /* of the last start */
     bool running[TOY_QUEUES_MAX];
-    unsigned starts, stops, resets;
+    unsigned starts, stops, resets, feature_sets;
 };
 
 struct toy_device {
     struct virtio_device dev;
     struct toy_backend *backend; /* owned by dev */
     struct guest_memory memory;  /* 1 MiB at 0 */
+    struct virtio_shared_region shared;
+    uint8_t shared_memory[TOY_SHARED_SIZE];
 };
 
 int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct error *err);
+
+/* The same, also offering what is offered on request, and with another queue size. */
+int toy_device_init_with(struct toy_device *toy, uint16_t id, uint16_t queues, uint16_t queue_size,
+                         const struct virtio_features *wanted, struct error *err);
+
+/* Give it a shared memory region, `shared_memory`; before it gets a transport. */
+void toy_share_memory(struct toy_device *toy);
 void toy_device_destroy(struct toy_device *toy);
 
 /* Notifications the queue's eventfd got since the last call. */

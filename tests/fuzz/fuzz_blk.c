@@ -3,7 +3,8 @@
  *
  * Rings are sound here (fuzz_virtqueue breaks those): what varies is what lies in the buffers and
  * how descriptors cut it up. Checked besides what sanitizers see: each request is answered or the
- * device says it is broken, used lengths are in bounds, nothing in flight survives a stop.
+ * device says it is broken, used lengths are in bounds, nothing in flight survives a stop: BLK-25,
+ * BLK-26, BLK-31, STAT-07.
  *
  * Input: a byte of features, then for each request a byte of shape, optionally a sound header in
  * short form, and per descriptor two bytes: direction, length. Readable bytes come from the input.
@@ -78,10 +79,12 @@ static void on_needs_reset(void *opaque)
 static void disk_create(void)
 {
     static char path[32];
-    static struct blk_options options = {path, false, NULL, BLK_AIO_AUTO};
+    static struct blk_options options = {
+        .path = path, .size_max = 2048, .aio = BLK_AIO_AUTO, .snapshot = true};
     int fd = memfd_create("image", MFD_CLOEXEC);
 
     log_configure("error");
+    setenv("TMPDIR", "/dev/shm", 1); /* the snapshot's layer in memory, too */
     REQUIRE(fd >= 0 && ftruncate(fd, SECTORS * 512) == 0);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
     guest_memory_init(&memory);
@@ -102,7 +105,10 @@ static void queue_start(uint8_t features)
     const struct virtqueue_setup setup = {0, QUEUE_SIZE, GPA(ring.desc), GPA(ring.avail),
                                           GPA(ring.used)};
 
-    features_set(&negotiated, VIRTIO_F_VERSION_1, true);
+    features_set(&negotiated, VIRTIO_F_VERSION_1, !(features & 2));
+    features_set(&negotiated, 1, features & 4);   /* SIZE_MAX */
+    features_set(&negotiated, 13, features & 8);  /* DISCARD */
+    features_set(&negotiated, 14, features & 16); /* WRITE_ZEROES */
     features_set(&negotiated, VIRTIO_F_INDIRECT_DESC, true);
     features_set(&negotiated, 2, features & 1); /* SEG_MAX */
     needs_reset = false;

@@ -4,7 +4,7 @@
  *
  * Input: records of 8 bytes: action, width, offset (16 bits), value. Besides "nothing crashes", two
  * properties are checked after each: both ways to configuration space agree, and at the end the
- * fake platform insists that every range and ioeventfd was taken back.
+ * fake platform insists that every range and ioeventfd was taken back (PCI-15, PCI-16).
  */
 #include "tests/driver/rig.h"
 #include "tests/driver/toy_device.h"
@@ -82,6 +82,7 @@ static void step(struct rig *rig, struct toy_device *toy, const uint8_t record[R
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct error err = ERROR_INIT;
+    const struct virtio_pci_config config = {-1, VIRTIO_PCI_VECTORS_DEFAULT, true};
     struct toy_device toys[2];
     struct virtio_pci *second;
     struct rig rig;
@@ -90,7 +91,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     expect(!toy_device_init(&toys[0], VIRTIO_ID_BLOCK, QUEUES, &err));
     expect(!toy_device_init(&toys[1], VIRTIO_ID_NET, QUEUES, &err));
     expect(!rig_init(&rig, RIG_PCI_MSIX, &toys[0].dev, &err));
-    expect(!virtio_pci_create(&toys[1].dev, rig.bus, -1, &second, &err));
+    expect(!virtio_pci_create(&toys[1].dev, rig.bus, &config, &second, &err));
     for (size_t at = 0; at + RECORD <= size && at < 512 * RECORD; at += RECORD)
         step(&rig, &toys[0], data + at);
     virtio_pci_destroy(second);

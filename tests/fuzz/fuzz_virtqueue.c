@@ -2,13 +2,13 @@
  * Fuzzing the device's side of a virtqueue: the input is what a driver leaves in memory and does
  * meanwhile.
  *
- *     byte 0      log2 of the queue size
- *     byte 1      bit 0 EVENT_IDX, bit 1 INDIRECT_DESC
- *     bytes 2-3   where the ring's free-running indexes start
+ *     byte 0      queue size: split, its log2; packed, one less
+ *     byte 1      bit 0 EVENT_IDX, bit 1 INDIRECT_DESC, bit 2 IN_ORDER, bit 3 RING_PACKED
+ *     bytes 2-3   where the ring starts: split, its free-running indexes; packed, slot and wrap
  *     the rest    operations: a code and its operands (enum operation)
  *
  * Whatever comes, the queue hands out nothing but guest memory, never too much of it, and keeps
- * account of what is in flight; the sanitizers see to the rest. Build with
+ * account of what is in flight (RING-17); the sanitizers see to the rest. Build with
  * -fsanitize=fuzzer,address,undefined; with -DFUZZ_MAIN instead of fuzzer, inputs are files.
  */
 #include "base/bytes.h"
@@ -37,11 +37,13 @@ enum operation {
     DISABLE_KICKS,
     READ,           /* which, offset */
     WRITE,          /* which, offset */
-    OFFER,          /* head: put it into the avail ring, and publish it */
+    OFFER,          /* head or, packed, flags and id: make the next entry available */
     SET_DESCRIPTOR, /* slot, address / 16 (2), length (2), flags, next: anywhere in RAM */
     SET_RAM,        /* address (2), value (2) */
     SET_ADDRESS,    /* slot, address (8) */
     RESTART,
+    UNPOP,
+    SET_BUDGET, /* buffers */
     OPERATIONS,
 };
 
@@ -57,9 +59,12 @@ struct fuzz {
     struct virtio_features features;
     struct virtqueue queue;
     struct virtqueue_setup setup;
-    struct virtqueue_buffer *in_flight[1 << SIZE_MAX_LOG2];
+    struct virtqueue_buffer *in_flight[1 << SIZE_MAX_LOG2]; /* in the order of pops */
     unsigned count;
-    uint16_t avail_idx;
+    unsigned newest; /* the last ones of these, with none popped after them pushed: for unpop */
+    bool packed;
+    uint16_t avail_idx; /* packed: the next slot... */
+    bool avail_wrap;    /* ...and the driver's wrap counter */
 };
 
 static void require(bool condition, const char *what)
@@ -103,7 +108,12 @@ static uint64_t check_part(const struct iovec *iov, unsigned count)
 
 static void check_buffer(const struct fuzz *f, const struct virtqueue_buffer *b)
 {
-    require(b->head < f->queue.size, "a head beyond the queue");
+    unsigned slots = b->slots;
+
+    require(f->packed || b->id < f->queue.size, "a head beyond the queue");
+    for (unsigned i = 0; i < f->count; i++)
+        slots += f->in_flight[i]->slots;
+    require(slots <= f->queue.size, "more slots than the ring has");
     require(b->readable_count + b->writable_count <= VIRTQUEUE_CHAIN_MAX, "a chain too long");
     require(check_part(b->readable, b->readable_count) == b->readable_bytes, "readable_bytes");
     require(check_part(b->writable, b->writable_count) == b->writable_bytes, "writable_bytes");
@@ -120,11 +130,12 @@ static void on_notify(void *opaque, uint16_t index)
 
 static void pop(struct fuzz *f)
 {
-    bool broken = f->queue.broken.id;
+    bool broken = f->queue.broken.id, spent = virtqueue_budget_spent(&f->queue);
     struct virtqueue_buffer *b;
     int ret = virtqueue_pop(&f->queue, &b);
 
     require(!broken || ret == -EPROTO, "a broken ring works again");
+    require(!spent || ret == 0, "a buffer beyond the budget");
     require((ret == -EPROTO) == (f->queue.broken.id != NULL), "-EPROTO without a rule");
     if (ret != 1) {
         require(ret == 0 || ret == -EPROTO, "an unknown result");
@@ -133,6 +144,21 @@ static void pop(struct fuzz *f)
     require(f->count < f->queue.size, "more in flight than the queue holds");
     check_buffer(f, b);
     f->in_flight[f->count++] = b;
+    f->newest++;
+}
+
+static void unpop(struct fuzz *f)
+{
+    struct virtqueue_buffer *b;
+    uint32_t bytes;
+
+    if (f->newest == 0)
+        return;
+    b = f->in_flight[--f->count];
+    f->newest--;
+    bytes = b->readable_bytes;
+    virtqueue_unpop(&f->queue, b);
+    require(bytes == b->readable_bytes, "a buffer changed when it was taken back");
 }
 
 static struct virtqueue_buffer *pick(struct fuzz *f, struct input *in, unsigned *which)
@@ -152,7 +178,9 @@ static void push(struct fuzz *f, struct input *in)
     if (!b)
         return;
     virtqueue_push(&f->queue, b, (uint32_t)take(in, 2));
-    f->in_flight[which] = f->in_flight[--f->count];
+    f->count--;
+    memmove(&f->in_flight[which], &f->in_flight[which + 1], (f->count - which) * sizeof(b));
+    f->newest = MIN(f->newest, f->count - which);
 }
 
 static void copy(struct fuzz *f, struct input *in, bool write)
@@ -174,7 +202,7 @@ static void start(struct fuzz *f, struct virtqueue_position position)
 {
     f->queue.notify = on_notify;
     f->queue.notify_opaque = f;
-    f->count = 0;
+    f->count = f->newest = 0;
     require(virtqueue_start(&f->queue, &f->memory, &f->setup, &f->features, position, NULL) == 0,
             "a good queue does not start");
 }
@@ -184,15 +212,33 @@ static void restart(struct fuzz *f)
 {
     struct virtqueue_position position = virtqueue_stop(&f->queue);
 
-    if ((uint16_t)(position.avail - position.used) > f->setup.size)
+    if (!f->packed && (uint16_t)(position.avail - position.used) > f->setup.size)
         position.used = position.avail;
     start(f, position);
 }
 
+static void offer_packed(struct fuzz *f, struct input *in)
+{
+    uint8_t *p = ram + DESC_AT + 16 * (size_t)f->avail_idx;
+    uint16_t flags = take(in, 1) & 7;
+
+    store_le16(p + 12, (uint16_t)take(in, 1));
+    store_le16(p + 14, flags | (f->avail_wrap ? 0x80 : 0x8000));
+    if (++f->avail_idx == f->setup.size) {
+        f->avail_idx = 0;
+        f->avail_wrap = !f->avail_wrap;
+    }
+}
+
 static void offer(struct fuzz *f, struct input *in)
 {
-    size_t slot = f->avail_idx++ % f->setup.size;
+    size_t slot = f->avail_idx % f->setup.size;
 
+    if (f->packed) {
+        offer_packed(f, in);
+        return;
+    }
+    f->avail_idx++;
     store_le16(ram + AVAIL_AT + 4 + 2 * slot, (uint16_t)take(in, 1));
     store_le16(ram + AVAIL_AT + 2, f->avail_idx);
 }
@@ -250,10 +296,55 @@ static void operate(struct fuzz *f, struct input *in)
     case RESTART:
         restart(f);
         break;
+    case UNPOP:
+        unpop(f);
+        break;
+    case SET_BUDGET:
+        virtqueue_set_budget(&f->queue, take(in, 1));
+        break;
     case OPERATIONS:
         break;
     }
-    require(f->queue.in_flight == f->count, "the count of buffers in flight");
+    require(f->queue.budget == 0 || !f->queue.broken.id, "a budget in a broken queue");
+}
+
+static void begin_packed(struct fuzz *f, struct input *in)
+{
+    uint16_t at = (uint16_t)take(in, 2);
+
+    f->avail_idx = at % f->setup.size;
+    f->avail_wrap = at >> 15;
+    at = (uint16_t)(f->avail_idx | f->avail_wrap << 15);
+    start(f, (struct virtqueue_position){at, at});
+}
+
+static void begin_split(struct fuzz *f, struct input *in)
+{
+    f->avail_idx = (uint16_t)take(in, 2);
+    store_le16(ram + AVAIL_AT + 2, f->avail_idx);
+    start(f, (struct virtqueue_position){f->avail_idx, f->avail_idx});
+}
+
+static void begin(struct fuzz *f, struct input *in)
+{
+    unsigned size = (unsigned)take(in, 1), flags = (unsigned)take(in, 1);
+
+    f->packed = flags & 8;
+    f->setup = (struct virtqueue_setup){
+        .index = 7,
+        .size = (uint16_t)(f->packed ? size + 1 : 1u << size % (SIZE_MAX_LOG2 + 1)),
+        .desc = GPA(DESC_AT),
+        .driver = GPA(AVAIL_AT),
+        .device = GPA(USED_AT),
+    };
+    features_set(&f->features, VIRTIO_F_EVENT_IDX, flags & 1);
+    features_set(&f->features, VIRTIO_F_INDIRECT_DESC, flags & 2);
+    features_set(&f->features, VIRTIO_F_IN_ORDER, flags & 4);
+    features_set(&f->features, VIRTIO_F_RING_PACKED, f->packed);
+    if (f->packed)
+        begin_packed(f, in);
+    else
+        begin_split(f, in);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -262,25 +353,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, size};
     struct fuzz f = {0};
-    unsigned flags;
 
     memset(ram, 0, sizeof(ram));
     guest_memory_init(&f.memory);
     guest_memory_add_external(&f.memory, 0, sizeof(ram), ram, NULL);
     guest_memory_add_external(&f.memory, HIGH_AT, sizeof(high), high, NULL);
-    f.setup = (struct virtqueue_setup){
-        .index = 7,
-        .size = (uint16_t)(1u << take(&in, 1) % (SIZE_MAX_LOG2 + 1)),
-        .desc = GPA(DESC_AT),
-        .driver = GPA(AVAIL_AT),
-        .device = GPA(USED_AT),
-    };
-    flags = (unsigned)take(&in, 1);
-    features_set(&f.features, VIRTIO_F_EVENT_IDX, flags & 1);
-    features_set(&f.features, VIRTIO_F_INDIRECT_DESC, flags & 2);
-    f.avail_idx = (uint16_t)take(&in, 2);
-    store_le16(ram + AVAIL_AT + 2, f.avail_idx);
-    start(&f, (struct virtqueue_position){f.avail_idx, f.avail_idx});
+    begin(&f, &in);
     while (in.size > 0)
         operate(&f, &in);
     virtqueue_stop(&f.queue);

@@ -6,11 +6,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -21,7 +23,7 @@
 struct fixture {
     struct loop *loop;
     struct blk_engine *engine;
-    int fd; /* memfd of MANY blocks */
+    struct blk_file file; /* a memfd of MANY blocks */
     unsigned done, failed, batches;
     unsigned stop_after; /* stop the loop after so many are done; 0: never */
 };
@@ -57,10 +59,10 @@ static int setup(void **state, enum blk_aio choice)
     struct fixture *f = calloc(1, sizeof(*f));
 
     *state = f;
-    f->fd = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (ftruncate(f->fd, MANY * BLOCK) < 0 || loop_create(&f->loop, NULL) < 0)
+    f->file.fd = memfd_create("image", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (ftruncate(f->file.fd, MANY * BLOCK) < 0 || loop_create(&f->loop, NULL) < 0)
         return -1;
-    if (blk_engine_create(choice, f->loop, f->fd, &f->engine, NULL) == 0) {
+    if (blk_engine_create(choice, f->loop, &f->file, &f->engine, NULL) == 0) {
         f->engine->batch_done = batch_done;
         f->engine->opaque = f;
     }
@@ -77,6 +79,11 @@ static int setup_threads(void **state)
     return setup(state, BLK_AIO_THREADS);
 }
 
+static int setup_inline(void **state)
+{
+    return setup(state, BLK_AIO_INLINE);
+}
+
 static int teardown(void **state)
 {
     struct fixture *f = *state;
@@ -84,7 +91,7 @@ static int teardown(void **state)
     if (f->engine)
         f->engine->ops->destroy(f->engine);
     loop_destroy(f->loop);
-    close(f->fd);
+    close(f->file.fd);
     free(f);
     return 0;
 }
@@ -149,7 +156,8 @@ static void test_write_then_read_many(void **state)
     free(ops);
 }
 
-/* Completions reach the loop by themselves, whatever flush has already run. */
+/* Completions reach the loop by themselves, whatever flush has already run. (Inline, flush has run
+ * all.) */
 static void test_completes_on_loop(void **state)
 {
     struct fixture *f = fixture_of(state);
@@ -162,7 +170,7 @@ static void test_completes_on_loop(void **state)
             f->engine->ops->flush(f->engine);
     }
     f->engine->ops->flush(f->engine);
-    loop_run(f->loop);
+    loop_run(f->loop); /* until the last is done, which may have stopped it already */
     assert_int_equal(f->done, MANY);
     assert_int_equal(f->failed, 0);
     free(ops);
@@ -193,7 +201,7 @@ static void test_read_beyond_end(void **state)
     struct fixture *f = fixture_of(state);
     struct operation ops[3];
 
-    assert_int_equal(ftruncate(f->fd, BLOCK + 100), 0);
+    assert_int_equal(ftruncate(f->file.fd, BLOCK + 100), 0);
     for (unsigned i = 0; i < 3; i++)
         transfer(f, &ops[i], BLK_IO_READ, i);
     wait_for(f, 3);
@@ -207,14 +215,71 @@ static void test_write_refused(void **state)
     struct fixture *f = fixture_of(state);
     struct operation ops[2];
 
-    assert_int_equal(ftruncate(f->fd, BLOCK), 0);
-    assert_int_equal(fcntl(f->fd, F_ADD_SEALS, F_SEAL_GROW), 0);
+    assert_int_equal(ftruncate(f->file.fd, BLOCK), 0);
+    assert_int_equal(fcntl(f->file.fd, F_ADD_SEALS, F_SEAL_GROW), 0);
     transfer(f, &ops[0], BLK_IO_WRITE, 0);
     transfer(f, &ops[1], BLK_IO_WRITE, 1);
     wait_for(f, 2);
     assert_int_equal(ops[0].io.error, 0);
     assert_int_equal(ops[1].io.error, -EPERM);
 }
+
+/* --- ranges ---------------------------------------------------------------------------------- */
+
+static void range(struct fixture *f, struct operation *op, enum blk_io_type type, bool unmap,
+                  unsigned block, unsigned count)
+{
+    *op = (struct operation){.fixture = f};
+    op->io = (struct blk_io){.type = type,
+                             .unmap = unmap,
+                             .bytes = (uint64_t)count * BLOCK,
+                             .offset = (uint64_t)block * BLOCK,
+                             .done = operation_done};
+    f->engine->ops->submit(f->engine, &op->io);
+}
+
+/* BLK-19, BLK-35: what was punched out reads as zeroes, and its storage is gone. */
+static void test_punch(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    struct operation op;
+    struct stat before, after;
+    uint8_t bytes[8 * BLOCK], zeroes[8 * BLOCK] = {0};
+
+    f->file.discard = f->file.zero_unmap =
+        (struct blk_method){BLK_METHOD_FALLOCATE, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE};
+    memset(bytes, 7, sizeof(bytes));
+    for (unsigned i = 0; i < MANY; i += 8)
+        assert_int_equal(pwrite(f->file.fd, bytes, sizeof(bytes), i * BLOCK), sizeof(bytes));
+    assert_int_equal(fstat(f->file.fd, &before), 0);
+    range(f, &op, BLK_IO_DISCARD, false, 8, 8);
+    wait_for(f, 1);
+    assert_int_equal(op.io.error, 0);
+    range(f, &op, BLK_IO_ZERO, true, 24, 8);
+    wait_for(f, 2);
+    assert_int_equal(op.io.error, 0);
+    assert_int_equal(fstat(f->file.fd, &after), 0);
+    assert_true(after.st_blocks < before.st_blocks);
+    assert_int_equal(pread(f->file.fd, bytes, sizeof(bytes), 24 * BLOCK), sizeof(bytes));
+    assert_memory_equal(bytes, zeroes, sizeof(bytes));
+}
+
+/* What the host has no method for, and an ioctl that it refuses. */
+static void test_range_refused(void **state)
+{
+    struct fixture *f = fixture_of(state);
+    struct operation op;
+
+    range(f, &op, BLK_IO_ZERO, false, 0, 8);
+    wait_for(f, 1);
+    assert_int_equal(op.io.error, -EOPNOTSUPP);
+    f->file.erase = (struct blk_method){BLK_METHOD_IOCTL, BLKSECDISCARD};
+    range(f, &op, BLK_IO_ERASE, false, 0, 8);
+    wait_for(f, 2);
+    assert_int_equal(op.io.error, -ENOTTY);
+}
+
+/* --- accounting ------------------------------------------------------------------------------ */
 
 /* blk_io_advance: what a short transfer leaves to do. */
 static void test_short_transfers(void **state)
@@ -276,21 +341,24 @@ static int setup_auto(void **state)
     return setup(state, BLK_AIO_AUTO);
 }
 
-#define BOTH(test)                                            \
+/* clang-format off */
+#define ALL(test)                                            \
     {#test " io_uring", test, setup_uring, teardown, NULL},   \
-    {                                                         \
-#test " threads", test, setup_threads, teardown, NULL \
-    }
+    {#test " threads", test, setup_threads, teardown, NULL},  \
+    {#test " inline", test, setup_inline, teardown, NULL}
+/* clang-format on */
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_write_then_read_many),
-        BOTH(test_completes_on_loop),
-        BOTH(test_sync),
-        BOTH(test_wait_when_idle),
-        BOTH(test_read_beyond_end),
-        BOTH(test_write_refused),
+        ALL(test_write_then_read_many),
+        ALL(test_completes_on_loop),
+        ALL(test_sync),
+        ALL(test_wait_when_idle),
+        ALL(test_read_beyond_end),
+        ALL(test_write_refused),
+        ALL(test_punch),
+        ALL(test_range_refused),
         cmocka_unit_test(test_short_transfers),
         cmocka_unit_test(test_outcomes),
         cmocka_unit_test_setup_teardown(test_auto_never_fails, setup_auto, teardown),

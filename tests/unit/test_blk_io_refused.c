@@ -15,7 +15,6 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -78,11 +77,14 @@ static void batch_done(void *opaque)
 
 static void engine_make(enum blk_aio choice, struct error *err)
 {
-    int fd = memfd_create("image", MFD_CLOEXEC);
+    static struct blk_file file;
+    char path[] = "/var/tmp/test_blk.XXXXXX"; /* a file in memory would need neither */
 
-    REQUIRE(ftruncate(fd, sizeof(fixture.ops)) == 0);
+    file.fd = mkstemp(path);
+    REQUIRE(file.fd >= 0 && unlink(path) == 0);
+    REQUIRE(ftruncate(file.fd, sizeof(fixture.ops)) == 0);
     REQUIRE(loop_create(&fixture.loop, NULL) == 0);
-    if (blk_engine_create(choice, fixture.loop, fd, &fixture.engine, err) == 0)
+    if (blk_engine_create(choice, fixture.loop, &file, &fixture.engine, err) == 0)
         fixture.engine->batch_done = batch_done;
 }
 

@@ -30,6 +30,9 @@
 
 enum { ECHO, KEEP, ONE };
 
+/* What a second model does that differs: it wants no kicks, and holds interrupts back. */
+static atomic_uint held_back;
+
 struct toy;
 
 struct toy_options {
@@ -178,6 +181,20 @@ static const struct virtio_model toy_model = {
     .reset = toy_reset,
 };
 
+static int quiet_queue_ready(void *model, struct virtqueue *queue)
+{
+    int ret = toy_queue_ready(model, queue);
+
+    return ret < 0 ? ret : VIRTIO_QUEUE_QUIET;
+}
+
+static void quiet_queue_notify(void *model, struct virtqueue *queue)
+{
+    (void)model;
+    (void)queue;
+    atomic_fetch_add(&held_back, 1);
+}
+
 /* --- fixture ------------------------------------------------------------------------------------
  */
 
@@ -206,9 +223,14 @@ static void notify_config(void *transport)
     eventfd_write(f->config_interrupt, 1);
 }
 
-static const struct virtio_transport_ops transport = {notify_queue, notify_config};
+static const struct virtio_transport_ops transport = {
+    .notify_queue = notify_queue,
+    .notify_config = notify_config,
+};
 
-static int setup(void **state)
+static struct virtio_model quiet_model;
+
+static int setup_model(void **state, const struct virtio_model *model)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct toy_options options = {.show = &f->toy};
@@ -216,9 +238,9 @@ static int setup(void **state)
     guest_memory_init(&f->memory);
     assert_int_equal(guest_memory_add(&f->memory, 0, 4 * MIB, 0, NULL), 0);
     assert_int_equal(loop_create(&f->loop, NULL), 0);
-    assert_int_equal(virtio_builtin_create(&toy_model, &options, &f->memory, f->loop, QUEUES, 128,
-                                           &f->backend, NULL),
-                     0);
+    assert_int_equal(
+        virtio_builtin_create(model, &options, &f->memory, f->loop, QUEUES, 128, &f->backend, NULL),
+        0);
     assert_int_equal(virtio_device_init(&f->dev, VIRTIO_ID_ENTROPY, "toy0", f->backend, QUEUES,
                                         SIZE, &(struct virtio_features){0},
                                         &(struct virtio_features){0}, NULL),
@@ -230,6 +252,11 @@ static int setup(void **state)
     assert_int_equal(loop_start_thread(f->loop, "toy", NULL), 0);
     *state = f;
     return 0;
+}
+
+static int setup(void **state)
+{
+    return setup_model(state, &toy_model);
 }
 
 static int teardown(void **state)
@@ -547,6 +574,7 @@ static void stat_03_a_model_that_cannot_go_on(void **state)
     assert_int_equal(virtio_device_status(&f->dev), 15 | VIRTIO_STATUS_NEEDS_RESET);
 }
 
+/* PCIC-16 */
 static void ring_17_bad_addresses(void **state)
 {
     struct fixture *f = *state;
@@ -666,6 +694,66 @@ static void create_may_be_refused(void **state)
     assert_string_equal(err.text, "the toy refuses");
 }
 
+static void kick_one(void *arg)
+{
+    struct toy *toy = arg;
+
+    virtio_builtin_kick(toy->builtin, virtio_builtin_queue(toy->builtin, ECHO));
+}
+
+static void notify_one(void *arg)
+{
+    struct toy *toy = arg;
+
+    virtio_builtin_notify(toy->builtin, virtio_builtin_queue(toy->builtin, ECHO));
+}
+
+static void queue_is_gone(void *arg)
+{
+    struct toy *toy = arg;
+
+    assert_null(virtio_builtin_queue(toy->builtin, ECHO));
+}
+
+static int setup_quiet(void **state)
+{
+    quiet_model = toy_model;
+    quiet_model.queue_ready = quiet_queue_ready;
+    quiet_model.queue_notify = quiet_queue_notify;
+    atomic_store(&held_back, 0);
+    return setup_model(state, &quiet_model);
+}
+
+/* A model that asks for buffers itself, and interrupts when it likes. */
+static void a_quiet_model(void **state)
+{
+    struct fixture *f = *state;
+    const struct ring_element e[] = {{DATA, 5, false}, {DATA + 64, 64, true}};
+    eventfd_t count;
+    struct ring_used used;
+
+    go_live(f, false);
+    settle(f); /* the first turn comes without a kick */
+    for (int i = 0; i < 2; i++) {
+        ring_add(&f->ring[ECHO], e, 2, RING_DIRECT);
+        ring_publish(&f->ring[ECHO]);
+        assert_false(ring_wants_kick(&f->ring[ECHO]));
+        if (i == 0)
+            virtio_device_kick(&f->dev, ECHO);
+        else
+            loop_call(f->loop, kick_one, f->toy);
+        while (!ring_collect(&f->ring[ECHO], &used))
+            ;
+        settle(f);
+        assert_int_equal(atomic_load(&held_back), i + 1);
+        assert_int_equal(eventfd_read(f->interrupt[ECHO], &count), -1);
+    }
+    loop_call(f->loop, notify_one, f->toy);
+    assert_true(interrupted(f->interrupt[ECHO]));
+    virtio_device_set_status(&f->dev, 0);
+    loop_call(f->loop, queue_is_gone, f->toy);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -687,6 +775,7 @@ int main(void)
         T(a_busy_queue_leaves_others_their_turn),
         T(loop_and_control_lock_never_wait_for_each_other),
         T(create_may_be_refused),
+        cmocka_unit_test_setup_teardown(a_quiet_model, setup_quiet, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -37,7 +38,8 @@ struct fixture {
     pthread_mutex_t lock;
     uint8_t input[INPUT_MAX];
     size_t input_len, room; /* room: what it takes all in all */
-    int writable, quits, breaks;
+    int writable, quits, breaks, opened, resized;
+    bool open;
     size_t input_at_break;
     bool refused; /* the last time it was asked it had no room */
 };
@@ -75,18 +77,56 @@ static void client_writable(void *opaque)
     pthread_mutex_unlock(&f->lock);
 }
 
-static void command(void *opaque, enum chardev_command which)
+static void client_opened(void *opaque, bool open)
 {
     struct fixture *f = opaque;
 
     pthread_mutex_lock(&f->lock);
-    if (which == CHARDEV_QUIT) {
-        f->quits++;
-    } else {
-        f->breaks++;
-        f->input_at_break = f->input_len;
-    }
+    if (open == f->open)
+        abort(); /* told only of changes */
+    f->open = open;
+    f->opened++;
     pthread_mutex_unlock(&f->lock);
+}
+
+static void client_resized(void *opaque)
+{
+    struct fixture *f = opaque;
+
+    pthread_mutex_lock(&f->lock);
+    f->resized++;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void quit(void *opaque)
+{
+    struct fixture *f = opaque;
+
+    pthread_mutex_lock(&f->lock);
+    f->quits++;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static void send_break(void *opaque)
+{
+    struct fixture *f = opaque;
+
+    pthread_mutex_lock(&f->lock);
+    f->breaks++;
+    f->input_at_break = f->input_len;
+    pthread_mutex_unlock(&f->lock);
+}
+
+static struct chardev_client client_of(struct fixture *f)
+{
+    return (struct chardev_client){
+        .room = client_room,
+        .receive = client_receive,
+        .writable = client_writable,
+        .opened = client_opened,
+        .resized = client_resized,
+        .opaque = f,
+    };
 }
 
 static int setup(void **state)
@@ -110,6 +150,7 @@ static void stop(struct fixture *f)
 {
     chardev_close(f->chardev);
     f->chardev = NULL;
+    f->open = false;
     loop_join_thread(f->loop);
 }
 
@@ -149,10 +190,11 @@ static void start_call(void *arg)
 
 static void start(struct fixture *f, const char *format)
 {
-    const struct chardev_client client = {client_room, client_receive, client_writable, f};
+    const struct chardev_client client = client_of(f);
 
     assert_int_equal(open_at(f, format, NULL), 0);
-    chardev_set_command(f->chardev, command, f);
+    chardev_set_quit(quit, f);
+    chardev_set_break(f->chardev, send_break, f);
     chardev_set_client(f->chardev, &client);
     loop_call(f->loop, start_call, f);
     assert_int_equal(loop_start_thread(f->loop, "chardev", NULL), 0);
@@ -251,10 +293,10 @@ static void test_refusals(void **state)
 
     assert_refused(f, "tcp:1234", EINVAL,
                    "'tcp:1234' is not a place for characters (stdio, null, file:PATH, pty, "
-                   "unix:PATH)");
-    assert_refused(f, "file", EINVAL, "'file': 'file' wants a path, as in file:PATH");
+                   "unix:PATH, fd:N)");
+    assert_refused(f, "file", EINVAL, "'file' is incomplete: file:PATH");
     assert_refused(f, "null:x", EINVAL, "'null:x': 'null' takes nothing behind it");
-    assert_refused(f, "unix:", EINVAL, "'unix:': 'unix' wants a path, as in unix:PATH");
+    assert_refused(f, "unix:", EINVAL, "'unix:' is incomplete: unix:PATH");
     assert_refused(f, "file:/nonexistent/x", ENOENT,
                    "cannot open /nonexistent/x for writing: No such file or directory");
     assert_refused(f, "unix:/tmp/x,sever=off", EINVAL,
@@ -322,6 +364,113 @@ static void test_full_disk(void **state)
     snprintf(f->path, sizeof(f->path), "%s/x", f->dir);
 }
 
+/* --- who is there, how large the terminal is, and dry runs -------------------------------------
+ */
+
+static void test_always_open(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f, "file:%s");
+    assert_true(f->open);
+    stop(f);
+    unlink(f->path);
+    start(f, "null");
+    assert_int_equal(f->opened, 2);
+}
+
+static void test_dry_run(void **state)
+{
+    struct fixture *f = *state;
+
+    chardev_set_dry_run(true);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(open_at(f, i ? "unix:%s" : "file:%s", NULL), 0);
+        assert_int_equal(access(f->path, F_OK), -1);
+        chardev_close(f->chardev);
+        f->chardev = NULL;
+    }
+    assert_int_equal(chardev_open("tcp:1", f->loop, &f->chardev, NULL), -EINVAL);
+    chardev_set_dry_run(false);
+}
+
+/* --- inherited descriptors ---------------------------------------------------------------------
+ */
+
+/* A descriptor as a parent leaves it to us; f->where names it. */
+static void inherit(struct fixture *f, int fd)
+{
+    int left = dup(fd);
+
+    assert_true(left > 2);
+    close(fd);
+    snprintf(f->path, sizeof(f->path), "%d", left);
+}
+
+static void test_fd_refusals(void **state)
+{
+    struct fixture *f = *state;
+    char where[32], text[80];
+    int pair[2], listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    assert_refused(f, "fd:x", EINVAL, "fd: 'x' is not a number");
+    assert_refused(f, "fd:1", EINVAL, "fd: 1 is out of range (3 to 2147483647)");
+    assert_refused(f, "fd:900", EBADF, "fd:900: no such descriptor was inherited");
+    assert_int_equal(pipe2(pair, O_CLOEXEC), 0);
+    snprintf(where, sizeof(where), "fd:%d", pair[0]);
+    snprintf(text, sizeof(text), "%s: is in use already", where);
+    assert_refused(f, where, EBUSY, text);
+    assert_int_equal(listen(listener, 1), -1); /* not bound: a stream socket, not connected */
+    close(listener);
+    listener = socket(AF_UNIX, SOCK_DGRAM, 0);
+    snprintf(where, sizeof(where), "fd:%d", listener);
+    snprintf(text, sizeof(text), "%s: is not a connected stream socket", where);
+    assert_refused(f, where, EINVAL, text);
+    close(listener);
+    close(pair[0]);
+    close(pair[1]);
+}
+
+static void test_fd_socket(void **state)
+{
+    struct fixture *f = *state;
+    int pair[2];
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    inherit(f, pair[0]);
+    start(f, "fd:%s");
+    assert_true(f->open);
+    assert_int_equal(write_text(f, "hello"), 5);
+    assert_reads(pair[1], "hello");
+    assert_int_equal(send(pair[1], "answer", 6, 0), 6);
+    assert_input(f, "answer");
+    close(pair[1]);
+    wait_count(f, &f->opened, 2);
+    assert_false(f->open);
+    assert_int_equal(write_text(f, "nobody"), 6);
+}
+
+static void test_fd_pipe(void **state)
+{
+    struct fixture *f = *state;
+    int in[2], out[2];
+
+    assert_int_equal(pipe2(in, O_CLOEXEC), 0);
+    assert_int_equal(pipe2(out, O_CLOEXEC), 0);
+    inherit(f, out[1]);
+    start(f, "fd:%s");
+    assert_int_equal(write_text(f, "one way"), 7);
+    assert_reads(out[0], "one way");
+    stop(f);
+    inherit(f, in[0]);
+    start(f, "fd:%s");
+    assert_int_equal(write(in[1], "the other", 9), 9);
+    assert_input(f, "the other");
+    assert_int_equal(write_text(f, "nowhere"), 7);
+    close(in[1]);
+    close(out[0]);
+}
+
 /* --- sockets ---------------------------------------------------------------------------------- */
 
 static struct sockaddr_un address_of(struct fixture *f)
@@ -363,12 +512,14 @@ static void test_socket(void **state)
     first = peer_accepted(f);
     assert_int_equal(write_text(f, "hello"), 5);
     assert_reads(first, "hello");
+    assert_true(f->open);
     second = peer_connect(f); /* waits for its turn */
     assert_int_equal(send(second, "second", 6, 0), 6);
     assert_int_equal(send(first, "first", 5, 0), 5);
     assert_input(f, "+first");
     close(first);
     assert_input(f, "+firstsecond");
+    assert_int_equal(get(f, &f->opened), 3); /* came, went, the next one came */
     write_text(f, "hello second");
     assert_reads(second, "hello second");
     close(second);
@@ -608,6 +759,7 @@ static int pty_attach(struct fixture *f)
 static void test_pty(void **state)
 {
     struct fixture *f = *state;
+    uint16_t columns, rows;
 
     start(f, "pty");
     for (int i = 0; i < 3; i++) {
@@ -616,10 +768,15 @@ static void test_pty(void **state)
         fd = pty_attach(f);
         assert_int_equal(write_text(f, "a\r\nb"), 4);
         assert_reads(fd, "a\r\nb"); /* raw, and nothing from before */
+        assert_int_equal(ioctl(fd, TIOCSWINSZ, &(struct winsize){30, 100, 0, 0}), 0);
         close(fd);
-        usleep(20000);
+        wait_count(f, &f->opened, 2 * i + 2);
     }
     assert_input(f, "+++");
+    assert_int_equal(get(f, &f->resized), 3);
+    assert_true(chardev_size(f->chardev, &columns, &rows));
+    assert_int_equal(columns, 100);
+    assert_int_equal(rows, 30);
 }
 
 static void test_pty_slow_reader(void **state)
@@ -794,6 +951,27 @@ static void test_terminal(void **state)
     close(master);
 }
 
+static void test_terminal_size(void **state)
+{
+    struct fixture *f = *state;
+    int master = terminal_open(f);
+    uint16_t columns, rows;
+
+    chardev_window_changed(); /* nobody to tell */
+    start(f, "stdio");
+    assert_false(chardev_size(f->chardev, &columns, &rows)); /* 0 by 0: it does not know */
+    assert_int_equal(ioctl(master, TIOCSWINSZ, &(struct winsize){50, 132, 0, 0}), 0);
+    chardev_window_changed();
+    wait_count(f, &f->resized, 1);
+    assert_true(chardev_size(f->chardev, &columns, &rows));
+    assert_int_equal(columns, 132);
+    assert_int_equal(rows, 50);
+    stop(f);
+    chardev_window_changed();
+    restore_stdio(f);
+    close(master);
+}
+
 /* The guest takes nothing, but Ctrl-A x still works. */
 static void test_terminal_dead_guest(void **state)
 {
@@ -858,7 +1036,7 @@ static void test_escape(void **state)
 static void test_client_change(void **state)
 {
     struct fixture *f = *state;
-    const struct chardev_client client = {client_room, client_receive, client_writable, f};
+    const struct chardev_client client = client_of(f);
     int fd;
 
     start(f, "unix:%s");
@@ -883,6 +1061,11 @@ int main(void)
         TEST(test_file),
         TEST(test_fifo),
         TEST(test_full_disk),
+        TEST(test_always_open),
+        TEST(test_dry_run),
+        TEST(test_fd_refusals),
+        TEST(test_fd_socket),
+        TEST(test_fd_pipe),
         TEST(test_socket),
         TEST(test_socket_half_closed),
         TEST(test_socket_left_unread),
@@ -898,6 +1081,7 @@ int main(void)
         TEST(test_stdio_null),
         TEST(test_stdio_sockets),
         TEST(test_terminal),
+        TEST(test_terminal_size),
         TEST(test_terminal_dead_guest),
         TEST(test_terminal_paste),
         TEST(test_escape),

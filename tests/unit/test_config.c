@@ -128,6 +128,20 @@ static void every_option_sets_its_field(void **state)
     assert_string_equal(device_value(1, "id"), "x");
 }
 
+static void network_cards(void **state)
+{
+    (void)state;
+    ASSERT_ACCEPTED("--net", "tap,ifname=tap0", "-n", "user,hostfwd=tcp::1-:2,hostfwd=tcp::3-:4",
+                    "k");
+    assert_int_equal(config.device_count, 2);
+    assert_string_equal(config.devices[0].type, "net");
+    assert_string_equal(device_value(0, "host"), "tap");
+    assert_string_equal(device_value(0, "ifname"), "tap0");
+    assert_string_equal(device_value(1, "host"), "user");
+    assert_string_equal(device_value(1, "hostfwd"), "tcp::1-:2");
+    assert_string_equal(device_value(1, "hostfwd"), "tcp::3-:4");
+}
+
 /* Every row of the table can be set, on the command line and by vm_config_set. */
 static void every_row_has_a_setter(void **state)
 {
@@ -237,16 +251,16 @@ static void bad_numbers(void **state)
     ASSERT_REFUSED("--cpus 4097: 4097 is out of range (1 to 4096)", "-c4097", "k");
     ASSERT_REFUSED("--cpus two: 'two' is not a number", "-c", "two", "k");
     ASSERT_REFUSED("--cpus : '' is not a number", "--cpus=", "k");
-    ASSERT_REFUSED("--memory 1000: key 'size': 1000 is too small (at least 32M)", "-m1000", "k");
+    ASSERT_REFUSED("--memory 1000: size: 1000 is too small (at least 32M)", "-m1000", "k");
     ASSERT_REFUSED("--memory 33M: the size must be a multiple of 2 MiB", "-m33M", "k");
-    ASSERT_REFUSED("--memory lots: key 'size': 'lots' is not a size (such as 4096, 64K, 512M or "
+    ASSERT_REFUSED("--memory lots: size: 'lots' is not a size (such as 4096, 64K, 512M or "
                    "2G)",
                    "-mlots", "k");
     ASSERT_REFUSED("--memory shared=on: key 'size' is missing", "-mshared=on", "k");
     ASSERT_REFUSED("--memory 1G,share: unknown key 'share' (did you mean 'shared'?)", "-m1G,share",
                    "k");
     ASSERT_REFUSED("--memory 1G,size=2G: key 'size' is given twice", "-m1G,size=2G", "k");
-    ASSERT_REFUSED("--memory 1G,hugepages=2: key 'hugepages': '2' is neither on nor off",
+    ASSERT_REFUSED("--memory 1G,hugepages=2: hugepages: '2' is neither on nor off",
                    "-m1G,hugepages=2", "k");
     again();
     ASSERT_ACCEPTED("-m32M", "-c4096", "k");
@@ -337,8 +351,29 @@ static void json_arrays_repeat_an_option(void **state)
     assert_string_equal(device_value(1, "readonly"), "on");
     assert_string_equal(config.devices[2].type, "blk");
     assert_string_equal(device_value(2, "queues"), "2");
+    assert_json("{\"net\": [\"none\", {\"host\": \"tap\", \"ifname\": \"t\"}]}");
+    assert_int_equal(config.device_count, 2);
+    assert_string_equal(config.devices[1].type, "net");
+    assert_string_equal(device_value(0, "host"), "none");
+    assert_string_equal(device_value(1, "ifname"), "t");
     assert_json("{\"disk\": []}");
     assert_int_equal(config.device_count, 0);
+}
+
+/* A key in an object may have several values, too. */
+static void json_keys_given_again(void **state)
+{
+    const struct option_list *list;
+
+    (void)state;
+    assert_json(
+        "{\"console\": {\"to\": \"pty\", \"port\": [\"a:unix:x,server=off\", \"b:null\"]}}");
+    list = &config.devices[0].options;
+    assert_int_equal(list->count, 3);
+    assert_string_equal(list->values[1].key, "port");
+    assert_string_equal(list->values[1].value, "a:unix:x,server=off");
+    assert_string_equal(list->values[2].key, "port");
+    assert_string_equal(list->values[2].value, "b:null");
 }
 
 /* In an object a value is a value, whatever is in it. */
@@ -356,6 +391,25 @@ static void json_values_with_commas(void **state)
         assert_string_equal(device_value(0, "serial"), "s,t");
         assert_null(device_value(0, "readonly"));
     }
+}
+
+/* An array in an object gives its key again, which only some keys allow. */
+static void json_arrays_repeat_a_key(void **state)
+{
+    (void)state;
+    assert_json(
+        "{\"disk\": {\"path\": \"a\", \"x\": [\"1,2\", 3, true], \"y\": [], \"z\": \"4\"}}");
+    assert_string_equal(device_value(0, "path"), "a");
+    assert_int_equal(config.devices[0].options.count, 5);
+    assert_string_equal(config.devices[0].options.values[1].key, "x");
+    assert_string_equal(config.devices[0].options.values[1].value, "1,2");
+    assert_string_equal(config.devices[0].options.values[2].key, "x");
+    assert_string_equal(config.devices[0].options.values[2].value, "3");
+    assert_string_equal(config.devices[0].options.values[3].value, "on");
+    assert_string_equal(device_value(0, "z"), "4");
+    assert_json("{\"disk\": {\"path\": [], \"serial\": \"s\"}}");
+    assert_int_equal(config.devices[0].options.count, 1);
+    assert_json_refused("{\"memory\": {\"size\": [\"1G\", \"2G\"]}}", "key 'size' is given twice");
 }
 
 static void json_errors_name_the_place(void **state)
@@ -392,7 +446,10 @@ static void json_values_have_types(void **state)
     assert_json_refused("{\"cpus\": 1.5}", "cpus: must be a string, a whole number, true");
     assert_json_refused("{\"kernel\": null}", "kernel: must be");
     assert_json_refused("{\"initrd\": [[\"a\"]]}", "initrd: must be");
-    assert_json_refused("{\"memory\": {\"size\": [1]}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": {\"x\": 1}}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": [[1]]}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": [null]}}", "memory: 'size' must be");
+    assert_json_refused("{\"memory\": {\"size\": [64, 64]}}", "size");
     assert_json_refused("{\"memory\": {\"size\": 1.5}}", "memory: 'size' must be");
 }
 
@@ -433,6 +490,34 @@ static void default_command_line(void **state)
     again();
     ASSERT_ACCEPTED("--kaslr=off", "-ax", "k");
     assert_built(DEFAULT_WORDS " nokaslr x");
+}
+
+static void consoles_on_the_command_line(void **state)
+{
+    (void)state;
+    assert_string_equal(vm_config_serial(&config), "stdio");
+    ASSERT_ACCEPTED("--console", "stdio", "k");
+    assert_string_equal(vm_config_serial(&config), "null");
+    assert_built("console=hvc0 quiet cryptomgr.notests panic=-1 " CMDLINE_PANIC_WORD);
+    again();
+    ASSERT_ACCEPTED("--device", "console,to=pty,winsize=80x25", "k");
+    assert_string_equal(vm_config_serial(&config), "stdio");
+    assert_built("console=ttyS0 console=hvc0 quiet cryptomgr.notests panic=-1 " CMDLINE_PANIC_WORD);
+    again();
+    ASSERT_ACCEPTED("--console", "stdio", "--serial", "file:log", "k");
+    assert_string_equal(vm_config_serial(&config), "file:log");
+    assert_built("console=ttyS0 console=hvc0 quiet cryptomgr.notests panic=-1 " CMDLINE_PANIC_WORD);
+    again();
+    /* Ports that are no console; one of them on stdio. */
+    ASSERT_ACCEPTED("--device", "console,port=a:pty,port=stdio:stdio", "k");
+    assert_string_equal(vm_config_serial(&config), "null");
+    assert_built(DEFAULT_WORDS);
+    again();
+    ASSERT_ACCEPTED("--device", "console,port=stdio:pty", "--serial", "null", "k");
+    assert_built(DEFAULT_WORDS);
+    again();
+    ASSERT_ACCEPTED("--rng", "/dev/hwrng,rate=1K", "k");
+    assert_string_equal(config.devices[0].type, "rng");
 }
 
 static void replaced_command_line(void **state)
@@ -510,6 +595,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(defaults),
         TEST(every_option_sets_its_field),
+        TEST(network_cards),
         TEST(every_row_has_a_setter),
         TEST(log_levels),
         TEST(all_spellings),
@@ -521,11 +607,14 @@ int main(void)
         TEST(devices_need_a_type),
         TEST(json_sets_all_kinds),
         TEST(json_arrays_repeat_an_option),
+        TEST(json_keys_given_again),
         TEST(json_values_with_commas),
+        TEST(json_arrays_repeat_a_key),
         TEST(json_errors_name_the_place),
         TEST(json_values_have_types),
         TEST(json_among_the_arguments),
         TEST(default_command_line),
+        TEST(consoles_on_the_command_line),
         TEST(replaced_command_line),
         TEST(command_lines_have_a_limit),
         TEST(words_are_whole_words),

@@ -44,7 +44,6 @@ static void regions_are_sorted_and_checked(void **state)
     assert_int_equal(mem.count, 3);
     assert_int_equal(mem.regions[1].start, MIB);
     assert_int_equal(mem.regions[2].start, 4 * GIB);
-    assert_int_equal(guest_memory_size(&mem), 4 * MIB);
     assert_int_equal(guest_memory_add(&mem, MIB + 4096, 4096, 0, &err), -EEXIST);
     assert_int_equal(guest_memory_add(&mem, 4 * GIB - 4096, 8192, 0, &err), -EEXIST);
     assert_int_equal(guest_memory_add(&mem, GIB, 0, 0, &err), -EINVAL);

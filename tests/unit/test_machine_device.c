@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
 #include "tests/driver/fake_platform.h"
+#include "transport/virtio_pci.h"
 #include "vmm/layout_x86_64.h"
 #include "vmm/machine.h"
 
@@ -147,9 +148,30 @@ static void defaults(void **state)
     assert_int_equal(third->address, LAYOUT_MMIO);
     assert_int_equal(third->gsi, LAYOUT_GSI_MMIO);
 
-    assert_int_equal(first->virtio.queue_count, blk_model.queues_default);
+    assert_int_equal(first->virtio.queue_count, f.site.cpus); /* one for each vCPU */
     assert_int_equal(first->virtio.queues[0].size_max, blk_model.queue_size_default);
     assert_int_equal(first->virtio.id, VIRTIO_ID_BLOCK);
+}
+
+/* A network card counts its queues in pairs, and has one more for control. */
+static void network_cards(void **state)
+{
+    struct machine_device *device = NULL;
+
+    (void)state;
+    assert_int_equal(create("net", "host=none,queues=3,mac=52:54:00:12:34:56", &device), 0);
+    f.devices[f.count++] = device;
+    assert_int_equal(device->virtio.queue_count, 7);
+    assert_int_equal(device->virtio.id, VIRTIO_ID_NET);
+    assert_int_equal(create("net", "host=none,mac=1:2", &device), -EINVAL);
+    assert_string_equal(f.err.text,
+                        "--device net: mac: '1:2' is no address like 52:54:00:12:34:56");
+    assert_int_equal(create("net", "host=none,mtu=67", &device), -EINVAL);
+    assert_int_equal(create("net", "host=none,queues=257", &device), -EINVAL);
+    assert_int_equal(create("net", "host=none,mq=on", &device), -EINVAL); /* with one pair */
+    assert_int_equal(create("net", "host=none,ctrl_vq=off", &device), 0); /* takes others with it */
+    f.devices[f.count++] = device;
+    assert_false(offers(device, 18 /* CTRL_RX */) || offers(device, 57 /* HASH_REPORT */));
 }
 
 static void given_sizes(void **state)
@@ -217,20 +239,56 @@ static void keys(void **state)
 static void values(void **state)
 {
     (void)state;
-    assert_refused("readonly=2", EINVAL, "--device blk: key 'readonly': '2' is neither on nor off");
+    assert_refused("readonly=2", EINVAL, "--device blk: readonly: '2' is neither on nor off");
     assert_refused("flush=maybe", EINVAL, "--device blk: flush: 'maybe' is neither on nor off");
     assert_refused("event_idx=1", EINVAL, "--device blk: event_idx: '1' is neither on nor off");
     assert_refused("transport=isa", EINVAL,
-                   "--device blk: key 'transport': unknown value 'isa' (known: mmio, pci)");
-    assert_refused("queues=0", EINVAL, "--device blk: key 'queues': 0 is out of range (1 to 1024)");
+                   "--device blk: transport: unknown value 'isa' (known: mmio, pci)");
+    assert_refused("queues=0", EINVAL, "--device blk: queues: 0 is out of range (1 to 1024)");
     assert_refused("queues=65", EINVAL, "--device blk: queues: blk has at most 64");
-    assert_refused("queue-size=100", EINVAL, "--device blk: queue-size: must be a power of two");
+    assert_refused("queue-size=100", EINVAL,
+                   "--device blk: queue-size: must be a power of two without ring_packed=on");
     assert_refused("queue-size=0", EINVAL,
-                   "--device blk: key 'queue-size': 0 is out of range (1 to 32768)");
+                   "--device blk: queue-size: 0 is out of range (1 to 32768)");
     assert_refused("queue-size=65536", EINVAL,
-                   "--device blk: key 'queue-size': 65536 is out of range (1 to 32768)");
+                   "--device blk: queue-size: 65536 is out of range (1 to 32768)");
     assert_refused("serial=123456789012345678901", EINVAL,
                    "--device blk: serial=123456789012345678901 has 21 bytes, 20 is the most");
+}
+
+/* legacy= and vectors=, and what they do not go with */
+static void interfaces(void **state)
+{
+    struct machine_device *device;
+
+    (void)state;
+    device = plug("readonly,legacy=on");
+    assert_true(offers(device, VIRTIO_F_VERSION_1)); /* to modern drivers */
+    device = plug("readonly,legacy=on,transport=mmio");
+    assert_false(offers(device, VIRTIO_F_VERSION_1));
+    assert_refused("readonly,legacy=on,transport=mmio,ring_packed=on", EINVAL,
+                   "--device blk: ring_packed: cannot be offered with the other options given");
+    assert_int_equal(plug("readonly")->vectors, VIRTIO_PCI_VECTORS_DEFAULT);
+    assert_int_equal(plug("readonly,vectors=0")->vectors, 0);
+    assert_int_equal(plug("readonly,vectors=2048")->vectors, 2048);
+    assert_refused("readonly,vectors=2049", EINVAL,
+                   "--device blk: key 'vectors': 2049 is out of range (0 to 2048)");
+    assert_refused("readonly,vectors=few", EINVAL,
+                   "--device blk: key 'vectors': 'few' is not a number");
+    assert_refused("readonly,vectors=2,transport=mmio", EINVAL,
+                   "--device blk: vectors: of PCI devices, but transport=mmio");
+}
+
+/* FEAT-15, PACK-01: what fits one transport, or one kind of ring, alone */
+static void features_that_depend(void **state)
+{
+    (void)state;
+    assert_true(offers(plug("readonly,notif_config_data=on"), VIRTIO_F_NOTIF_CONFIG_DATA));
+    assert_refused(
+        "readonly,notif_config_data=on,transport=mmio", EINVAL,
+        "--device blk: notif_config_data: cannot be offered with the other options given");
+    assert_int_equal(plug("readonly,ring_packed=on,queue-size=100")->virtio.queues[0].size_max,
+                     100);
 }
 
 static void images(void **state)
@@ -262,10 +320,8 @@ static void pci_slots(void **state)
     assert_int_equal(plug("readonly")->address, 3); /* the lowest free one */
     assert_int_equal(plug("readonly,addr=31")->address, 31);
     assert_refused("readonly,addr=2", EBUSY, "--device blk: PCI slot 2 is taken");
-    assert_refused("readonly,addr=0", EINVAL,
-                   "--device blk: key 'addr': 0 is out of range (1 to 31)");
-    assert_refused("readonly,addr=32", EINVAL,
-                   "--device blk: key 'addr': 32 is out of range (1 to 31)");
+    assert_refused("readonly,addr=0", EINVAL, "--device blk: addr: 0 is out of range (1 to 31)");
+    assert_refused("readonly,addr=32", EINVAL, "--device blk: addr: 32 is out of range (1 to 31)");
     while (f.count < PCI_SLOTS - 1)
         plug("readonly");
     assert_int_equal(pci_bus_slots(f.bus), UINT32_MAX);
@@ -275,6 +331,15 @@ static void pci_slots(void **state)
 
     /* The other transport has room still. */
     assert_int_equal(plug("readonly,transport=mmio")->address, LAYOUT_MMIO);
+}
+
+/* PCIL-01: there is room for the I/O BARs of as many. */
+static void legacy_pci_slots(void **state)
+{
+    (void)state;
+    while (f.count < PCI_SLOTS - 1)
+        plug("readonly,legacy=on");
+    assert_int_equal(pci_bus_slots(f.bus), UINT32_MAX);
 }
 
 static void mmio_slots(void **state)
@@ -312,7 +377,8 @@ static void failures_are_undone(void **state)
     fake.fail_irqfd_add = 0;
     assert_null(device);
     assert_int_equal(f.site.mmio_used, 0);
-    snprintf(text, sizeof(text), "path=%s,transport=mmio,mq=on", image); /* found out last */
+    snprintf(text, sizeof(text), "path=%s,transport=mmio,queues=1,mq=on",
+             image); /* found out last */
     assert_int_equal(create("blk", text, &device), -EINVAL);
     assert_null(device);
     fake_platform_destroy(&fake); /* checks that all is unregistered */
@@ -332,7 +398,7 @@ static void features_by_default(void **state)
     assert_true(offers(device, VIRTIO_BLK_F_FLUSH));
     assert_true(offers(device, VIRTIO_BLK_F_CONFIG_WCE));
     assert_false(offers(device, VIRTIO_BLK_F_RO));
-    assert_false(offers(device, VIRTIO_BLK_F_MQ));
+    assert_true(offers(device, VIRTIO_BLK_F_MQ)); /* a queue for each of 2 CPUs */
 }
 
 /* Each switch takes away its bit, those that need it, and no other. */
@@ -407,13 +473,17 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(defaults),
+        TEST(network_cards),
         TEST(given_sizes),
         TEST(threads),
         TEST(types),
         TEST(keys),
         TEST(values),
+        TEST(interfaces),
+        TEST(features_that_depend),
         TEST(images),
         TEST(pci_slots),
+        TEST(legacy_pci_slots),
         TEST(mmio_slots),
         TEST(failures_are_undone),
         TEST(features_by_default),

@@ -154,18 +154,15 @@ static void test_refusals(void **state)
     assert_refused("a.img,", "--disk a.img,: there is an empty item (a literal comma is ',,')");
     assert_refused("a.img,=1", "--disk a.img,=1: there is no key before '=1'");
     assert_refused("a,serial=7,readonly=2",
-                   "--disk a,serial=7,readonly=2: key 'readonly': '2' is neither on nor off");
+                   "--disk a,serial=7,readonly=2: readonly: '2' is neither on nor off");
     assert_refused("a,queue-size=1",
-                   "--disk a,queue-size=1: key 'queue-size': 1 is out of range (2 to 32768)");
-    assert_refused("a,queue-size=-1",
-                   "--disk a,queue-size=-1: key 'queue-size': '-1' is not a number");
-    assert_refused("a,bounce=1K",
-                   "--disk a,bounce=1K: key 'bounce': 1K is too small (at least 4K)");
-    assert_refused("a,bounce=1G",
-                   "--disk a,bounce=1G: key 'bounce': 1G is too large (at most 64M)");
+                   "--disk a,queue-size=1: queue-size: 1 is out of range (2 to 32768)");
+    assert_refused("a,queue-size=-1", "--disk a,queue-size=-1: queue-size: '-1' is not a number");
+    assert_refused("a,bounce=1K", "--disk a,bounce=1K: bounce: 1K is too small (at least 4K)");
+    assert_refused("a,bounce=1G", "--disk a,bounce=1G: bounce: 1G is too large (at most 64M)");
     assert_refused("a,cache=noen",
-                   "--disk a,cache=noen: key 'cache': unknown value 'noen' (did you mean 'none'?)");
-    assert_refused("a,cache=x", "--disk a,cache=x: key 'cache': unknown value 'x' (known: "
+                   "--disk a,cache=noen: cache: unknown value 'noen' (did you mean 'none'?)");
+    assert_refused("a,cache=x", "--disk a,cache=x: cache: unknown value 'x' (known: "
                                 "writeback, writethrough, none)");
 }
 

@@ -1,9 +1,10 @@
 /*
  * The device as its driver sees it: status, features, configuration, queue registers; with a back
- * end that only remembers what it was asked. Rows of tests/RULES.md are in the names.
+ * end that only remembers what it was asked. Rows of tests/CONFORMANCE.md are in the names.
  */
 #include "base/bytes.h"
 #include "virtio/device.h"
+#include "virtio/device_legacy.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,6 +14,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 #include <cmocka.h>
 
@@ -45,6 +47,7 @@ struct fixture {
     /* what the back end was asked */
     bool running[QUEUES];
     struct virtqueue_setup started[QUEUES];
+    struct virtqueue_position started_at; /* the last one */
     unsigned resets, feature_sets, config_reads, destroyed;
     struct virtio_features negotiated;
 
@@ -52,6 +55,7 @@ struct fixture {
     bool refuse_features, refuse_start;
     uint8_t config[16];
     uint8_t status_during_stop, status_during_reset;
+    struct virtqueue_position stand; /* where queues are when they stop */
 
     /* what the transport was told */
     atomic_uint queue_interrupts, config_interrupts;
@@ -103,7 +107,7 @@ static int toy_queue_start(struct virtio_backend *b, const struct virtqueue_setu
 {
     struct fixture *f = fixture_of(b);
 
-    assert_int_equal(position.avail, 0);
+    f->started_at = position;
     assert_int_equal(kick_fd, f->dev.queues[setup->index].kick_fd);
     assert_false(f->running[setup->index]);
     if (f->refuse_start)
@@ -120,7 +124,7 @@ static struct virtqueue_position toy_queue_stop(struct virtio_backend *b, uint16
     assert_true(f->running[index]);
     f->running[index] = false;
     f->status_during_stop = virtio_device_status(&f->dev);
-    return (struct virtqueue_position){0};
+    return f->stand;
 }
 
 static void toy_reset(struct virtio_backend *b)
@@ -165,7 +169,10 @@ static void notify_config(void *transport)
     atomic_fetch_add(&f->config_interrupts, 1);
 }
 
-static const struct virtio_transport_ops toy_transport = {notify_queue, notify_config};
+static const struct virtio_transport_ops toy_transport = {
+    .notify_queue = notify_queue,
+    .notify_config = notify_config,
+};
 
 static const struct virtio_features no_features;
 
@@ -251,6 +258,7 @@ static bool kicked(struct fixture *f, uint16_t index)
 /* --- status -------------------------------------------------------------------------------------
  */
 
+/* STAT-08 */
 static void stat_01_initialisation_by_the_book(void **state)
 {
     struct fixture *f = *state;
@@ -318,6 +326,7 @@ static void drv_init_04_driver_ok_without_features_ok(void **state)
     assert_int_equal(set(f, ACKNOWLEDGE | DRIVER | DRIVER_OK), ACKNOWLEDGE | DRIVER);
 }
 
+/* STAT-12 */
 static void drv_init_16_unknown_bits_are_not_shown(void **state)
 {
     struct fixture *f = *state;
@@ -326,6 +335,7 @@ static void drv_init_16_unknown_bits_are_not_shown(void **state)
     assert_int_equal(set(f, ACKNOWLEDGE | NEEDS_RESET), ACKNOWLEDGE);
 }
 
+/* STAT-11 */
 static void stat_02_queues_start_at_driver_ok(void **state)
 {
     struct fixture *f = *state;
@@ -427,6 +437,7 @@ static void stat_06_needs_reset_after_reset_leaves_no_trace(void **state)
     assert_int_equal(f->config_interrupts, 0);
 }
 
+/* PCIC-16 */
 static void ring_17_queue_that_cannot_start(void **state)
 {
     struct fixture *f = *state;
@@ -492,6 +503,7 @@ static void stat_03_reports_race_with_initialisation(void **state)
 /* --- features -----------------------------------------------------------------------------------
  */
 
+/* FEAT-12: no SR_IOV either */
 static void feat_02_04_what_is_offered(void **state)
 {
     struct fixture *f = *state;
@@ -520,6 +532,7 @@ static void feat_06_masked_features_take_dependents_along(void **state)
     assert_int_equal(g.destroyed, 1);
 }
 
+/* STAT-08, FEAT-16 */
 static void feat_08_a_valid_choice(void **state)
 {
     struct fixture *f = *state;
@@ -534,7 +547,8 @@ static void feat_08_a_valid_choice(void **state)
     assert_int_equal(virtio_device_driver_features(&f->dev, 9), 0);
 }
 
-/* FEATURES_OK reads back clear, the back end hears of nothing, and the driver may try again. */
+/* STAT-08: FEATURES_OK reads back clear, the back end hears of nothing, and the driver may try
+ * again. */
 static void check_refused(struct fixture *f, uint64_t bits)
 {
     set(f, 0);
@@ -544,6 +558,7 @@ static void check_refused(struct fixture *f, uint64_t bits)
     assert_int_equal(f->feature_sets, 0);
 }
 
+/* STAT-08 */
 static void drv_init_05_not_offered(void **state)
 {
     check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC) | BIT(20));
@@ -556,6 +571,13 @@ static void drv_init_06_prerequisite(void **state)
     check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(TOY_BASIC) | BIT(TOY_BEST));
 }
 
+/* FEAT-12, DRV-INIT-10: there is no SR-IOV capability. */
+static void drv_init_10_sr_iov(void **state)
+{
+    check_refused(*state, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_SR_IOV));
+}
+
+/* FEAT-05 */
 static void drv_init_08_version_1(void **state)
 {
     check_refused(*state, BIT(TOY_BASIC));
@@ -594,6 +616,7 @@ static uint32_t config32(struct fixture *f, uint32_t offset)
     return load_le32(bytes);
 }
 
+/* CFG-02 */
 static void cfg_01_06_reads(void **state)
 {
     struct fixture *f = *state;
@@ -744,6 +767,7 @@ static void mmio_13_disabling_stops_a_queue(void **state)
     set(f, 0);
 }
 
+/* DRV-NTF-07 */
 static void drv_init_11_and_ntf_07_kicks(void **state)
 {
     struct fixture *f = *state;
@@ -757,6 +781,386 @@ static void drv_init_11_and_ntf_07_kicks(void **state)
     virtio_device_kick(&f->dev, 1);
     assert_true(kicked(f, 0));
     assert_false(kicked(f, 1));
+}
+
+/* --- queue reset --------------------------------------------------------------------------------
+ */
+
+/* A device that also offers what is offered on request, live with these features besides VERSION_1.
+ */
+static void go_live_with(struct fixture *f, uint64_t bits)
+{
+    const struct virtio_features wanted = {{UINT32_MAX, UINT32_MAX}}, masked = {0};
+
+    virtio_device_destroy(&f->dev);
+    f->destroyed = 0;
+    f->backend.feature_names = toy_features;
+    assert_int_equal(virtio_device_init(&f->dev, VIRTIO_ID_ENTROPY, "toy0", &f->backend, QUEUES,
+                                        100, &wanted, &masked, NULL),
+                     0);
+    virtio_device_attach(&f->dev, &toy_transport, f);
+    set(f, ACKNOWLEDGE | DRIVER);
+    accept(f, bits | BIT(VIRTIO_F_VERSION_1));
+    assert_int_equal(set(f, SET_UP), SET_UP);
+    program_queue(f, 0);
+    program_queue(f, 2);
+    assert_int_equal(set(f, LIVE), LIVE);
+    assert_int_equal(f->started_at.avail, bits & BIT(VIRTIO_F_RING_PACKED) ? 0x8000 : 0);
+}
+
+/* QRST-01, QRST-02, QRST-03, QRST-04: stopped, registers as after a device reset, and back with
+ * another size at another place, from its beginning. */
+static void qrst_01_04_reset_of_one_queue(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live_with(f, BIT(VIRTIO_F_RING_RESET));
+    f->stand = (struct virtqueue_position){9, 9};
+    assert_true(virtio_device_reset_queue(&f->dev, 0));
+    assert_false(f->running[0]);
+    assert_true(f->running[2]);
+    assert_false(virtio_device_queue_enabled(&f->dev, 0));
+    assert_int_equal(virtio_device_queue_size(&f->dev, 0), 64);
+    assert_int_equal(virtio_device_queue_address(&f->dev, 0, VIRTIO_QUEUE_DESC), 0);
+    virtio_device_kick(&f->dev, 0); /* DRV-NTF-07 */
+
+    virtio_device_set_queue_address(&f->dev, 0, VIRTIO_QUEUE_DESC, false, 0x5000);
+    virtio_device_set_queue_size(&f->dev, 0, 16);
+    virtio_device_set_queue_enabled(&f->dev, 0, true);
+    assert_true(f->running[0]);
+    assert_int_equal(f->started[0].size, 16);
+    assert_int_equal(f->started[0].desc.value, 0x5000);
+    assert_int_equal(f->started_at.avail, 0);
+    assert_int_equal(virtio_device_status(&f->dev), LIVE);
+}
+
+static void drv_qcfg_12_14_reset_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live(f); /* RING_RESET is offered, and was not accepted */
+    assert_false(virtio_device_reset_queue(&f->dev, 0));
+    assert_true(f->running[0]);
+    go_live_with(f, BIT(VIRTIO_F_RING_RESET));
+    assert_false(virtio_device_reset_queue(&f->dev, QUEUES));
+}
+
+static void drv_qcfg_07_13_enabled_without_addresses(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live_with(f, BIT(VIRTIO_F_RING_RESET));
+    assert_true(virtio_device_reset_queue(&f->dev, 0));
+    virtio_device_set_queue_enabled(&f->dev, 0, true);
+    assert_false(f->running[0]);
+    assert_int_equal(virtio_device_status(&f->dev), LIVE | NEEDS_RESET);
+    assert_int_equal(f->config_interrupts, 1);
+    assert_int_equal(set(f, 0), 0);
+}
+
+/* PCIC-12, PACK-01: 100 entries are for packed rings alone */
+static void pcic_12_sizes_of_packed_rings(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live_with(f, 0);
+    assert_int_equal(virtio_device_queue_size_max(&f->dev, 1), 64);
+    assert_int_equal(virtio_device_queue_size(&f->dev, 1), 64);
+    go_live_with(f, BIT(VIRTIO_F_RING_PACKED));
+    assert_int_equal(virtio_device_queue_size_max(&f->dev, 1), 100);
+    assert_int_equal(virtio_device_queue_size(&f->dev, 1), 100);
+    set(f, 0);
+    assert_int_equal(virtio_device_queue_size(&f->dev, 1), 64);
+}
+
+/* FEAT-01, FEAT-03, FEAT-07, FEAT-12, FEAT-15: with all that can be asked for. */
+static void feat_07_nothing_reserved(void **state)
+{
+    struct fixture *f = *state;
+    static const unsigned never[] = {VIRTIO_F_NOTIFY_ON_EMPTY,
+                                     25,
+                                     26,
+                                     VIRTIO_F_ANY_LAYOUT,
+                                     30,
+                                     31,
+                                     VIRTIO_F_SR_IOV,
+                                     VIRTIO_F_ADMIN_VQ,
+                                     42,
+                                     44,
+                                     45,
+                                     46,
+                                     47,
+                                     48,
+                                     49};
+
+    go_live_with(f, 0);
+    for (size_t i = 0; i < ARRAY_SIZE(never); i++)
+        assert_false(features_has(&f->dev.offered, never[i]));
+}
+
+/* FEAT-05, DRV-INIT-09: a driver that takes none of RING_PACKED, ACCESS_PLATFORM and so on is told
+ * off, and served. */
+static void feat_05_recommendations_refused(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live_with(f, 0);
+    assert_true(features_has(&f->dev.offered, VIRTIO_F_ACCESS_PLATFORM));
+    assert_true(features_has(&f->dev.offered, VIRTIO_F_ORDER_PLATFORM));
+    assert_int_equal(virtio_device_status(&f->dev), LIVE);
+    assert_true(f->running[0]);
+}
+
+/* --- suspend ------------------------------------------------------------------------------------
+ */
+
+enum { SUSPEND = VIRTIO_STATUS_SUSPEND, PAUSED = SET_UP | SUSPEND };
+
+static void suspend(struct fixture *f)
+{
+    go_live_with(f, BIT(VIRTIO_F_SUSPEND));
+    f->stand = (struct virtqueue_position){7, 5};
+    assert_int_equal(set(f, LIVE | SUSPEND), PAUSED);
+}
+
+/* STAT-13, STAT-14, STAT-18 */
+static void stat_13_18_suspend_and_resume(void **state)
+{
+    struct fixture *f = *state;
+
+    suspend(f);
+    assert_false(f->running[0] || f->running[2]);
+    assert_int_equal(set(f, LIVE | SUSPEND), LIVE);
+    assert_true(f->running[0] && f->running[2]);
+    assert_int_equal(f->started_at.avail, 7);
+    assert_int_equal(f->started_at.used, 5);
+    assert_true(kicked(f, 0)); /* for what came in between */
+    assert_int_equal(set(f, LIVE | SUSPEND), PAUSED);
+    assert_int_equal(set(f, LIVE), LIVE);
+    assert_int_equal(set(f, LIVE | SUSPEND), PAUSED);
+    assert_int_equal(set(f, 0), 0);
+    assert_false(f->running[0]);
+}
+
+/* STAT-12, DRV-INIT-16 */
+static void stat_12_suspend_too_early(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live_with(f, BIT(VIRTIO_F_SUSPEND));
+    set(f, 0);
+    set(f, ACKNOWLEDGE | DRIVER);
+    accept(f, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_SUSPEND));
+    assert_int_equal(set(f, SET_UP | SUSPEND), SET_UP);
+    go_live(f); /* without the feature */
+    assert_int_equal(set(f, LIVE | SUSPEND), LIVE);
+    assert_true(f->running[0]);
+}
+
+/* STAT-15, STAT-16, DRV-INIT-17 */
+static void stat_15_16_nothing_moves_while_suspended(void **state)
+{
+    struct fixture *f = *state;
+
+    go_live_with(f, BIT(VIRTIO_F_SUSPEND));
+    assert_int_equal(config32(f, 0), 0x55667788);
+    assert_int_equal(set(f, LIVE | SUSPEND), PAUSED);
+    store_le32(f->config, 1);
+    f->backend.events.config_changed(f->backend.events.opaque);
+    assert_int_equal(config32(f, 0), 0x55667788);
+    virtio_device_config_write(&f->dev, 8, "\x2a", 1);
+    assert_int_equal(f->config[8], 0);
+    eventfd_read(f->dev.queues[0].kick_fd, &(eventfd_t){0});
+    virtio_device_kick(&f->dev, 0);
+    assert_false(kicked(f, 0));
+    program_queue(f, 1);
+    assert_false(virtio_device_queue_enabled(&f->dev, 1));
+    assert_int_equal(set(f, SUSPEND), PAUSED); /* DRV-INIT-02 */
+}
+
+/* STAT-17 */
+static void stat_17_changes_are_told_after_resume(void **state)
+{
+    struct fixture *f = *state;
+
+    suspend(f);
+    f->backend.events.config_changed(f->backend.events.opaque);
+    f->backend.events.config_changed(f->backend.events.opaque);
+    assert_int_equal(f->config_interrupts, 0);
+    set(f, LIVE);
+    assert_int_equal(f->config_interrupts, 1);
+    set(f, LIVE | SUSPEND);
+    set(f, LIVE);
+    assert_int_equal(f->config_interrupts, 1); /* once is enough */
+}
+
+/* --- legacy drivers -----------------------------------------------------------------------------
+ */
+
+static void place(struct fixture *f, uint16_t index, uint64_t address)
+{
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_LEGACY));
+    virtio_device_set_legacy_queue(&f->dev, index, address);
+}
+
+/* STAT-10, FEAT-10: no FEATURES_OK, the queue is live from its address on, kicks are served. */
+static void stat_10_queues_before_driver_ok(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_LEGACY));
+    assert_int_equal(set(f, ACKNOWLEDGE | DRIVER), ACKNOWLEDGE | DRIVER);
+    virtio_device_set_driver_features(&f->dev, 0, (uint32_t)BIT(TOY_BASIC));
+    assert_int_equal(f->feature_sets, 0);
+    place(f, 1, 0x3000);
+    assert_true(f->running[1]);
+    assert_int_equal(f->feature_sets, 1);
+    assert_int_equal(f->negotiated.word[0], BIT(TOY_BASIC));
+    assert_int_equal(f->negotiated.word[1], 0);
+    eventfd_read(f->dev.queues[1].kick_fd, &(eventfd_t){0});
+    virtio_device_kick(&f->dev, 1);
+    assert_true(kicked(f, 1));
+    virtio_device_kick(&f->dev, 0); /* DRV-NTF-07 */
+    assert_false(kicked(f, 0));
+    assert_int_equal(set(f, ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK),
+                     ACKNOWLEDGE | DRIVER | DRIVER_OK);
+    assert_true(f->running[1]);
+    assert_int_equal(f->feature_sets, 1);
+}
+
+/* RING-13, MMIOL-07, ERR-06: 2.7.2 with 128 entries */
+static void ring_13_one_block(void **state)
+{
+    struct fixture *f = *state;
+    const struct virtqueue_setup *setup = &f->started[0];
+
+    place(f, 0, 0x10000);
+    assert_int_equal(setup->size, 128);
+    assert_int_equal(setup->desc.value, 0x10000);
+    assert_int_equal(setup->driver.value, 0x10000 + 16 * 128);
+    assert_int_equal(setup->device.value, 0x11000);
+    virtio_device_set_legacy_queue(&f->dev, 0, 0x20000); /* DRV-QCFG-08: in use */
+    assert_int_equal(virtio_device_queue_address(&f->dev, 0, VIRTIO_QUEUE_DESC), 0x10000);
+    virtio_device_set_legacy_queue(&f->dev, 0, 0);
+    assert_false(f->running[0]);
+    assert_int_equal(virtio_device_queue_address(&f->dev, 0, VIRTIO_QUEUE_DESC), 0);
+
+    virtio_device_set_legacy_alignment(&f->dev, 0, 64);
+    virtio_device_set_legacy_alignment(&f->dev, 0, 65); /* DRV-MMIO-09 */
+    virtio_device_set_legacy_queue(&f->dev, 0, 0x20000);
+    assert_int_equal(setup->device.value, 0x20000 + 16 * 128 + 6 + 2 * 128 + 58);
+    virtio_device_set_legacy_queue(&f->dev, QUEUES, 0x20000); /* DRV-QCFG-14 */
+}
+
+/* FEAT-13, FEAT-14, FEAT-03: ANY_LAYOUT is offered, to legacy drivers alone */
+static void feat_13_any_layout(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t legacy = virtio_device_legacy_features(&f->dev);
+
+    assert_int_equal(legacy & BIT(VIRTIO_F_ANY_LAYOUT), BIT(VIRTIO_F_ANY_LAYOUT));
+    assert_int_equal(legacy & BIT(VIRTIO_F_NOTIFY_ON_EMPTY), 0);
+    assert_int_equal(legacy & BIT(30), 0);
+    assert_int_equal(virtio_device_features(&f->dev, 0) & BIT(VIRTIO_F_ANY_LAYOUT), 0);
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_LEGACY));
+    virtio_device_set_driver_features(&f->dev, 0, legacy);
+    set(f, ACKNOWLEDGE | DRIVER | DRIVER_OK);
+    assert_true(features_has(&f->negotiated, VIRTIO_F_ANY_LAYOUT));
+    assert_true(features_has(&f->negotiated, TOY_BEST));
+}
+
+/* DRV-INIT-05, -06, -07: there is no way to refuse; what cannot be is left out. */
+static void drv_init_05_07_legacy_choices(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_LEGACY));
+    set(f, ACKNOWLEDGE | DRIVER);
+    virtio_device_set_driver_features(
+        &f->dev, 0, (uint32_t)(BIT(20) | BIT(TOY_BEST) | BIT(VIRTIO_F_EVENT_IDX)));
+    virtio_device_set_driver_features(&f->dev, 1, 1); /* PCIL-05: they have 32 bits */
+    assert_int_equal(set(f, ACKNOWLEDGE | DRIVER | DRIVER_OK), ACKNOWLEDGE | DRIVER | DRIVER_OK);
+    assert_int_equal(f->negotiated.word[0], BIT(VIRTIO_F_EVENT_IDX));
+    assert_int_equal(f->negotiated.word[1], 0);
+    virtio_device_set_driver_features(&f->dev, 0, 0);
+    assert_int_equal(virtio_device_driver_features(&f->dev, 0), BIT(VIRTIO_F_EVENT_IDX));
+}
+
+/* FEAT-09: after a reset the driver may be of another age, and the back end hears of it again. */
+static void feat_09_reset_forgets_the_interface(void **state)
+{
+    struct fixture *f = *state;
+
+    place(f, 0, 0x10000);
+    assert_false(virtio_device_speak(&f->dev, VIRTIO_MODERN)); /* DRV-PCI-09 */
+    set(f, 0);
+    assert_false(f->running[0]);
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_MODERN));
+    go_live(f);
+    assert_int_equal(f->feature_sets, 2);
+    set(f, 0);
+    place(f, 0, 0x10000);
+    assert_int_equal(f->feature_sets, 3);
+}
+
+/* STAT-09, CFG-11: configuration at any time */
+static void stat_09_configuration_before_features(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_LEGACY));
+    virtio_device_config_write(&f->dev, 8, "\x2a", 1);
+    assert_int_equal(config32(f, 8), 0x2a);
+}
+
+/* STAT-03, STAT-04, RING-17: on the legacy interface, too; and a reset brings the device back. */
+static void stat_03_legacy_queue_that_cannot_start(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_LEGACY));
+    set(f, ACKNOWLEDGE | DRIVER);
+    f->refuse_start = true;
+    place(f, 0, 0x10000);
+    assert_int_equal(virtio_device_status(&f->dev), ACKNOWLEDGE | DRIVER | NEEDS_RESET);
+    assert_int_equal(set(f, 0), 0);
+    f->refuse_start = false;
+    place(f, 0, 0x10000);
+    assert_true(f->running[0]);
+    set(f, ACKNOWLEDGE | DRIVER | DRIVER_OK);
+    needs_reset(f);
+    assert_int_equal(f->config_interrupts, 1);
+    assert_int_equal(set(f, 0), 0);
+
+    f->refuse_features = true;
+    place(f, 0, 0x10000);
+    assert_false(f->running[0]);
+}
+
+static void types_with_a_past(void **state)
+{
+    (void)state;
+    assert_true(virtio_device_type_has_legacy(VIRTIO_ID_NET));
+    assert_true(virtio_device_type_has_legacy(VIRTIO_ID_9P));
+    assert_false(virtio_device_type_has_legacy(VIRTIO_ID_INPUT));
+    assert_false(virtio_device_type_has_legacy(VIRTIO_ID_GPU));
+}
+
+/* DRV-INIT-12: logged, and carried out all the same; FEAT-15: a transport may lack registers. */
+static void feat_15_what_a_transport_lacks(void **state)
+{
+    static const struct virtio_transport_ops lacking = {
+        .notify_queue = notify_queue,
+        .notify_config = notify_config,
+        .lacks.word = {[0] = BIT(TOY_BETTER), [2] = 1},
+    };
+    struct fixture *f = *state;
+
+    virtio_device_config_write(&f->dev, 8, "\x2a", 1);
+    assert_int_equal(config32(f, 8), 0x2a);
+    virtio_device_attach(&f->dev, &lacking, f);
+    assert_int_equal(virtio_device_features(&f->dev, 0) & 0xff, BIT(TOY_BASIC)); /* FEAT-06 */
+    assert_int_equal(virtio_device_features(&f->dev, 2), 0);
 }
 
 static void init_refuses_bad_queues(void **state)
@@ -805,6 +1209,9 @@ int main(void)
         T(drv_init_05_not_offered),
         T(drv_init_06_prerequisite),
         T(drv_init_08_version_1),
+        T(drv_init_10_sr_iov),
+        T(feat_07_nothing_reserved),
+        T(feat_05_recommendations_refused),
         T(feat_08_back_end_refuses),
         T(drv_init_07_no_change_after_features_ok),
         T(cfg_01_06_reads),
@@ -819,6 +1226,23 @@ int main(void)
         T(drv_init_14_queues_are_enabled_in_time),
         T(mmio_13_disabling_stops_a_queue),
         T(drv_init_11_and_ntf_07_kicks),
+        T(qrst_01_04_reset_of_one_queue),
+        T(drv_qcfg_12_14_reset_refused),
+        T(drv_qcfg_07_13_enabled_without_addresses),
+        T(pcic_12_sizes_of_packed_rings),
+        T(stat_13_18_suspend_and_resume),
+        T(stat_12_suspend_too_early),
+        T(stat_15_16_nothing_moves_while_suspended),
+        T(stat_17_changes_are_told_after_resume),
+        T(stat_10_queues_before_driver_ok),
+        T(ring_13_one_block),
+        T(feat_13_any_layout),
+        T(drv_init_05_07_legacy_choices),
+        T(feat_09_reset_forgets_the_interface),
+        T(stat_09_configuration_before_features),
+        T(stat_03_legacy_queue_that_cannot_start),
+        T(types_with_a_past),
+        T(feat_15_what_a_transport_lacks),
         T(init_refuses_bad_queues),
     };
 

@@ -117,8 +117,7 @@ static void test_read_only_and_undefined(void **state)
         VIRTIO_MMIO_INTERRUPT_STATUS, VIRTIO_MMIO_CONFIG_GENERATION, VIRTIO_MMIO_SHM_LEN_LOW,
         VIRTIO_MMIO_SHM_BASE_HIGH,
     };
-    const uint32_t undefined[] = {0x018, 0x028, 0x03c,       0x040, 0x048,
-                                  0x068, 0x074, QUEUE_RESET, 0x0c4, 0x0f8};
+    const uint32_t undefined[] = {0x018, 0x028, 0x03c, 0x040, 0x048, 0x068, 0x074, 0x0c4, 0x0f8};
 
     for (size_t i = 0; i < ARRAY_SIZE(registers); i++) {
         uint32_t before = mmio_driver_read(f->d, registers[i]);
@@ -131,8 +130,8 @@ static void test_read_only_and_undefined(void **state)
     }
 }
 
-/* MMIO-09: no shared memory region, whichever is selected. */
-static void test_shared_memory(void **state)
+/* MMIO-09, DRV-MMIO-08: no shared memory region, whichever is selected. */
+static void test_no_shared_memory(void **state)
 {
     struct fixture *f = *state;
 
@@ -143,6 +142,73 @@ static void test_shared_memory(void **state)
         assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_SHM_BASE_LOW), 0xffffffff);
         assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_SHM_BASE_HIGH), 0xffffffff);
     }
+}
+
+/* MMIO-09, CFG-09: the region with its id, and its bytes where the registers say. */
+static void test_shared_memory(void **state)
+{
+    struct error err = ERROR_INIT;
+    struct toy_device toy;
+    struct rig rig;
+
+    (void)state;
+    assert_int_equal(toy_device_init(&toy, VIRTIO_ID_FS, 1, &err), 0);
+    toy_share_memory(&toy);
+    assert_int_equal(rig_init(&rig, RIG_MMIO, &toy.dev, &err), 0);
+    assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_LEN_LOW), UINT32_MAX);
+    mmio_driver_write(&rig.mmio_driver, VIRTIO_MMIO_SHM_SEL, TOY_SHARED_ID);
+    assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_LEN_LOW), TOY_SHARED_SIZE);
+    assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_LEN_HIGH), 0);
+    assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_BASE_LOW), RIG_SHARED);
+    assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_BASE_HIGH), 0);
+    fake_write(&rig.fake, ADDRESS_MMIO, RIG_SHARED + 0x1ffc, 4, 0x11223344);
+    assert_int_equal(load_le32(toy.shared_memory + 0x1ffc), 0x11223344);
+    assert_int_equal(fake_read(&rig.fake, ADDRESS_MMIO, RIG_SHARED + 0x1ffe, 2), 0x1122);
+    rig_destroy(&rig);
+    toy_device_destroy(&toy);
+}
+
+/* NTF-01, NTF-02, FEAT-15: the upper half of a notification is not the queue's number, and no two
+ * are alike: they stay without ioeventfds. */
+static void test_notification_data(void **state)
+{
+    const struct virtio_features all = {{0, UINT32_MAX}};
+    struct error err = ERROR_INIT;
+    struct toy_device toy;
+    struct rig rig;
+
+    (void)state;
+    assert_int_equal(toy_device_init_with(&toy, VIRTIO_ID_BLOCK, 2, 64, &all, &err), 0);
+    assert_int_equal(rig_init(&rig, RIG_MMIO, &toy.dev, &err), 0);
+    assert_int_equal(
+        rig.driver->ops->device_features(rig.driver, 1) & BIT(VIRTIO_F_NOTIF_CONFIG_DATA - 32), 0);
+    assert_true(driver_negotiate(rig.driver, &all, NULL));
+    assert_true(virtio_device_negotiated(&toy.dev, VIRTIO_F_NOTIFICATION_DATA));
+    rig.driver->ops->queue_enable(rig.driver, 1, 64, 0x10000, 0x14000, 0x18000);
+    driver_ok(rig.driver);
+    toy_take_kicks(&toy, 1);
+    for (unsigned i = 0; i < 5; i++) {
+        rig.driver->next = (uint16_t)(0xfff0 + i);
+        rig.driver->ops->kick(rig.driver, 1);
+        assert_int_equal(toy_take_kicks(&toy, 1), 1);
+    }
+    assert_int_equal(rig.fake.counts.ioeventfd_add, 0);
+    mmio_driver_write(&rig.mmio_driver, VIRTIO_MMIO_QUEUE_NOTIFY, 5 << 16 | 2); /* DRV-NTF-07 */
+    rig_destroy(&rig);
+    toy_device_destroy(&toy);
+}
+
+/* DRV-QCFG-12: not without RING_RESET. QRST-04: the register reads 0. */
+static void test_queue_reset(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_SEL, 0);
+    mmio_driver_write(f->d, QUEUE_RESET, 1);
+    assert_int_equal(mmio_driver_read(f->d, QUEUE_RESET), 0);
+    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_QUEUE_READY), 1);
+    assert_true(f->toy.backend->running[0]);
 }
 
 /* MMIO-11, MMIO-15: each event is an edge; an acknowledgement that leaves bits is one more. */
@@ -212,11 +278,14 @@ static void test_big_numbers(void **state)
     assert_int_not_equal(f->toy.dev.queues[0].size, 0x40);
 }
 
-/* MMIO-19: the last selector persists. */
+/* MMIO-19, DRV-MMIO-05: the last selector persists; at power-on it is 0, and better written. */
 static void test_selectors_persist(void **state)
 {
     struct fixture *f = *state;
 
+    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_DEVICE_FEATURES) & 0xffffff, 1 | 1 << 5);
+    mmio_driver_write(f->d, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+    assert_int_equal(virtio_device_driver_features(&f->toy.dev, 0), 1);
     mmio_driver_write(f->d, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 2);
     for (int i = 0; i < 2; i++) {
         assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_DEVICE_FEATURES), 1 << 2);
@@ -245,16 +314,15 @@ static void test_create_errors(void **state)
     struct fixture *f = *state;
     struct fake_platform *fake = &f->rig.fake;
     struct error err = ERROR_INIT;
+    struct virtio_mmio_config config = {.base = RIG_MMIO_BASE, .gsi = 1};
     struct virtio_mmio *mmio;
     struct toy_device toy;
 
     assert_int_equal(toy_device_init(&toy, VIRTIO_ID_NET, 1, &err), 0);
-    assert_int_equal(virtio_mmio_create(&toy.dev, &fake->platform, RIG_MMIO_BASE, 1, &mmio, &err),
-                     -EEXIST);
+    assert_int_equal(virtio_mmio_create(&toy.dev, &fake->platform, &config, &mmio, &err), -EEXIST);
     fake->fail_irqfd_add = ENOSPC;
-    assert_int_equal(
-        virtio_mmio_create(&toy.dev, &fake->platform, RIG_MMIO_BASE + 0x1000, 1, &mmio, &err),
-        -ENOSPC);
+    config.base += 0x1000;
+    assert_int_equal(virtio_mmio_create(&toy.dev, &fake->platform, &config, &mmio, &err), -ENOSPC);
     assert_false(fake_decodes(fake, ADDRESS_MMIO, RIG_MMIO_BASE + 0x1000));
     toy_device_destroy(&toy);
 }
@@ -268,7 +336,10 @@ int main(void)
         TEST(test_odd_widths),
         TEST(test_write_only),
         TEST(test_read_only_and_undefined),
-        TEST(test_shared_memory),
+        TEST(test_no_shared_memory),
+        cmocka_unit_test(test_shared_memory),
+        cmocka_unit_test(test_notification_data),
+        TEST(test_queue_reset),
         TEST(test_interrupt),
         TEST(test_reset_clears_interrupt),
         TEST(test_queue_ready),

@@ -166,7 +166,7 @@ static void test_common_fields(void **state)
     }
 }
 
-/* QRST, ADM, NTF-04: fields of features that are not offered are not there. */
+/* ADM, NTF-04: fields of features that were not negotiated are not there. */
 static void test_absent_fields(void **state)
 {
     struct fixture *f = *state;
@@ -179,6 +179,26 @@ static void test_absent_fields(void **state)
         assert_int_equal(common(f, fields[i], 2), 0);
     }
     assert_true(f->driver->ops->queue_enabled(f->driver, QUEUES - 1));
+}
+
+/* PCIC-08, DRV-INIT-05: bits read back as written, and what was not offered is found at
+ * FEATURES_OK. */
+static void test_driver_features(void **state)
+{
+    struct fixture *f = *state;
+
+    set_common(f, VIRTIO_PCI_COMMON_STATUS, 1, 3);
+    for (uint32_t word = 0; word < 4; word++) {
+        set_common(f, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
+        set_common(f, VIRTIO_PCI_COMMON_GF, 4, 0x100 + word);
+    }
+    for (uint32_t word = 0; word < 4; word++) {
+        set_common(f, VIRTIO_PCI_COMMON_GFSELECT, 4, word);
+        assert_int_equal(common(f, VIRTIO_PCI_COMMON_GFSELECT, 4), word);
+        assert_int_equal(common(f, VIRTIO_PCI_COMMON_GF, 4), 0x100 + word);
+    }
+    set_common(f, VIRTIO_PCI_COMMON_STATUS, 1, 11);
+    assert_int_equal(common(f, VIRTIO_PCI_COMMON_STATUS, 1), 3);
 }
 
 /* PCI-10: addresses by halves, or whole for those who can. */
@@ -503,13 +523,16 @@ static void test_create_errors(void **state)
 {
     struct fixture *f = *state;
     struct error err = ERROR_INIT;
+    struct virtio_pci_config config = {RIG_SLOT, VIRTIO_PCI_VECTORS_DEFAULT, false};
     struct virtio_pci *pci;
     struct toy_device toy;
 
     assert_int_equal(toy_device_init(&toy, VIRTIO_ID_ENTROPY, 1, &err), 0);
-    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, RIG_SLOT, &pci, &err), -EBUSY);
-    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, 99, &pci, &err), -EINVAL);
-    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, -1, &pci, &err), 0);
+    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, &config, &pci, &err), -EBUSY);
+    config.slot = 99;
+    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, &config, &pci, &err), -EINVAL);
+    config.slot = -1;
+    assert_int_equal(virtio_pci_create(&toy.dev, f->rig.bus, &config, &pci, &err), 0);
     assert_int_equal(virtio_pci_slot(pci), 1);
     virtio_pci_destroy(pci);
     toy_device_destroy(&toy);
@@ -655,6 +678,7 @@ int main(void)
         TEST(test_capabilities),
         TEST(test_common_fields),
         TEST(test_absent_fields),
+        TEST(test_driver_features),
         TEST(test_address_halves),
         TEST(test_odd_widths),
         TEST(test_read_only_fields),

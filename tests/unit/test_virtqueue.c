@@ -1,6 +1,6 @@
 /*
- * The split virtqueue against the driver of tests/driver/ring.h. The rows of tests/RULES.md
- * a test stands for are in its name: ring_06 is RING-06, drv_ring_06 is DRV-RING-06.
+ * The split virtqueue against the driver of tests/driver/ring.h. The rows of
+ * tests/CONFORMANCE.md a test stands for are in its name, in lower case.
  */
 #include "base/bytes.h"
 #include "tests/driver/ring.h"
@@ -200,6 +200,7 @@ static void check_parts(struct fixture *f, enum ring_style style)
     assert_bent(f, NULL);
 }
 
+/* RING-04, RING-05: the driver lays its ring out by the text as well */
 static void ring_03_direct_chain(void **state)
 {
     begin(*state, SIZE, false);
@@ -288,7 +289,7 @@ static void ring_06_a_hundred_thousand_buffers(void **state)
         }
         assert_false(ring_collect(&f->ring, &used));
     }
-    assert_int_equal(f->queue.in_flight, 0);
+    assert_int_equal((uint16_t)(f->queue.next_avail - f->queue.next_used), 0);
 }
 
 static void ring_16_queue_of_one(void **state)
@@ -327,6 +328,7 @@ static void ring_02_queue_of_32768(void **state)
     assert_null(f->queue.broken.id);
 }
 
+/* RING-19 */
 static void ring_11_completion_out_of_order(void **state)
 {
     struct fixture *f = *state;
@@ -339,12 +341,12 @@ static void ring_11_completion_out_of_order(void **state)
         head[i] = add_one(f);
     for (int i = 0; i < 4; i++)
         b[i] = pop(f);
-    assert_int_equal(f->queue.in_flight, 4);
+    assert_int_equal((uint16_t)(f->queue.next_avail - f->queue.next_used), 4);
     for (int i = 0; i < 4; i++)
         use(f, b[order[i]], (uint32_t)i);
     for (int i = 0; i < 4; i++)
         assert_used(f, head[order[i]], (uint32_t)i);
-    assert_int_equal(f->queue.in_flight, 0);
+    assert_int_equal((uint16_t)(f->queue.next_avail - f->queue.next_used), 0);
 }
 
 static void ring_10_length_is_never_more_than_the_writable_part(void **state)
@@ -533,6 +535,46 @@ static void position_is_where_the_ring_stood(void **state)
     assert_int_equal(start_at(f, position, NULL), -EINVAL);
 }
 
+/* Taken back across the wrap of the indexes, and handed out again as they were. */
+static void unpop_takes_back_the_last_ones(void **state)
+{
+    struct fixture *f = *state;
+    struct virtqueue_buffer *b[3];
+    int head[3];
+
+    begin_at(f, SIZE, true, 0xfffe);
+    for (int i = 0; i < 3; i++)
+        head[i] = add_one(f);
+    for (int round = 0; round < 3; round++) {
+        for (int i = 0; i < 3; i++) {
+            b[i] = pop(f);
+            assert_int_equal(b[i]->id, head[i]);
+            assert_int_equal(b[i]->writable_bytes, 64);
+        }
+        assert_empty(f);
+        for (int i = 3; i-- > 0;)
+            virtqueue_unpop(&f->queue, b[i]);
+    }
+    use(f, pop(f), 3);
+    assert_used(f, head[0], 3);
+}
+
+/* A buffer that is taken back after the ring broke is not handed out again. */
+static void unpop_after_the_ring_broke(void **state)
+{
+    struct fixture *f = *state;
+    struct virtqueue_buffer *b;
+
+    begin(f, SIZE, false);
+    add_one(f);
+    b = pop(f);
+    ring_offer(&f->ring, SIZE);
+    ring_publish(&f->ring);
+    assert_broken(f, "DRV-RING-03");
+    virtqueue_unpop(&f->queue, b);
+    assert_broken(f, "DRV-RING-03");
+}
+
 static void budget_feigns_an_empty_ring(void **state)
 {
     struct fixture *f = *state;
@@ -540,11 +582,11 @@ static void budget_feigns_an_empty_ring(void **state)
     begin(f, SIZE, false);
     for (int i = 0; i < 3; i++)
         add_one(f);
-    f->queue.budget = 2;
+    virtqueue_set_budget(&f->queue, 2);
     pop(f);
     pop(f);
     assert_empty(f);
-    f->queue.budget = UINT64_MAX;
+    virtqueue_set_budget(&f->queue, UINT64_MAX);
     pop(f);
     assert_empty(f);
 }
@@ -906,6 +948,7 @@ static void check_outside(struct fixture *f, uint64_t address, uint32_t length)
     ring_destroy(&f->ring);
 }
 
+/* RING-17 */
 static void drv_ring_09_buffer_outside_of_memory(void **state)
 {
     struct fixture *f = *state;
@@ -1081,6 +1124,7 @@ static void assert_start_fails(struct fixture *f, const char *rule)
     assert_non_null(strstr(err.text, rule));
 }
 
+/* RING-02 */
 static void drv_qcfg_01_size_is_no_power_of_two(void **state)
 {
     struct fixture *f = *state;
@@ -1089,6 +1133,7 @@ static void drv_qcfg_01_size_is_no_power_of_two(void **state)
     assert_start_fails(f, "DRV-QCFG-01");
 }
 
+/* RING-02 */
 static void drv_qcfg_03_size_0_or_above_32768(void **state)
 {
     struct fixture *f = *state;
@@ -1100,6 +1145,7 @@ static void drv_qcfg_03_size_0_or_above_32768(void **state)
     assert_start_fails(f, "DRV-QCFG-03");
 }
 
+/* RING-01 */
 static void drv_qcfg_04_misaligned(void **state)
 {
     struct fixture *f = *state;
@@ -1118,6 +1164,7 @@ static void drv_qcfg_04_misaligned(void **state)
     f->ring = good;
 }
 
+/* RING-01: and what just fits starts */
 static void drv_qcfg_06_outside_of_memory(void **state)
 {
     struct fixture *f = *state;
@@ -1283,6 +1330,8 @@ int main(void)
         T(drv_ring_10_unknown_flags_are_let_pass),
         T(ring_08_copies_across_descriptors),
         T(position_is_where_the_ring_stood),
+        T(unpop_takes_back_the_last_ones),
+        T(unpop_after_the_ring_broke),
         T(budget_feigns_an_empty_ring),
         T(evt_01_flags_decide_without_event_idx),
         T(drv_ntf_01_avail_flags_other_than_0_or_1),

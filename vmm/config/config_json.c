@@ -1,3 +1,4 @@
+/* Configuration files: the module that reads JSON and hands out names and values. */
 #include "vmm/config/config_json.h"
 
 #include <errno.h>
@@ -47,6 +48,29 @@ static void write_pair(FILE *out, const char *key, const char *value, bool first
     }
 }
 
+/* Append a value; an array is a key given again for each item. False: it is not a scalar. */
+static bool write_value(FILE *out, const char *key, json_t *value, bool *first)
+{
+    char *scalar = scalar_text(value);
+    json_t *item;
+    size_t i;
+
+    if (scalar) {
+        write_pair(out, key, scalar, *first);
+        *first = false;
+        free(scalar);
+        return true;
+    }
+    if (!json_is_array(value))
+        return false;
+    json_array_foreach(value, i, item)
+    {
+        if (json_is_array(item) || !write_value(out, key, item, first))
+            return false;
+    }
+    return true;
+}
+
 static char *object_text(const struct reading *reading, const char *name, json_t *object,
                          struct error *err)
 {
@@ -63,16 +87,14 @@ static char *object_text(const struct reading *reading, const char *name, json_t
     }
     json_object_foreach(object, key, value)
     {
-        char *scalar = scalar_text(value);
-        if (!scalar) {
-            error_set(err, EINVAL, "%s: %s: '%s' must be a string, a whole number, true or false",
-                      reading->path, name, key);
-            bad = true;
-            break;
-        }
-        write_pair(out, key, scalar, first);
-        first = false;
-        free(scalar);
+        bad = !write_value(out, key, value, &first);
+        if (!bad)
+            continue;
+        error_set(err, EINVAL,
+                  "%s: %s: '%s' must be a string, a whole number, true or false, or an array of "
+                  "these where a key may be given again",
+                  reading->path, name, key);
+        break;
     }
     fclose(out);
     if (bad) {

@@ -1,0 +1,501 @@
+#include "devices/net/net.h"
+
+#include "devices/net/state.h"
+#include "virtio/device.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+
+/* 5.1.3.1 Feature bit requirements (NET-06 to NET-08). MAC and MTU need nothing and have keys of
+ * their own: mac=off, mtu=. */
+static const struct virtio_feature_name net_feature_names[] = {
+    {"csum", NET_F_CSUM, -1, "the host fills in checksums"},
+    {"guest_csum", NET_F_GUEST_CSUM, -1, "the guest takes frames with partial checksums"},
+    {"ctrl_guest_offloads", NET_F_CTRL_GUEST_OFFLOADS, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY,
+     "the guest can switch its offloads at run time"},
+    {"guest_tso4", NET_F_GUEST_TSO4, NET_F_GUEST_CSUM, "the guest takes large TCP/IPv4 frames"},
+    {"guest_tso6", NET_F_GUEST_TSO6, NET_F_GUEST_CSUM, "the guest takes large TCP/IPv6 frames"},
+    {"guest_ecn", NET_F_GUEST_ECN, NET_F_GUEST_TSO4 | FEATURE_OR(NET_F_GUEST_TSO6),
+     "the guest takes large TCP frames with ECN"},
+    {"guest_ufo", NET_F_GUEST_UFO, NET_F_GUEST_CSUM, "the guest takes large UDP datagrams"},
+    {"host_tso4", NET_F_HOST_TSO4, NET_F_CSUM, "the host takes large TCP/IPv4 frames"},
+    {"host_tso6", NET_F_HOST_TSO6, NET_F_CSUM, "the host takes large TCP/IPv6 frames"},
+    {"host_ecn", NET_F_HOST_ECN, NET_F_HOST_TSO4 | FEATURE_OR(NET_F_HOST_TSO6),
+     "the host takes large TCP frames with ECN"},
+    {"host_ufo", NET_F_HOST_UFO, NET_F_CSUM, "the host takes large UDP datagrams"},
+    {"mrg_rxbuf", NET_F_MRG_RXBUF, -1, "a frame may fill several receive buffers"},
+    {"status", NET_F_STATUS, -1, "link status"},
+    {"ctrl_vq", NET_F_CTRL_VQ, -1, "control queue"},
+    {"ctrl_rx", NET_F_CTRL_RX, NET_F_CTRL_VQ, "receive modes and MAC filters"},
+    {"ctrl_vlan", NET_F_CTRL_VLAN, NET_F_CTRL_VQ, "VLAN filters"},
+    {"ctrl_rx_extra", NET_F_CTRL_RX_EXTRA, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY,
+     "more receive modes"},
+    {"guest_announce", NET_F_GUEST_ANNOUNCE, NET_F_CTRL_VQ, "the guest announces itself on demand"},
+    {"mq", NET_F_MQ, NET_F_CTRL_VQ, "several pairs of queues (with queues=2 or more)"},
+    {"ctrl_mac_addr", NET_F_CTRL_MAC_ADDR, NET_F_CTRL_VQ, "the guest can set its MAC address"},
+    {"device_stats", NET_F_DEVICE_STATS, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY, "queue statistics"},
+    {"vq_notf_coal", NET_F_VQ_NOTF_COAL, NET_F_CTRL_VQ, "notification coalescing for each queue"},
+    {"notf_coal", NET_F_NOTF_COAL, NET_F_CTRL_VQ, "notification coalescing"},
+    {"guest_uso4", NET_F_GUEST_USO4, NET_F_GUEST_CSUM, "the guest takes trains of UDP/IPv4 frames"},
+    {"guest_uso6", NET_F_GUEST_USO6, NET_F_GUEST_CSUM, "the guest takes trains of UDP/IPv6 frames"},
+    {"host_uso", NET_F_HOST_USO, NET_F_CSUM, "the host takes trains of UDP frames"},
+    {"hash_report", NET_F_HASH_REPORT, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY | FEATURE_REQUESTED,
+     "the hash of each frame for the guest"},
+    {"guest_hdrlen", NET_F_GUEST_HDRLEN, -1, "the guest gives exact header lengths"},
+    {"rss", NET_F_RSS, NET_F_CTRL_VQ | FEATURE_REQUESTED, "receive-side scaling"},
+    {"speed_duplex", NET_F_SPEED_DUPLEX, -1, "link speed and duplex"},
+};
+
+/* --- queues ----------------------------------------------------------------------------------- */
+
+/* NET-01: the control queue follows the pairs that the negotiated features let the driver see. */
+struct net_queue *net_queue_at(struct net *net, unsigned index)
+{
+    if (index == net->control.index)
+        return net_has(net, NET_F_CTRL_VQ) ? &net->control : NULL;
+    if (index >= 2 * net->pair_count || index > net->control.index)
+        return NULL;
+    return index % 2 ? &net->tx[index / 2].queue : &net->rx[index / 2].queue;
+}
+
+/* A queue that the negotiated features do not have: what is in it cannot be meant. */
+static int refuse_queue(const struct net *net, struct virtqueue *ring)
+{
+    struct virtqueue_buffer *buffer;
+    int ret = virtqueue_pop(ring, &buffer);
+
+    if (ret <= 0)
+        return ret;
+    ring->broken =
+        (struct virtqueue_rule){ring->index == net->control.index ? "DRV-NET-24" : "DRV-NET-15",
+                                "a buffer in a queue that was not negotiated"};
+    return -EPROTO;
+}
+
+static int net_queue_ready(void *model, struct virtqueue *ring)
+{
+    struct net *net = model;
+    struct net_queue *queue = net_queue_at(net, ring->index);
+
+    if (!queue)
+        return refuse_queue(net, ring);
+    queue->ring = ring;
+    queue->stats.notifications++;
+    if (queue == &net->control)
+        return net_control_run(net, ring);
+    if (ring->index % 2)
+        return net_tx_run(&net->tx[ring->index / 2]);
+    return net_rx_kicked(&net->rx[ring->index / 2]);
+}
+
+static void net_interrupt_wanted(void *model, struct virtqueue *ring)
+{
+    struct net_queue *queue = net_queue_at(model, ring->index);
+
+    if (queue)
+        net_queue_notify(queue);
+}
+
+static void net_queue_drain(void *model, struct virtqueue *ring)
+{
+    struct net *net = model;
+    struct net_queue *queue = net_queue_at(net, ring->index);
+
+    if (!queue)
+        return;
+    if (queue == &net->control) {
+        net_queue_stop(queue);
+    } else if (ring->index % 2) {
+        net->tx[ring->index / 2].blocked = false;
+        net_queue_stop(queue);
+        queue->coalescing = net->tx_coalescing; /* NETC-14 */
+    } else {
+        net_rx_drain(&net->rx[ring->index / 2]);
+        queue->coalescing = net->rx_coalescing;
+    }
+}
+
+void net_set_pairs(struct net *net, unsigned pairs)
+{
+    net->pairs = pairs;
+    if (net->host->ops->set_pairs)
+        net->host->ops->set_pairs(net->host, pairs);
+    for (unsigned i = 0; i < net->pair_count; i++)
+        net_rx_changed(&net->rx[i]);
+}
+
+static void on_readable(void *opaque, unsigned pair)
+{
+    struct net *net = opaque;
+
+    net_rx_readable(&net->rx[pair]);
+}
+
+static void on_writable(void *opaque, unsigned pair)
+{
+    struct net *net = opaque;
+    struct net_tx *tx = &net->tx[pair];
+
+    tx->blocked = false;
+    if (tx->queue.ring)
+        virtio_builtin_kick(net->builtin, tx->queue.ring);
+}
+
+/* --- features --------------------------------------------------------------------------------- */
+
+/* Offloads as features: of frames to the host, and to the guest. USO of both kinds is one bit for
+ * the host. */
+static const struct {
+    enum net_offload offload;
+    enum net_feature host, guest;
+} offload_features[] = {
+    {NET_OFFLOAD_CSUM, NET_F_CSUM, NET_F_GUEST_CSUM},
+    {NET_OFFLOAD_TSO4, NET_F_HOST_TSO4, NET_F_GUEST_TSO4},
+    {NET_OFFLOAD_TSO6, NET_F_HOST_TSO6, NET_F_GUEST_TSO6},
+    {NET_OFFLOAD_ECN, NET_F_HOST_ECN, NET_F_GUEST_ECN},
+    {NET_OFFLOAD_UFO, NET_F_HOST_UFO, NET_F_GUEST_UFO},
+    {NET_OFFLOAD_USO4, NET_F_HOST_USO, NET_F_GUEST_USO4},
+    {NET_OFFLOAD_USO6, NET_F_HOST_USO, NET_F_GUEST_USO6},
+};
+
+/* Bits that depend on neither options nor host. */
+static const enum net_feature always_offered[] = {
+    NET_F_CTRL_GUEST_OFFLOADS,
+    NET_F_MRG_RXBUF,
+    NET_F_STATUS,
+    NET_F_CTRL_VQ,
+    NET_F_CTRL_RX,
+    NET_F_CTRL_VLAN,
+    NET_F_CTRL_RX_EXTRA,
+    NET_F_GUEST_ANNOUNCE,
+    NET_F_CTRL_MAC_ADDR,
+    NET_F_DEVICE_STATS,
+    NET_F_VQ_NOTF_COAL,
+    NET_F_NOTF_COAL,
+    NET_F_HASH_REPORT,
+    NET_F_GUEST_HDRLEN,
+    NET_F_RSS,
+    NET_F_SPEED_DUPLEX,
+};
+
+static void net_get_features(void *model, struct virtio_features *out)
+{
+    const struct net *net = model;
+    unsigned offloads = net->host->ops->offloads(net->host);
+
+    for (size_t i = 0; i < ARRAY_SIZE(always_offered); i++)
+        features_set(out, always_offered[i], true);
+    for (size_t i = 0; i < ARRAY_SIZE(offload_features); i++) {
+        features_set(out, offload_features[i].guest, true);
+        features_set(out, offload_features[i].host, offloads & offload_features[i].offload);
+    }
+    features_set(out, NET_F_HOST_USO, !(~offloads & (NET_OFFLOAD_USO4 | NET_OFFLOAD_USO6)));
+    features_set(out, NET_F_MAC, net->initial_mac);
+    features_set(out, NET_F_MTU, net->mtu);
+    features_set(out, NET_F_MQ, net->pair_count > 1);
+}
+
+uint64_t net_guest_offloads(const struct virtio_features *negotiated)
+{
+    uint64_t bits = 0;
+
+    for (size_t i = 0; i < ARRAY_SIZE(offload_features); i++)
+        if (features_has(negotiated, offload_features[i].guest))
+            bits |= BIT(offload_features[i].guest);
+    return bits;
+}
+
+/* Segments without checksums cannot be: the driver may have switched GUEST_CSUM off alone. */
+void net_apply_guest_offloads(struct net *net)
+{
+    unsigned offloads = 0;
+
+    if (net->guest_offloads & BIT(NET_F_GUEST_CSUM))
+        for (size_t i = 0; i < ARRAY_SIZE(offload_features); i++)
+            if (net->guest_offloads & BIT(offload_features[i].guest))
+                offloads |= offload_features[i].offload;
+    net->host->ops->set_offloads(net->host, offloads);
+}
+
+/* NET-15, NET-16 */
+static unsigned header_size(const struct virtio_features *negotiated)
+{
+    if (features_has(negotiated, NET_F_HASH_REPORT))
+        return NET_HDR_SIZE_HASH;
+    if (features_has(negotiated, VIRTIO_F_VERSION_1) || features_has(negotiated, NET_F_MRG_RXBUF))
+        return NET_HDR_SIZE;
+    return NET_HDR_SIZE_LEGACY;
+}
+
+static void net_set_features(void *model, const struct virtio_features *negotiated)
+{
+    struct net *net = model;
+    bool several = features_has(negotiated, NET_F_MQ) || features_has(negotiated, NET_F_RSS);
+
+    net->negotiated = *negotiated;
+    net->header_size = header_size(negotiated);
+    net->control.index = (uint16_t)(2 * (several ? net->pair_count : 1));
+    net->frame_max =
+        net_has(net, NET_F_MTU) ? net->mtu + (size_t)NET_ETHERNET_HEADER : NET_FRAME_MAX;
+    atomic_store(&net->legacy, !features_has(negotiated, VIRTIO_F_VERSION_1));
+    net->guest_offloads = net_guest_offloads(negotiated);
+    net_apply_guest_offloads(net);
+    net_filter_set_features(net);
+}
+
+/* Also the state after creation, of everything a driver can change. */
+static void net_reset(void *model)
+{
+    struct net *net = model;
+
+    net->negotiated = (struct virtio_features){0};
+    net->guest_offloads = 0;
+    net_apply_guest_offloads(net);
+    net_filter_reset(&net->filter);
+    if (net->host->ops->set_steering)
+        net->host->ops->set_steering(net->host, NULL);
+    net->hashing = (struct net_hashing){0};
+    net->rx_coalescing = net->tx_coalescing = (struct net_coalescing){0}; /* NETC-14 */
+    for (unsigned i = 0; i < net->pair_count; i++)
+        net->rx[i].queue.coalescing = net->tx[i].queue.coalescing = (struct net_coalescing){0};
+    net_set_pairs(net, 1);
+    atomic_store(&net->mac, net->initial_mac);
+    atomic_store(&net->legacy, false);
+    atomic_fetch_and(&net->status, ~(unsigned)NET_S_ANNOUNCE);
+}
+
+/* --- configuration ---------------------------------------------------------------------------- */
+
+static void net_config_read(void *model, uint32_t offset, void *data, uint32_t len)
+{
+    struct net *net = model;
+    uint8_t config[NET_CONFIG_SIZE];
+    uint64_t mac = atomic_load(&net->mac);
+
+    memcpy(config, net->config, sizeof(config));
+    memcpy(config + NET_CONFIG_MAC, &mac, NET_MAC_SIZE);
+    store_le16(config + NET_CONFIG_STATUS, (uint16_t)atomic_load(&net->status));
+    memset(data, 0, len);
+    if (offset < sizeof(config))
+        memcpy(data, config + offset, MIN(len, sizeof(config) - offset));
+}
+
+/* NETC-24: only legacy drivers may write, and only the address; byte by byte, too. */
+static void net_config_write(void *model, uint32_t offset, const void *data, uint32_t len)
+{
+    struct net *net = model;
+    uint64_t mac = atomic_load(&net->mac);
+
+    if (!atomic_load(&net->legacy) || offset >= NET_MAC_SIZE)
+        return;
+    memcpy((uint8_t *)&mac + offset, data, MIN(len, NET_MAC_SIZE - offset));
+    atomic_store(&net->mac, mac);
+}
+
+static void config_fill(struct net *net, const struct net_options *options)
+{
+    static const uint8_t duplexes[] = {NET_DUPLEX_UNKNOWN, NET_DUPLEX_HALF, NET_DUPLEX_FULL};
+    uint8_t *c = net->config;
+
+    store_le16(c + NET_CONFIG_MAX_VIRTQUEUE_PAIRS, (uint16_t)net->pair_count);
+    store_le16(c + NET_CONFIG_MTU, net->mtu);
+    store_le32(c + NET_CONFIG_SPEED, options->speed ? (uint32_t)options->speed : NET_SPEED_UNKNOWN);
+    c[NET_CONFIG_DUPLEX] = duplexes[options->duplex];
+    c[NET_CONFIG_RSS_MAX_KEY_SIZE] = NET_RSS_KEY_MAX;
+    store_le16(c + NET_CONFIG_RSS_MAX_INDIRECTION_TABLE_LENGTH, NET_RSS_TABLE_MAX);
+    store_le32(c + NET_CONFIG_SUPPORTED_HASH_TYPES, NET_HASH_ALL);
+}
+
+/* --- what a user can ask ---------------------------------------------------------------------- */
+
+static void status_set(struct net *net, unsigned status)
+{
+    if (atomic_exchange(&net->status, status) != status)
+        virtio_builtin_config_changed(net->builtin);
+}
+
+/* Who was away may be reached by another way now: the guest is asked to announce itself. */
+static int run_link(void *model, const char *argument, struct error *err)
+{
+    struct net *net = model;
+    unsigned status = atomic_load(&net->status);
+
+    if (strcmp(argument, "down") == 0) {
+        status_set(net, status & ~(unsigned)(NET_S_LINK_UP | NET_S_ANNOUNCE));
+    } else if (strcmp(argument, "up") == 0) {
+        if (!(status & NET_S_LINK_UP) && net_has(net, NET_F_GUEST_ANNOUNCE))
+            status |= NET_S_ANNOUNCE;
+        status_set(net, status | NET_S_LINK_UP);
+    } else {
+        return error_set(err, EINVAL, "link is up or down, not '%s'", argument);
+    }
+    return 0;
+}
+
+static int run_announce(void *model, const char *argument, struct error *err)
+{
+    struct net *net = model;
+
+    (void)argument;
+    if (!net_has(net, NET_F_GUEST_ANNOUNCE))
+        return error_set(err, EOPNOTSUPP, "the guest's driver does not announce");
+    status_set(net, atomic_load(&net->status) | NET_S_ANNOUNCE);
+    return 0;
+}
+
+static const struct virtio_command net_commands[] = {
+    {"link", "up|down", "plug the cable in, or pull it", run_link},
+    {"announce", NULL, "have the guest tell its network where it is", run_announce},
+};
+
+/* --- creation --------------------------------------------------------------------------------- */
+
+/* "off": 0, and the guest finds an address itself. */
+static int parse_mac(const char *text, uint64_t *out, struct error *err)
+{
+    unsigned b[NET_MAC_SIZE];
+    uint8_t mac[8] = {0};
+    int end = 0;
+
+    if (strcmp(text, "off") == 0)
+        return 0;
+    if (sscanf(text, "%2x:%2x:%2x:%2x:%2x:%2x%n", &b[0], &b[1], &b[2], &b[3], &b[4], &b[5], &end) !=
+            NET_MAC_SIZE ||
+        strlen(text) != (size_t)end || end != 17)
+        return error_set(err, EINVAL, "mac: '%s' is no address like 52:54:00:12:34:56", text);
+    for (int i = 0; i < NET_MAC_SIZE; i++)
+        mac[i] = (uint8_t)b[i];
+    memcpy(out, mac, sizeof(*out));
+    if (mac[0] & 1 || *out == 0)
+        return error_set(err, EINVAL, "mac: '%s' is not the address of one card", text);
+    return 0;
+}
+
+/* One nobody else has: locally administered, and random. */
+static int random_mac(uint64_t *out, struct error *err)
+{
+    uint8_t mac[8] = {0};
+
+    if (getrandom(mac, NET_MAC_SIZE, 0) != NET_MAC_SIZE)
+        return error_errno(err, errno, "cannot get a random MAC address");
+    mac[0] = (uint8_t)((mac[0] & ~1) | 2);
+    memcpy(out, mac, sizeof(*out));
+    return 0;
+}
+
+static void net_destroy(void *model)
+{
+    struct net *net = model;
+
+    for (unsigned i = 0; net->rx && i < net->pair_count; i++)
+        net_rx_destroy(&net->rx[i]);
+    net->host->ops->destroy(net->host);
+    free(net->rx);
+    free(net->tx);
+    free(net->tx_iov);
+    free(net->linear);
+    free(net);
+}
+
+static int make_queues(struct net *net)
+{
+    int ret = 0;
+
+    net->rx = calloc(net->pair_count, sizeof(*net->rx));
+    net->tx = calloc(net->pair_count, sizeof(*net->tx));
+    net->tx_iov = calloc(NET_IOV_MAX, sizeof(*net->tx_iov));
+    net->linear = malloc(NET_FRAME_MAX);
+    if (!net->rx || !net->tx || !net->tx_iov || !net->linear)
+        return -ENOMEM;
+    for (unsigned i = 0; i < net->pair_count && !ret; i++) {
+        ret = net_rx_init(&net->rx[i], net, i);
+        net_queue_init(&net->tx[i].queue, net, (uint16_t)(2 * i + 1));
+        net->tx[i].pair = i;
+    }
+    net_queue_init(&net->control, net, (uint16_t)(2 * net->pair_count));
+    return ret;
+}
+
+int net_create_on(struct virtio_builtin *b, const struct net_options *options,
+                  struct net_host *host, void **out, struct error *err)
+{
+    struct net *net = calloc(1, sizeof(*net));
+    int ret;
+
+    if (!net) {
+        host->ops->destroy(host);
+        return error_set(err, ENOMEM, "no memory for a network device");
+    }
+    net->builtin = b;
+    net->host = host;
+    net->pair_count = virtio_builtin_queue_count(b) / 2;
+    net->mtu = (uint16_t)options->mtu;
+    host->events = (struct net_host_events){on_readable, on_writable, net};
+    ret = options->mac ? parse_mac(options->mac, &net->initial_mac, err)
+                       : random_mac(&net->initial_mac, err);
+    if (!ret && make_queues(net) < 0)
+        ret = error_set(err, ENOMEM, "no memory for a network device");
+    if (ret) {
+        net_destroy(net);
+        return ret;
+    }
+    config_fill(net, options);
+    atomic_store(&net->status, NET_S_LINK_UP);
+    net_reset(net);
+    *out = net;
+    return 0;
+}
+
+static int net_create(struct virtio_builtin *b, const void *options, void **out, struct error *err)
+{
+    const struct net_options *o = options;
+    struct net_host *host;
+    int ret = net_host_create(&o->host, virtio_builtin_queue_count(b) / 2, virtio_builtin_loop(b),
+                              &host, err);
+
+    return ret ? ret : net_create_on(b, o, host, out, err);
+}
+
+static int net_start(void *model, struct error *err)
+{
+    struct net *net = model;
+
+    return net->host->ops->start ? net->host->ops->start(net->host, err) : 0;
+}
+
+/* 5.1.2: two for each pair, and one for control. */
+static uint16_t net_virtqueue_count(const void *options, uint16_t queues)
+{
+    (void)options;
+    return (uint16_t)(2 * queues + 1);
+}
+
+const struct virtio_model net_model = {
+    .name = "net",
+    .id = VIRTIO_ID_NET,
+    .help = "a network card",
+    .options = net_option_specs,
+    .option_count = NET_OPTION_COUNT,
+    .options_size = sizeof(struct net_options),
+    .features = net_feature_names,
+    .feature_count = ARRAY_SIZE(net_feature_names),
+    .queues_default = 1,
+    .queues_max = NET_PAIRS_MAX,
+    .queue_size_default = 256,
+    .virtqueue_count = net_virtqueue_count,
+    .commands = net_commands,
+    .command_count = ARRAY_SIZE(net_commands),
+    .create = net_create,
+    .destroy = net_destroy,
+    .start = net_start,
+    .get_features = net_get_features,
+    .set_features = net_set_features,
+    .config_read = net_config_read,
+    .config_write = net_config_write,
+    .queue_ready = net_queue_ready,
+    .queue_notify = net_interrupt_wanted,
+    .queue_drain = net_queue_drain,
+    .reset = net_reset,
+};
