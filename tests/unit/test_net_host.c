@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -278,6 +279,30 @@ static void socket_roles(void **state)
     assert_non_null(strstr(err.text, "cannot listen on"));
     end_close(&a);
     assert_int_equal(access(path, F_OK), 0);
+    end_close(&b);
+    log_threshold = LOG_WARN;
+}
+
+/* Somebody who keeps the directory locked holds up this network, and not the loop with all that is
+ * on it. */
+static void socket_directory_stays_locked(void **state)
+{
+    struct end a, b;
+    int fd;
+
+    (void)state;
+    log_threshold = LOG_ERROR;
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    alarm(10); /* or it would hang here */
+    end_open(&a, socket_options(""), 1);
+    alarm(0);
+    assert_int_equal(access(path, F_OK), -1);
+    close(fd);
+    WAIT_FOR(access(path, F_OK) == 0);
+    end_open(&b, socket_options(""), 1);
+    WAIT_FOR(end_send(&b, pattern(60, 1), 60) == 0 && a.count > 0);
+    end_close(&a);
     end_close(&b);
     log_threshold = LOG_WARN;
 }
@@ -679,6 +704,7 @@ int main(void)
         TEST(socket_announces_what_it_holds),
         TEST(socket_peers_come_back),
         TEST(socket_roles),
+        TEST(socket_directory_stays_locked),
         TEST(socket_frames_as_qemu),
         TEST(socket_hostile_lengths),
         TEST(socket_back_pressure),
