@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -377,6 +378,34 @@ static void socket_hostile_lengths(void **state)
     end_close(&end);
 }
 
+/* Somebody who comes and goes all the time does not fill the log. */
+static void socket_quiet_about_many(void **state)
+{
+    int old = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC);
+    static char text[16384];
+    struct end end;
+    unsigned lines = 0;
+    ssize_t length;
+
+    (void)state;
+    end_open(&end, socket_options(""), 1);
+    log_threshold = LOG_INFO;
+    dup2(log, STDERR_FILENO);
+    for (int i = 0; i < 60; i++) {
+        close(raw_connect());
+        run_ms(1);
+    }
+    dup2(old, STDERR_FILENO);
+    log_threshold = LOG_WARN;
+    length = pread(log, text, sizeof(text), 0);
+    for (ssize_t i = 0; i < length; i++)
+        lines += text[i] == '\n';
+    assert_in_range(lines, 2, 40);
+    close(old);
+    close(log);
+    end_close(&end);
+}
+
 /* A peer that does not read: the guest has to wait, and then all of it arrives. */
 static void socket_back_pressure(void **state)
 {
@@ -707,6 +736,7 @@ int main(void)
         TEST(socket_directory_stays_locked),
         TEST(socket_frames_as_qemu),
         TEST(socket_hostile_lengths),
+        TEST(socket_quiet_about_many),
         TEST(socket_back_pressure),
         TEST(socket_pairs),
         TEST(socket_loss_ends_waiting),
