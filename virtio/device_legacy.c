@@ -50,6 +50,8 @@ int device_settle_legacy(struct virtio_device *dev)
         device_complain(dev, "DRV-INIT-05", "features 0x%08x accepted that were not offered",
                         unknown);
     *choice &= ~unknown;
+    for (int i = 1; i < VIRTIO_FEATURE_WORDS; i++)
+        dev->driver.word[i] = 0; /* came by the modern interface, when none was spoken yet */
     while ((row = device_feature_unmet(dev, &dev->driver, true))) {
         device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,
                         row->needs & 0xff);
@@ -89,6 +91,8 @@ void virtio_device_set_legacy_queue(struct virtio_device *dev, uint16_t index, u
 
     if (!queue) {
         device_complain(dev, "DRV-QCFG-14", "queue %u does not exist", index);
+    } else if (dev->interface == VIRTIO_MODERN) { /* since the driver had leave to do this */
+        device_complain(dev, "DRV-PCI-09", "queue %u placed by a legacy driver", index);
     } else if (!address) {
         device_stop_queue(dev, index);
         device_clear_queue(dev, index);

@@ -139,6 +139,7 @@ static int blk_queue_ready(void *model, struct virtqueue *ring)
     int r;
 
     queue->ring = ring;
+    blk->drain_until_ns = 0;
     while ((r = virtqueue_pop(ring, &buffer)) > 0) {
         r = blk_request_start(blk, queue, buffer);
         if (r < 0)

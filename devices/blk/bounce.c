@@ -12,6 +12,7 @@ struct bounce {
     struct blk_io_list held; /* must wait until others are done */
     unsigned under_way;      /* operations started, of those that are followed */
     bool alone;              /* the one under way must stay the only one */
+    bool starting;           /* held ones */
     uint8_t *buffers[BLK_BOUNCE_BUFFERS];
     unsigned buffers_free, buffers_made; /* buffers[0..buffers_free) are not in use */
     struct blk_io *spare;                /* of allocated operations */
@@ -111,6 +112,17 @@ static void follower_put(struct follower *f)
 
 static void start(struct bounce *b, struct blk_io *outer);
 
+/* A loop here, and not one call within the other: each may be over at once and so come back. */
+static void start_held(struct bounce *b)
+{
+    if (b->starting)
+        return;
+    b->starting = true;
+    while (b->held.first && may_start(b, b->held.first))
+        start(b, blk_io_list_take(&b->held));
+    b->starting = false;
+}
+
 static void over(struct follower *f, int error)
 {
     struct bounce *b = f->bounce;
@@ -121,8 +133,7 @@ static void over(struct follower *f, int error)
     b->alone = false;
     outer->error = error;
     outer->done(outer);
-    while (b->held.first && may_start(b, b->held.first))
-        start(b, blk_io_list_take(&b->held));
+    start_held(b);
 }
 
 static void passed_done(struct blk_io *io)

@@ -35,7 +35,7 @@ int blk_engine_create(enum blk_aio choice, struct loop *loop, const struct blk_f
     if (choice == BLK_AIO_URING)
         return blk_uring_create(loop, file, out, err);
     if (choice == BLK_AIO_INLINE || file_in_memory(file))
-        return blk_inline_create(file, out, err);
+        return blk_inline_create(loop, file, out, err);
     if (blk_uring_create(loop, file, out, &why) == 0)
         return 0;
     log_info("blk", "using threads for disk I/O: %s", why.text);

@@ -109,7 +109,8 @@ int blk_uring_create(struct loop *loop, const struct blk_file *file, struct blk_
                      struct error *err);
 int blk_threads_create(struct loop *loop, const struct blk_file *file, struct blk_engine **out,
                        struct error *err);
-int blk_inline_create(const struct blk_file *file, struct blk_engine **out, struct error *err);
+int blk_inline_create(struct loop *loop, const struct blk_file *file, struct blk_engine **out,
+                      struct error *err);
 
 /* For engines. */
 void blk_io_list_init(struct blk_io_list *list);

@@ -1,6 +1,7 @@
 #include "devices/blk/ranges.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -165,11 +166,23 @@ static void finish(struct blk_request *request, enum blk_status status)
     blk_request_finish(request, status);
 }
 
+/* The queue stops and has waited enough. */
+static void give_up(struct blk_request *request)
+{
+    log_limited(LOG_WARN, "blk", "%s: a queue stops: the rest of a %s request is not done",
+                request->blk->path, blk_io_names[request->ranges->type]);
+    finish(request, BLK_S_IOERR);
+}
+
 /* Do what comes next; at the end, answer. */
 static void proceed(struct blk_request *request)
 {
     struct blk_ranges *ranges = request->ranges;
 
+    if (request->queue->impatient) {
+        give_up(request);
+        return;
+    }
     for (; ranges->next < ranges->count; ranges->next++, ranges->writing = false) {
         struct range *r = &ranges->range[ranges->next];
 

@@ -45,6 +45,7 @@ struct blk_queue {
     struct virtqueue *ring;
     uint32_t in_flight; /* requests with the engine */
     bool unpublished;   /* something was pushed since the last publish */
+    bool impatient;     /* it stops, and its ranges that are not done yet have to fail */
 };
 
 /* Of a disk of the old days, which some boot loaders still ask for. */
@@ -78,6 +79,8 @@ struct blk {
     /* The cache mode (5.2.5, config field writeback): true, a write is done when the host has it;
      * false, when it is on stable storage. Read and written on any thread. */
     atomic_bool writeback;
+
+    uint64_t drain_until_ns; /* how long stopping queues wait for ranges; 0: not begun */
 
     struct blk_io *spare; /* of allocated requests that are not in flight */
     uint16_t queue_count;

@@ -89,7 +89,7 @@ void chardev_input_resume(struct chardev *chardev)
     if (ret == -EPERM)
         read_unwatchable(chardev);
     else if (ret)
-        log_error("chardev", "cannot watch for input: %s", strerror(-ret));
+        log_limited(LOG_ERROR, "chardev", "cannot watch for input: %s", strerror(-ret));
 }
 
 static void resume_run(struct loop_task *task)

@@ -24,8 +24,25 @@ static const char *name_of(const struct console_port *port)
 
 /* --- input ----------------------------------------------------------------------------------- */
 
-/* Take one more buffer for input; false when the driver has none. Those without a byte of room are
- * given back. */
+/* The first so many buffers were pushed. */
+static void receive_drop(struct console_port *port, unsigned count)
+{
+    port->receive_count -= count;
+    memmove(port->receive_buffers, port->receive_buffers + count,
+            port->receive_count * sizeof(port->receive_buffers[0]));
+}
+
+/* Buffers without a byte of room go back, but not before those in front of them: what was popped
+ * can only be taken back as a whole. */
+static void receive_return_empty(struct console_port *port)
+{
+    while (port->receive_count && !port->receive_buffers[0]->writable_bytes) {
+        virtqueue_push(port->receive_queue, port->receive_buffers[0], 0);
+        receive_drop(port, 1);
+    }
+}
+
+/* Take one more buffer for input; false when the driver has none. */
 static bool receive_pop(struct console_port *port)
 {
     struct virtqueue *queue = port->receive_queue;
@@ -39,10 +56,8 @@ static bool receive_pop(struct console_port *port)
     if (buffer->readable_count)
         log_limited(LOG_INFO, "console", "%s: port %u: DRV-CON-01: a receive buffer is readable",
                     name_of(port), port->id);
-    if (buffer->writable_bytes)
-        port->receive_buffers[port->receive_count++] = buffer;
-    else
-        virtqueue_push(queue, buffer, 0);
+    port->receive_buffers[port->receive_count++] = buffer;
+    receive_return_empty(port);
     return true;
 }
 
@@ -60,6 +75,7 @@ static size_t port_room(void *opaque)
 
     if (!port->receive_queue || !guest_is_open(port))
         return 0;
+    receive_return_empty(port);
     for (unsigned i = 0; i < port->receive_queue->size; i++)
         if (port->receive_count == CONSOLE_RECEIVE_BATCH || !receive_pop(port))
             break;
@@ -83,9 +99,7 @@ static void port_receive(void *opaque, const uint8_t *data, size_t len)
         data += done;
         len -= done;
     }
-    port->receive_count -= used;
-    memmove(port->receive_buffers, port->receive_buffers + used,
-            port->receive_count * sizeof(port->receive_buffers[0]));
+    receive_drop(port, used);
     if (used)
         virtqueue_publish(port->receive_queue);
 }

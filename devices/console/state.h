@@ -48,7 +48,7 @@ struct console_port {
     /* While the queue runs, and since its first kick; else NULL. */
     struct virtqueue *receive_queue, *transmit_queue;
 
-    /* Popped and empty: where the next input goes. */
+    /* Popped and not yet filled: where the next input goes. */
     struct virtqueue_buffer *receive_buffers[CONSOLE_RECEIVE_BATCH];
     unsigned receive_count;
 

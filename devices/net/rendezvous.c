@@ -9,7 +9,12 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
+
+/* Who holds the lock does so for a moment: it is tried so often, a millisecond apart. */
+#define LOCK_TRIES   50
+#define LOCK_WAIT_NS 1000000
 
 int rendezvous_check(const char *path, struct error *err)
 {
@@ -23,12 +28,23 @@ int rendezvous_check(const char *path, struct error *err)
     return 0;
 }
 
-/* Who looks and then listens must be alone. The directory is locked, so that no file is left. */
+static int lock_patiently(int fd)
+{
+    for (int tries = 1; flock(fd, LOCK_EX | LOCK_NB) < 0; tries++) {
+        if (errno != EWOULDBLOCK || tries == LOCK_TRIES)
+            return -errno;
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_NS}, NULL);
+    }
+    return 0;
+}
+
+/* Who looks and then listens must be alone. The directory is locked, so that no file is left.
+ * -EAGAIN when somebody does not let go of it: he must not hold up the loop. */
 static int lock_directory(const char *path, struct error *err)
 {
     const char *slash = strrchr(path, '/');
     char directory[sizeof(((struct sockaddr_un *)0)->sun_path)] = ".";
-    int fd;
+    int fd, ret;
 
     if (slash) {
         size_t length = MAX((size_t)(slash - path), (size_t)1);
@@ -36,13 +52,14 @@ static int lock_directory(const char *path, struct error *err)
         directory[length] = '\0';
     }
     fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || flock(fd, LOCK_EX) < 0) {
-        int code = errno;
-        if (fd >= 0)
-            close(fd);
-        return error_errno(err, code, "cannot lock the directory '%s' of the socket", directory);
-    }
-    return fd;
+    ret = fd < 0 ? -errno : lock_patiently(fd);
+    if (ret == 0)
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    if (ret == -EAGAIN)
+        return ret;
+    return error_errno(err, -ret, "cannot lock the directory '%s' of the socket", directory);
 }
 
 static int try_connect(int fd, const struct sockaddr_un *address, struct error *err)

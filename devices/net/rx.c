@@ -34,7 +34,9 @@ static void window_add(struct net_rx *rx, struct virtqueue_buffer *buffer)
 
     if (buffer->readable_bytes > 0)
         NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer has readable parts (unused)");
-    if (buffer->writable_bytes < rx->queue.net->header_size)
+    if (buffer->writable_bytes == 0)
+        NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer without room (unused)");
+    else if (buffer->writable_bytes < rx->queue.net->header_size)
         NET_COMPLAIN(rx->queue.net, "DRV-NET-11", "a receive buffer too short for a header");
     rx->window[slot < rx->window_size ? slot : slot - rx->window_size] = buffer;
     rx->window_count++;
@@ -48,27 +50,36 @@ static void window_drop_first(struct net_rx *rx)
     rx->window_count--;
 }
 
+/* Buffers without room go back, but not before those in front of them: what is in the window can
+ * only be taken back as a whole (net_rx_drain). */
+static void window_return_empty(struct net_rx *rx)
+{
+    while (rx->window_count > 0 && window_at(rx, 0)->writable_bytes == 0) {
+        struct virtqueue_buffer *buffer = window_at(rx, 0);
+
+        window_drop_first(rx);
+        virtqueue_push(rx->queue.ring, buffer, 0);
+    }
+}
+
 /* Have at least one buffer and `bytes` bytes in the window. 1, 0 when the ring does not hold as
  * many, or a negative errno. */
 static int window_fill(struct net_rx *rx, uint64_t bytes)
 {
-    struct virtqueue_buffer *buffer;
-    int ret = 1;
+    for (;;) {
+        struct virtqueue_buffer *buffer;
+        int ret;
 
-    while (rx->window_count == 0 || rx->window_bytes < bytes) {
+        window_return_empty(rx);
+        if (rx->window_count > 0 && rx->window_bytes >= bytes)
+            return 1;
         if (rx->window_count == rx->window_size)
             return 0;
         ret = virtqueue_pop(rx->queue.ring, &buffer);
         if (ret <= 0)
             return ret;
-        if (buffer->writable_bytes == 0) {
-            NET_COMPLAIN(rx->queue.net, "DRV-NET-29", "a receive buffer without room (unused)");
-            virtqueue_push(rx->queue.ring, buffer, 0);
-            continue;
-        }
         window_add(rx, buffer);
     }
-    return 1;
 }
 
 /* Copy into the window, as if its buffers were one, from byte `offset` on. */

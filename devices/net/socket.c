@@ -145,7 +145,7 @@ static void peer_connected(struct socket_host *s, int fd)
         s->peer.fd = -1;
         return;
     }
-    log_info("net", "%s: connected", s->options->path);
+    log_limited(LOG_INFO, "net", "%s: connected", s->options->path);
 }
 
 /* --- meeting --- */

@@ -39,6 +39,14 @@ static void fake_submit(struct blk_engine *engine, struct blk_io *io)
         check_transfer(fake, io);
     REQUIRE(io->type == BLK_IO_SYNC || io->bytes > 0);
     REQUIRE(io->offset <= fake->size && io->bytes <= fake->size - io->offset);
+    if (fake->refuse && io->type > BLK_IO_SYNC) {
+        fake->depth++;
+        fake->deepest = MAX(fake->deepest, fake->depth);
+        io->error = fake->refuse;
+        io->done(io);
+        fake->depth--;
+        return;
+    }
     io->next = fake->waiting;
     fake->waiting = io;
     fake->count++;

@@ -18,9 +18,11 @@ struct fake_engine {
     uint32_t memory, block; /* alignments; anything else fails the test */
     uint64_t random;        /* state of the order */
     struct blk_io *waiting;
-    unsigned count, peak; /* operations waiting now, and the most at one time */
-    unsigned transferred; /* operations finished */
-    int fail;             /* give this error to all from now on; 0: none */
+    unsigned count, peak;    /* operations waiting now, and the most at one time */
+    unsigned transferred;    /* operations finished */
+    int fail;                /* give this error to all from now on; 0: none */
+    int refuse;              /* give this error within submit to ranges; 0: none */
+    unsigned depth, deepest; /* calls of submit within each other, and the most of them */
     bool destroyed;
 };
 

@@ -219,6 +219,28 @@ static void test_ranges_and_syncs_pass(void **state)
     assert_memory_equal(f->fake.bytes, f->expected, BYTES);
 }
 
+/* What the host refuses at once does not pile up on the stack, however many waited for the same. */
+static void test_many_refused_at_once(void **state)
+{
+    struct fixture *f = *state;
+    const unsigned count = 10000;
+    struct operation *ops = calloc(count, sizeof(*ops));
+
+    f->fake.refuse = -EOPNOTSUPP;
+    assert_non_null(ops);
+    operation_submit(f, &ops[0], true, 1, 3, true); /* may have to be alone */
+    for (unsigned i = 1; i < count; i++) {
+        ops[i] = (struct operation){.f = f, .write = true};
+        ops[i].io = (struct blk_io){.type = BLK_IO_ZERO, .bytes = 4096, .done = operation_done};
+        f->engine->ops->submit(f->engine, &ops[i].io);
+    }
+    finish(f, ops, count);
+    assert_int_equal(f->failed, count - 1);
+    assert_int_equal(f->fake.deepest, 1);
+    assert_memory_equal(f->fake.bytes, f->expected, BYTES);
+    free(ops);
+}
+
 /* clang-format off */
 #define BOTH(test)                                                                                 \
     {#test " 512", test, set_up_512, tear_down, NULL},                                             \
@@ -233,6 +255,7 @@ int main(void)
         BOTH(test_aligned_pass),
         BOTH(test_errors),
         BOTH(test_ranges_and_syncs_pass),
+        BOTH(test_many_refused_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

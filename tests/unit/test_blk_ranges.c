@@ -6,6 +6,7 @@
 #include "devices/blk/state.h"
 #include "tests/driver/blk_disk.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -362,6 +363,43 @@ static void test_readonly(void **state)
     {#test " inline", test, open_inline, disk_close, NULL}
 /* clang-format on */
 
+/* More zeroes than can be written in minutes, on a disk in memory: others on the loop get their
+ * turn meanwhile, and neither a user nor a reset waits for all of them. */
+static void test_endless_zeroes(void **state)
+{
+    struct blk_disk *d = blk_disk_open(&(struct blk_options){0});
+    const uint32_t sectors = 128 * MIB / 512;
+    const unsigned requests = 80;
+    struct error err = ERROR_INIT;
+    uint64_t begin;
+    int ret;
+
+    (void)state;
+    assert_int_equal(d->backend->ops->command(d->backend, "resize", "128M", &err), 0);
+    blk_disk_start(d, all, sizeof(all));
+    for (unsigned i = 0; i < BLK_RANGES_MAX; i++)
+        put_range(d, i, 0, sectors, 0);
+    blk_disk_put_header(d, 0, VIRTIO_BLK_T_WRITE_ZEROES, 0);
+    for (unsigned i = 0; i < requests; i++) {
+        const struct ring_element e[] = {{BLK_DISK_OUT, 16 + 16 * BLK_RANGES_MAX, false},
+                                         {BLK_DISK_IN + i, 1, true}};
+
+        d->in[i] = BLK_DISK_UNTOUCHED;
+        assert_true(ring_add(&d->rings[0], e, 2, RING_DIRECT) >= 0);
+    }
+    blk_disk_kick(d, 0);
+    begin = loop_now_ns();
+    do
+        ret = d->backend->ops->command(d->backend, "resize", "128M", &err);
+    while (ret == 0 && d->in[requests - 1] == BLK_DISK_UNTOUCHED); /* not kicked yet */
+    assert_int_equal(ret, -EBUSY);
+    assert_int_equal(d->in[requests - 1], BLK_DISK_UNTOUCHED);
+    d->backend->ops->queue_stop(d->backend, 0);
+    assert_true(loop_now_ns() - begin < UINT64_C(20000000000));
+    assert_int_equal(d->in[requests - 1], VIRTIO_BLK_S_IOERR);
+    blk_disk_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -380,6 +418,7 @@ int main(void)
         {"test_framing snapshot", test_framing, open_snapshot, disk_close, NULL},
         {"test_refused snapshot", test_refused, open_snapshot, disk_close, NULL},
         cmocka_unit_test_setup_teardown(test_readonly, open_readonly, disk_close),
+        cmocka_unit_test(test_endless_zeroes),
     };
     log_configure("error");
     return cmocka_run_group_tests(tests, NULL, NULL);

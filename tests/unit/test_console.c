@@ -423,6 +423,22 @@ static void reset_in_between(void **state)
     host_hears("a new driver");
 }
 
+/* STAT-14, DRV-RING-13: a queue that stops goes on with the buffers it had, also when one without
+ * room is among them. */
+static void stop_with_an_empty_buffer(void **state)
+{
+    struct virtqueue_position at;
+
+    (void)state;
+    backend_rig_add_one(&f.rig, RX, BACKEND_RIG_DATA(RX), 5, true);
+    backend_rig_add_one(&f.rig, RX, BACKEND_RIG_DATA(RX), 8, false);
+    offer(100, 5);
+    backend_rig_settle(&f.rig);
+    at = f.rig.backend->ops->queue_stop(f.rig.backend, RX);
+    assert_int_equal(at.avail, 0);
+    assert_int_equal(at.used, 0);
+}
+
 /* A stuck host does not hold a reset up for long, and the driver gets all buffers back. */
 static void reset_with_a_stuck_host(void **state)
 {
@@ -569,6 +585,7 @@ int main(void)
         TEST(slow_reader),
         TEST(much_both_ways),
         TEST(reset_in_between),
+        TEST(stop_with_an_empty_buffer),
         TEST(reset_with_a_stuck_host),
         TEST(host_gone),
         TEST(broken_rings),

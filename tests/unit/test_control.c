@@ -14,8 +14,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -217,11 +220,45 @@ static void the_name(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+static uint64_t cpu_ms(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * 1000 + (uint64_t)used.tv_nsec / 1000000;
+}
+
+/* A guest may use up this program's descriptors (by connections through its network): a client then
+ * waits, and the machine does not do nothing but try. */
+static void client_waits_for_descriptors(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct rlimit before, none;
+    uint64_t used;
+
+    strcpy(address.sun_path, f->path);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = 0;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    used = cpu_ms();
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    usleep(600 * 1000);
+    used = cpu_ms() - used;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(used < 20);
+    assert_int_equal(send(fd, "devices\n", 8, 0), 8);
+    assert_answer(fd, " blk0 blk pci\nok\n");
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(commands),         TEST(quitting), TEST(a_line_without_an_end),
-        TEST(too_many_clients), TEST(the_name),
+        TEST(too_many_clients), TEST(the_name), TEST(client_waits_for_descriptors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

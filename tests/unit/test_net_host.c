@@ -7,7 +7,9 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -282,6 +284,30 @@ static void socket_roles(void **state)
     log_threshold = LOG_WARN;
 }
 
+/* Somebody who keeps the directory locked holds up this network, and not the loop with all that is
+ * on it. */
+static void socket_directory_stays_locked(void **state)
+{
+    struct end a, b;
+    int fd;
+
+    (void)state;
+    log_threshold = LOG_ERROR;
+    fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    alarm(10); /* or it would hang here */
+    end_open(&a, socket_options(""), 1);
+    alarm(0);
+    assert_int_equal(access(path, F_OK), -1);
+    close(fd);
+    WAIT_FOR(access(path, F_OK) == 0);
+    end_open(&b, socket_options(""), 1);
+    WAIT_FOR(end_send(&b, pattern(60, 1), 60) == 0 && a.count > 0);
+    end_close(&a);
+    end_close(&b);
+    log_threshold = LOG_WARN;
+}
+
 /* --- socket: somebody else at the other end --- */
 
 static int raw_connect(void)
@@ -349,6 +375,34 @@ static void socket_hostile_lengths(void **state)
         close(fd);
     }
     assert_int_equal(end.count, 0);
+    end_close(&end);
+}
+
+/* Somebody who comes and goes all the time does not fill the log. */
+static void socket_quiet_about_many(void **state)
+{
+    int old = dup(STDERR_FILENO), log = memfd_create("log", MFD_CLOEXEC);
+    static char text[16384];
+    struct end end;
+    unsigned lines = 0;
+    ssize_t length;
+
+    (void)state;
+    end_open(&end, socket_options(""), 1);
+    log_threshold = LOG_INFO;
+    dup2(log, STDERR_FILENO);
+    for (int i = 0; i < 60; i++) {
+        close(raw_connect());
+        run_ms(1);
+    }
+    dup2(old, STDERR_FILENO);
+    log_threshold = LOG_WARN;
+    length = pread(log, text, sizeof(text), 0);
+    for (ssize_t i = 0; i < length; i++)
+        lines += text[i] == '\n';
+    assert_in_range(lines, 2, 40);
+    close(old);
+    close(log);
     end_close(&end);
 }
 
@@ -679,8 +733,10 @@ int main(void)
         TEST(socket_announces_what_it_holds),
         TEST(socket_peers_come_back),
         TEST(socket_roles),
+        TEST(socket_directory_stays_locked),
         TEST(socket_frames_as_qemu),
         TEST(socket_hostile_lengths),
+        TEST(socket_quiet_about_many),
         TEST(socket_back_pressure),
         TEST(socket_pairs),
         TEST(socket_loss_ends_waiting),

@@ -394,6 +394,29 @@ static void test_stop_with_buffers(void **state)
     assert_int_equal(expect(50, 12), 1);
 }
 
+/* DRV-NET-29, STAT-14: one without room among them is not used before those in front of it, or the
+ * queue would go on with the wrong ones. */
+static void test_stop_with_an_empty_buffer(void **state)
+{
+    const struct ring_element empty = {net_card_alloc(&card, 16), 16, false};
+    struct virtqueue_position at;
+
+    (void)state;
+    want(NET_F_MRG_RXBUF);
+    start();
+    add(100, SIZE_MAX);
+    assert_true(ring_add(&card.rings[RX], &empty, 1, RING_DIRECT) >= 0);
+    offer(1, 100, SIZE_MAX);
+    host_sends(NULL, 300); /* waits for more */
+    at = net_card_stop_queue(&card, RX);
+    assert_int_equal(at.avail, 0);
+    assert_int_equal(at.used, 0);
+    net_card_start_queue(&card, RX, at);
+    net_card_kick(&card, RX);
+    host_sends(NULL, 50);
+    assert_int_equal(expect(50, 12), 1);
+}
+
 /* A reset in the middle of everything leaves nothing behind. */
 static void test_reset_in_flight(void **state)
 {
@@ -622,6 +645,7 @@ int main(void)
         TEST(test_kicks_with_event_idx),
         TEST(test_turns_are_bounded),
         TEST(test_stop_with_buffers),
+        TEST(test_stop_with_an_empty_buffer),
         TEST(test_reset_in_flight),
         TEST(test_readable_parts),
         TEST(test_no_room),

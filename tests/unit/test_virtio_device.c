@@ -1103,6 +1103,26 @@ static void feat_09_reset_forgets_the_interface(void **state)
     assert_int_equal(f->feature_sets, 3);
 }
 
+/* DRV-PCI-09, DRV-INIT-05: two vCPUs use both interfaces at once, and one of them resets the device
+ * between the other's leave to speak and what it then says. */
+static void drv_pci_09_both_interfaces_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    virtio_device_set_driver_features(&f->dev, 1, UINT32_MAX); /* a modern one's, still */
+    set(f, ACKNOWLEDGE | DRIVER);
+    place(f, 0, 0x10000);
+    assert_true(f->running[0]);
+    assert_int_equal(f->negotiated.word[1], 0);
+    set(f, 0);
+    assert_true(virtio_device_speak(&f->dev, VIRTIO_MODERN));
+    set(f, ACKNOWLEDGE | DRIVER);
+    virtio_device_set_legacy_queue(&f->dev, 0, 0x10000); /* a legacy one's, still */
+    assert_false(f->running[0]);
+    assert_int_equal(f->feature_sets, 1);
+    go_live(f);
+}
+
 /* STAT-09, CFG-11: configuration at any time */
 static void stat_09_configuration_before_features(void **state)
 {
@@ -1239,6 +1259,7 @@ int main(void)
         T(feat_13_any_layout),
         T(drv_init_05_07_legacy_choices),
         T(feat_09_reset_forgets_the_interface),
+        T(drv_pci_09_both_interfaces_at_once),
         T(stat_09_configuration_before_features),
         T(stat_03_legacy_queue_that_cannot_start),
         T(types_with_a_past),
