@@ -596,6 +596,37 @@ static void test_rss_to_stopped_queue(void **state)
     assert_int_equal(arrived(0), 1);
 }
 
+/* NETC-20: a frame that the guest does not want waits for no queue. */
+static void test_filter_before_rss(void **state)
+{
+    struct frame foreign, own;
+
+    (void)state;
+    want(NET_F_RSS);
+    want(NET_F_MAC);
+    want(NET_F_CTRL_RX);
+    start();
+    offer(0, 20);
+    net_card_kick(&card, 4); /* runs, and has no buffers */
+    assert_ok(set_rss(&four));
+    make(&foreign, &vectors[1], 6);
+    make(&own, &vectors[0], 6);
+    for (unsigned i = 0; i < NET_MAC_SIZE; i++)
+        own.bytes[i] = (uint8_t)net_card_config(&card, NET_CONFIG_MAC + i, 1);
+    fake_net_add(&card.host, 0, NULL, foreign.bytes, foreign.length);
+    fake_net_add(&card.host, 0, NULL, own.bytes, own.length);
+    net_card_turn(&card);
+    assert_true(card.host.watching[0]);
+    assert_int_equal(arrived(0), 1);
+
+    memcpy(foreign.bytes, own.bytes, NET_MAC_SIZE); /* the same frame, if it is wanted, does */
+    fake_net_add(&card.host, 0, NULL, foreign.bytes, foreign.length);
+    net_card_turn(&card);
+    assert_false(card.host.watching[0]);
+    offer(4, 1);
+    assert_int_equal(arrived(2), 1);
+}
+
 /* NETC-09, NETC-10 */
 static void test_rss_by_host(void **state)
 {
@@ -732,6 +763,7 @@ int main(void)
         TEST(test_rss_by_device),
         TEST(test_rss_overrun),
         TEST(test_rss_to_stopped_queue),
+        TEST(test_filter_before_rss),
         cmocka_unit_test_setup_teardown(test_rss_by_host, setup_steering_host, teardown),
         TEST(test_rss_with_report),
         TEST(test_rss_while_held_back),
