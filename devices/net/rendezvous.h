@@ -8,8 +8,8 @@
 #include "devices/net/host.h"
 
 struct rendezvous {
-    int listener; /* or -1; unlink its name when it is closed */
-    int peer;     /* or -1 */
+    int listener; /* or negative; unlink its name when it is closed */
+    int peer;     /* or negative */
 };
 
 /* Is `path` (may be NULL) good for a socket's name? -EINVAL, -ENAMETOOLONG. */

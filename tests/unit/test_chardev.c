@@ -302,7 +302,7 @@ static void test_refusals(void **state)
     assert_refused(f, "unix:/tmp/x,sever=off", EINVAL,
                    "unix:/tmp/x,sever=off: unknown key 'sever' (did you mean 'server'?)");
     snprintf(where, sizeof(where), "unix:%s,server=off", f->path);
-    snprintf(text, sizeof(text), "cannot connect to %s: No such file or directory", f->path);
+    snprintf(text, sizeof(text), "cannot connect to '%s': No such file or directory", f->path);
     assert_refused(f, where, ENOENT, text);
     memset(where, 'x', 150);
     memcpy(where, "unix:", 5);

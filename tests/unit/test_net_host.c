@@ -481,7 +481,7 @@ static void socket_names(void **state)
 
     assert_int_equal(end_create(&end, "socket,path=/nonexistent/socket", 1, &err), 0);
     assert_int_equal(end_start(&end, &err), -ENOENT);
-    assert_non_null(strstr(err.text, "'/nonexistent'"));
+    assert_non_null(strstr(err.text, "'/nonexistent/socket'"));
     end_close(&end);
 
     assert_refused("socket", 1, "host=socket needs path=PATH");
