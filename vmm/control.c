@@ -15,6 +15,7 @@
 #define CLIENTS_MAX     8
 #define LINE_MAX_LENGTH 1024
 #define ANSWER_MAX      (16 * 1024)
+#define ACCEPT_RETRY_NS UINT64_C(1000000000)
 
 struct control_client {
     struct control *control;
@@ -27,6 +28,7 @@ struct control {
     struct machine *machine;
     char *path;
     struct loop_fd listener;
+    struct loop_timer retry; /* accepting failed for want of something that comes back */
     struct control_client clients[CLIENTS_MAX];
 };
 
@@ -190,6 +192,10 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
     int fd = accept4(self->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     (void)events;
+    if (fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+        loop_fd_set_events(control->machine->main_loop, self, 0);
+        loop_timer_set(control->machine->main_loop, &control->retry, ACCEPT_RETRY_NS);
+    }
     if (fd < 0)
         return;
     if (!client) {
@@ -201,6 +207,13 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
         close(fd);
         client->fd.fd = -1;
     }
+}
+
+static void retry_expired(struct loop_timer *timer)
+{
+    struct control *control = container_of(timer, struct control, retry);
+
+    loop_fd_set_events(control->machine->main_loop, &control->listener, EPOLLIN);
 }
 
 /* --- life ------------------------------------------------------------------------------------- */
@@ -217,6 +230,7 @@ int control_create(const char *path, struct machine *machine, struct control **o
         control->clients[i] = (struct control_client){.control = control, .fd.fd = -1};
     control->path = strdup(path);
     control->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
+    control->retry.expired = retry_expired;
     if (control->path)
         control->listener.fd = unix_socket_listen(path, err);
     if (control->listener.fd < 0) {
@@ -241,6 +255,7 @@ void control_destroy(struct control *control)
         return;
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         client_close(&control->clients[i]);
+    loop_timer_cancel(control->machine->main_loop, &control->retry);
     loop_fd_remove(control->machine->main_loop, &control->listener);
     close(control->listener.fd);
     unlink(control->path);
