@@ -9,8 +9,6 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define ETHERNET_HEADER_SIZE 14
-
 /* Bytes in all iovecs; SIZE_MAX if that is beyond counting. */
 size_t net_iov_length(const struct iovec *iov, unsigned count);
 

@@ -26,28 +26,6 @@ enum { TCP_FIN = 1, TCP_SYN = 2, TCP_RST = 4, TCP_PUSH = 8, TCP_ACK = 16 };
 
 /* --- frames --- */
 
-static void store_be16(uint8_t *p, unsigned value)
-{
-    p[0] = (uint8_t)(value >> 8);
-    p[1] = (uint8_t)value;
-}
-
-static void store_be32(uint8_t *p, uint32_t value)
-{
-    store_be16(p, value >> 16);
-    store_be16(p + 2, value & 0xffff);
-}
-
-static unsigned load_be16(const uint8_t *p)
-{
-    return (unsigned)p[0] << 8 | p[1];
-}
-
-static uint32_t load_be32(const uint8_t *p)
-{
-    return (uint32_t)load_be16(p) << 16 | load_be16(p + 2);
-}
-
 static uint32_t sum(const uint8_t *data, size_t length, uint32_t start)
 {
     for (size_t i = 0; i < length; i++)
@@ -55,7 +33,7 @@ static uint32_t sum(const uint8_t *data, size_t length, uint32_t start)
     return start;
 }
 
-static unsigned fold(uint32_t total)
+static uint16_t fold(uint32_t total)
 {
     while (total >> 16)
         total = (total & 0xffff) + (total >> 16);
