@@ -171,8 +171,7 @@ static void overview(FILE *out)
                 device_models[i]->name);
 }
 
-/* --- the manual page ---------------------------------------------------------------------------
- */
+/* --- the manual page -------------------------------------------------------------------------- */
 
 /* Text in roff: backslashes and dashes escaped, a leading dot or quote protected. */
 static void roff_text(FILE *out, const char *text)

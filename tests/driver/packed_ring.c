@@ -102,8 +102,7 @@ uint16_t packed_ring_done(bool wrap)
     return wrap ? PACKED_RING_AVAIL | PACKED_RING_USED : 0;
 }
 
-/* --- making buffers available ------------------------------------------------------------------
- */
+/* --- making buffers available ----------------------------------------------------------------- */
 
 static void descriptor_write(uint8_t *p, struct packed_ring_descriptor d)
 {
@@ -237,8 +236,7 @@ bool packed_ring_wants_kick(struct packed_ring *ring)
     return hit;
 }
 
-/* --- taking used ones --------------------------------------------------------------------------
- */
+/* --- taking used ones ------------------------------------------------------------------------- */
 
 struct packed_ring_descriptor packed_ring_descriptor(const struct packed_ring *ring, uint16_t slot)
 {
@@ -316,8 +314,7 @@ bool packed_ring_collect(struct packed_ring *ring, struct packed_used *used)
     return true;
 }
 
-/* --- notifications -----------------------------------------------------------------------------
- */
+/* --- notifications ---------------------------------------------------------------------------- */
 
 void packed_ring_set_event(struct packed_ring *ring, uint16_t offset_wrap, uint16_t flags)
 {

@@ -173,8 +173,7 @@ static void *host(struct fixture *f, uint64_t address, uint64_t length)
     return guest_memory_map(&f->memory, GPA(address), length);
 }
 
-/* --- valid rings --------------------------------------------------------------------------------
- */
+/* --- valid rings ------------------------------------------------------------------------------ */
 
 /* Readable and writable parts, in each of the three ways to describe them. */
 static void check_parts(struct fixture *f, enum ring_style style)
@@ -591,8 +590,7 @@ static void budget_feigns_an_empty_ring(void **state)
     assert_empty(f);
 }
 
-/* --- suppression --------------------------------------------------------------------------------
- */
+/* --- suppression ------------------------------------------------------------------------------ */
 
 /* Use `n` buffers and publish them together; whether that brought a notification. */
 static bool notified_after(struct fixture *f, unsigned n)
@@ -762,8 +760,7 @@ static void evt_06_buffers_left_in_the_ring(void **state)
     assert_empty(f);
 }
 
-/* --- broken rings -------------------------------------------------------------------------------
- */
+/* --- broken rings ----------------------------------------------------------------------------- */
 
 /* Offer descriptor 0, whatever it says. */
 static void offer_0(struct fixture *f)
@@ -1113,8 +1110,7 @@ static void ring_17_broken_while_kicks_are_enabled(void **state)
     assert_broken(f, "DRV-RING-01");
 }
 
-/* --- queue set-up -------------------------------------------------------------------------------
- */
+/* --- queue set-up ----------------------------------------------------------------------------- */
 
 static void assert_start_fails(struct fixture *f, const char *rule)
 {
@@ -1227,8 +1223,7 @@ static void drv_qcfg_15_16_used_ring_is_not_cleared(void **state)
     assert_int_equal(ring_used_flags(&f->ring), 0); /* EVT-04 */
 }
 
-/* --- host memory --------------------------------------------------------------------------------
- */
+/* --- host memory ------------------------------------------------------------------------------ */
 
 #define LONG_TABLE DATA
 
