@@ -473,8 +473,8 @@ static void broken_rings(void **state)
     guest_hears(0, "x");
 }
 
-/* CON-04, CON-05, CON-12 on every transport: from before the first status bit on; and a size change
- * interrupts. */
+/* CON-04, CON-05, CON-12, DRV-CFG-05 on every transport: from before the first status bit on; and a
+ * size change interrupts. */
 static void on_transports(void **state)
 {
     (void)state;
