@@ -253,7 +253,7 @@ static void values(void **state)
     assert_refused("queue-size=65536", EINVAL,
                    "--device blk: queue-size: 65536 is out of range (1 to 32768)");
     assert_refused("serial=123456789012345678901", EINVAL,
-                   "--device blk: serial=123456789012345678901 has 21 bytes, 20 is the most");
+                   "--device blk: serial: '123456789012345678901' has 21 bytes, 20 is the most");
 }
 
 /* legacy= and vectors=, and what they do not go with */

@@ -484,8 +484,8 @@ static void hostfwd_in_use(void **state)
 
     (void)state;
     snprintf(text, sizeof(text), "user,hostfwd=tcp:127.0.0.1:%u-:22", port);
-    snprintf(start, sizeof(start), "hostfwd=tcp:127.0.0.1:%u-:22: cannot listen: Address already",
-             port);
+    snprintf(start, sizeof(start),
+             "hostfwd: 'tcp:127.0.0.1:%u-:22': cannot listen: Address already", port);
     assert_int_equal(end_create(&end, text, 1, &err), 0);
     assert_int_equal(end_start(&end, &err), -EADDRINUSE);
     assert_memory_equal(err.text, start, strlen(start));
@@ -727,14 +727,14 @@ static void several_pairs(void **state)
 static void bad_options(void **state)
 {
     static const char *const rows[][2] = {
-        {"net=10.0.2", "net=10.0.2 is not of the form"},
+        {"net=10.0.2", "net: '10.0.2' is not of the form"},
         {"net=10.0.2.0/", "is not of the form"},
         {"net=10.0.2.0/x", "is not of the form"},
         {"net=10.0.2.0/30", "must have 4 to 27 bits"},
         {"net=10.0.2.1/24", "bits set beyond its prefix"},
-        {"gateway=10.0.3.1", "gateway=10.0.3.1 is no host's address in the guest's network"},
+        {"gateway=10.0.3.1", "gateway: '10.0.3.1' is no host's address in the guest's network"},
         {"gateway=10.0.2.255", "is no host's address"},
-        {"dns=here", "dns=here is not an IPv4 address"},
+        {"dns=here", "dns: 'here' is not an IPv4 address"},
         {"dns=10.0.2.2", "must be three addresses"},
         {"dhcpstart=10.0.2.3", "must be three addresses"},
         {"ipv6-net=fec0::/48", "is not a prefix of 64 bits"},

@@ -177,7 +177,8 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
     if (target >= 0) {
         connection_open(relay, guest, target);
     } else {
-        log_limited(LOG_WARN, "net", "guestfwd=%s: a connection cannot be made", relay->rule->rule);
+        log_limited(LOG_WARN, "net", "guestfwd: '%s': a connection cannot be made",
+                    relay->rule->rule);
         close(guest);
     }
 }
@@ -219,7 +220,7 @@ int user_relay_start(const struct user_services *services, const struct forward 
     relay->name = -1;
     relay->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
     if (listen_unseen(relay) < 0)
-        ret = error_errno(err, errno, "guestfwd=%s: cannot listen", rule->rule);
+        ret = error_errno(err, errno, "guestfwd: '%s': cannot listen", rule->rule);
     else
         ret = services->fd_add(services->loop, &relay->listener, err);
     if (ret) {
