@@ -111,12 +111,11 @@ static int attach_flags(const char *name, unsigned pairs, struct error *err)
 static int adopt_fd(const char *text, bool several, struct error *err)
 {
     struct ifreq request = {0};
-    char *end;
-    long number = strtol(text, &end, 10);
+    uint64_t number;
     int fd;
 
-    if (end == text || *end || number < 0 || number > INT_MAX)
-        return error_set(err, EINVAL, "fd: '%s' is not the number of a file descriptor", text);
+    if (option_parse_uint("fd", text, 0, INT_MAX, &number, err))
+        return -EINVAL;
     fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
         return error_errno(err, errno, "fd: cannot use '%s'", text);

@@ -455,8 +455,8 @@ static void inherited_descriptors(void **state)
     assert_refused(text, 1, "is no TAP interface");
     assert_refused("tap,fd=0", 1, "fd: '0' is no TAP interface");
     assert_refused("tap,fd=999", 1, "fd: cannot use '999': Bad file descriptor");
-    assert_refused("tap,fd=x", 1, "fd: 'x' is not the number of a file descriptor");
-    assert_refused("tap,fd=-1", 1, "is not the number");
+    assert_refused("tap,fd=x", 1, "fd: 'x' is not a number");
+    assert_refused("tap,fd=-1", 1, "is not a number");
     close(a);
     close(b);
     close(no_header);

@@ -727,6 +727,8 @@ static void several_pairs(void **state)
 static void bad_options(void **state)
 {
     static const char *const rows[][2] = {
+        {"net=10.0.2.0/+24", "is not of the form"},
+        {"net=10.0.2.0/", "is not of the form"},
         {"net=10.0.2", "net: '10.0.2' is not of the form"},
         {"net=10.0.2.0/", "is not of the form"},
         {"net=10.0.2.0/x", "is not of the form"},

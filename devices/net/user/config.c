@@ -23,9 +23,9 @@ static int parse_network(const char *text, SlirpConfig *config, struct error *er
     unsigned long bits = 24;
     char *end = (char *)slash;
 
-    if (*slash)
+    if (*slash && slash[1] >= '0' && slash[1] <= '9') /* no sign, no space */
         bits = strtoul(slash + 1, &end, 10);
-    if (length >= sizeof(address) || *end || end == slash + 1)
+    if (length >= sizeof(address) || *end)
         return error_set(err, EINVAL, "net: '%s' is not of the form 10.0.2.0/24", text);
     memcpy(address, text, length);
     address[length] = '\0';
