@@ -11,10 +11,9 @@
  * that is the device's turn, and the slots behind it, as many as it had, are skipped (2.8.6).
  *
  * Ordering. The flags decide, so they are loaded first and with acquire, and stored last and with
- * release. Of a batch of used descriptors the
- * first one's flags are held back until publish: the driver goes in ring order, so it sees the
- * batch whole (2.8.9). For notifications each side writes one thing and then reads another, as in
- * the split ring: sequentially consistent.
+ * release. Of a batch of used descriptors the first one's flags are held back until publish: the
+ * driver goes in ring order, so it sees the batch whole (2.8.9). For notifications each side writes
+ * one thing and then reads another, as in the split ring: sequentially consistent.
  */
 #include "base/bytes.h"
 #include "virtio/virtqueue_chain.h"

@@ -3,21 +3,12 @@
  */
 #include "base/bytes.h"
 #include "devices/net/protocol.h"
-#include "tests/driver/net_card.h"
+#include "tests/unit/net_fixture.h"
 
 #include <arpa/inet.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
 #include <linux/virtio_net.h>
-
-static struct net_card card;
-static unsigned char bits[32];
-static unsigned bit_count;
 
 /* The key and the vectors every implementation of receive-side scaling is verified with. */
 static const uint8_t key[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
@@ -27,9 +18,9 @@ static const uint8_t key[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 
 
 static int create(bool can_steer)
 {
-    card = (struct net_card){.host.can_steer = can_steer};
-    bit_count = 0;
-    bits[bit_count++] = NET_F_CTRL_VQ;
+    card_clear();
+    card.host.can_steer = can_steer;
+    want(NET_F_CTRL_VQ);
     return net_card_create(&card, 4, NULL);
 }
 
@@ -43,23 +34,6 @@ static int setup_steering_host(void **state)
 {
     (void)state;
     return create(true);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    net_card_destroy(&card);
-    return 0;
-}
-
-static void want(unsigned char bit)
-{
-    bits[bit_count++] = bit;
-}
-
-static void start(void)
-{
-    net_card_start(&card, bits, bit_count);
 }
 
 static int command(uint8_t number, const void *data, size_t length)
