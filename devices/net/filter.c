@@ -5,9 +5,6 @@
  */
 #include "devices/net/state.h"
 
-#define ETHERTYPE_VLAN 0x8100
-#define ETHERTYPE_QINQ 0x88a8
-
 static bool is_tagged(const uint8_t ethertype[2])
 {
     return load_be16(ethertype) == ETHERTYPE_VLAN || load_be16(ethertype) == ETHERTYPE_QINQ;

@@ -9,11 +9,28 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#define LOCK_TRIES \
+    100 /* of 1 ms: others hold the lock for as long as it takes to look and listen */
+
 int rendezvous_check(const char *path, struct error *err)
 {
     if (!path || !*path)
         return error_set(err, EINVAL, "host=socket needs path=PATH");
     return unix_socket_check(path, err);
+}
+
+/* Any program that may read the directory can hold its lock: wait for it, but not for ever. */
+static int lock(int fd)
+{
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0)
+            return 0;
+        if (errno != EWOULDBLOCK)
+            return -1;
+        usleep(1000);
+    }
+    errno = EBUSY;
+    return -1;
 }
 
 /* Who looks and then listens must be alone. The directory is locked, so that no file is left. */
@@ -24,7 +41,7 @@ static int lock_directory(const char *path, struct error *err)
     char *directory = length ? strndup(path, length) : strdup(".");
     int fd = directory ? open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 
-    if (fd < 0 || flock(fd, LOCK_EX) < 0) {
+    if (fd < 0 || lock(fd) < 0) {
         int ret = error_errno(err, errno, "cannot lock the directory of the socket '%s'", path);
 
         if (fd >= 0)
@@ -62,17 +79,17 @@ static int meet(const char *path, enum net_socket_role role, struct rendezvous *
 int rendezvous(const char *path, enum net_socket_role role, struct rendezvous *out,
                struct error *err)
 {
-    int ret, lock;
+    int ret, locked;
 
     *out = (struct rendezvous){-1, -1};
     if (role == NET_SOCKET_CLIENT) {
         out->peer = try_connect(path, err);
         return out->peer < 0 ? out->peer : 0;
     }
-    lock = lock_directory(path, err);
-    if (lock < 0)
-        return lock;
+    locked = lock_directory(path, err);
+    if (locked < 0)
+        return locked;
     ret = meet(path, role, out, err);
-    close(lock);
+    close(locked);
     return ret;
 }

@@ -10,11 +10,6 @@
 
 #define INPUT_MAX 36 /* two IPv6 addresses, two ports */
 
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
-#define ETHERTYPE_VLAN 0x8100
-#define ETHERTYPE_QINQ 0x88a8
-
 enum ip_protocol {
     IP_HOP_BY_HOP = 0,
     IP_TCP = 6,

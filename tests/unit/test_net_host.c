@@ -7,6 +7,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -478,6 +479,14 @@ static void socket_names(void **state)
     assert_true(end_start(&end, &err) < 0);
     end_close(&end);
     assert_int_equal(unlink(path), 0);
+
+    fd = open(directory, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(fd, LOCK_EX), 0); /* by whoever may read it: no reason to hang */
+    assert_int_equal(end_create(&end, socket_options(""), 1, &err), 0);
+    assert_int_equal(end_start(&end, &err), -EBUSY);
+    assert_non_null(strstr(err.text, "cannot lock the directory"));
+    end_close(&end);
+    close(fd);
 
     assert_int_equal(end_create(&end, "socket,path=/nonexistent/socket", 1, &err), 0);
     assert_int_equal(end_start(&end, &err), -ENOENT);
