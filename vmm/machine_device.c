@@ -164,7 +164,7 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
     device->vectors = VIRTIO_PCI_VECTORS_DEFAULT;
     if (!device->common.vectors)
         return 0;
-    snprintf(what, sizeof(what), "%s: key 'vectors'", origin);
+    snprintf(what, sizeof(what), "%s: vectors", origin);
     ret = option_parse_uint(what, device->common.vectors, 0, MSIX_VECTORS_MAX, &vectors, err);
     if (!ret)
         device->vectors = (int)vectors;

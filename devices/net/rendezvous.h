@@ -17,10 +17,10 @@ int rendezvous_check(const char *path, struct error *err);
 
 /*
  * Connect to who listens at `path`, or listen there, as the role says. The sockets do not block and
- * are the caller's. Two that call it at the same time do meet, and the name that a program left
- * behind when it was killed is taken over. -EAGAIN: a client found nobody; else the host's reason,
- * as -EBUSY when others keep the directory locked. Waits for the other one, at most a tenth of a
- * second. [any]
+ * are the caller's. Two that call it at the same time do meet: one waits for the other, at most a
+ * tenth of a second. The name that a program left behind when it was killed is taken over. -EAGAIN:
+ * a client found nobody; -EBUSY: who listens takes nobody now, or somebody keeps the socket's
+ * directory locked; else the host's reason. [any]
  */
 int rendezvous(const char *path, enum net_socket_role role, struct rendezvous *out,
                struct error *err);
