@@ -273,8 +273,7 @@ static void interfaces(void **state)
     assert_int_equal(plug("readonly,vectors=2048")->vectors, 2048);
     assert_refused("readonly,vectors=2049", EINVAL,
                    "--device blk: vectors: 2049 is out of range (0 to 2048)");
-    assert_refused("readonly,vectors=few", EINVAL,
-                   "--device blk: vectors: 'few' is not a number");
+    assert_refused("readonly,vectors=few", EINVAL, "--device blk: vectors: 'few' is not a number");
     assert_refused("readonly,vectors=2,transport=mmio", EINVAL,
                    "--device blk: vectors: of PCI devices, but transport=mmio");
 }
