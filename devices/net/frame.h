@@ -1,5 +1,5 @@
 /*
- * Frames in memory that a guest may change at any time: each byte is copied once.
+ * Frames in memory that a guest may change at any time: each byte is copied once. Any thread.
  */
 #ifndef DEVICES_NET_FRAME_H
 #define DEVICES_NET_FRAME_H
