@@ -50,16 +50,6 @@ enum packed_event { PACKED_EVENT_ENABLE = 0, PACKED_EVENT_DISABLE = 1, PACKED_EV
 
 #define IDS 65536 /* a driver may use any 16-bit id */
 
-static inline uint16_t shared_load(const uint8_t *word, int order)
-{
-    return le16toh(__atomic_load_n((const uint16_t *)(const void *)word, order));
-}
-
-static inline void shared_store(uint8_t *word, uint16_t value, int order)
-{
-    __atomic_store_n((uint16_t *)(void *)word, htole16(value), order);
-}
-
 static inline uint8_t *slot_at(const struct virtqueue *queue, uint16_t slot)
 {
     return queue->desc + (size_t)slot * PACKED_DESCRIPTOR_SIZE;
