@@ -1,11 +1,11 @@
 # Vireo: a small KVM virtual machine monitor.
 #
-#   make            build build/vireo and its modules
-#   make demo       install what is needed, build, boot a Debian kernel
-#   make test       install what is needed, run every test
-#   make check      the quick part: unit tests, format, include rules, conformance table, warnings
-#   make conformance  write tests/CONFORMANCE.md anew, after tests have changed
-#   make install    PREFIX=/usr/local, DESTDIR=
+#   make               build build/vireo and its modules
+#   make demo          install what is needed, build, boot a Debian kernel
+#   make test          install what is needed, run every test
+#   make check         the quick part: unit tests, format, include rules, conformance table, warnings
+#   make conformance   write tests/CONFORMANCE.md anew, after tests have changed
+#   make install       PREFIX=/usr/local, DESTDIR=
 #
 # Variables: CC, CFLAGS, V=1 (show commands), SAN=address,undefined | thread (builds apart, in
 # build/SAN).
@@ -28,7 +28,7 @@ HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 CFLAGS ?= -O2 -g
 PIC = -fPIE
-ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DVIREO_VERSION='"$(VERSION)"' -MMD -MP $(PIC) \
+ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DVIREO_VERSION='"$(VERSION)"' -MMD -MP $(PIC) $(PKG_CFLAGS) \
 	     -fno-semantic-interposition -ffunction-sections -fdata-sections \
 	     $(WARNINGS) $(HARDEN) $(CFLAGS) \
 	     $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
@@ -87,7 +87,8 @@ $(BUILD)/%.o: %.c Makefile
 	$(Q)$(CC) $(ALL_CFLAGS) -c -o $@ $<
 
 define MODULE
-$$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC $$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG))
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PKG_CFLAGS = $$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG))
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 	@echo "  LD    $$@"
 	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)

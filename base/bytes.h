@@ -1,5 +1,5 @@
 /*
- * Little-endian fields, alignment, and the few macros every file wants.
+ * Fields in little and big endian, alignment, and the few macros every file wants.
  *
  * The accessors work on unaligned memory and compile to single moves on little-endian machines. Use
  * them for everything that has a layout on the wire, on disk or in guest memory.
@@ -40,22 +40,24 @@ static inline bool is_power_of_two(uint64_t value)
     return value && !(value & (value - 1));
 }
 
-#define BYTES_ACCESSORS(bits)                                    \
-    static inline uint##bits##_t load_le##bits(const void *p)    \
-    {                                                            \
-        uint##bits##_t v;                                        \
-        memcpy(&v, p, sizeof(v));                                \
-        return le##bits##toh(v);                                 \
-    }                                                            \
-    static inline void store_le##bits(void *p, uint##bits##_t v) \
-    {                                                            \
-        v = htole##bits(v);                                      \
-        memcpy(p, &v, sizeof(v));                                \
+#define BYTES_ACCESSORS(order, bits)                                  \
+    static inline uint##bits##_t load_##order##bits(const void *p)    \
+    {                                                                 \
+        uint##bits##_t v;                                             \
+        memcpy(&v, p, sizeof(v));                                     \
+        return order##bits##toh(v);                                   \
+    }                                                                 \
+    static inline void store_##order##bits(void *p, uint##bits##_t v) \
+    {                                                                 \
+        v = hto##order##bits(v);                                      \
+        memcpy(p, &v, sizeof(v));                                     \
     }
 
-BYTES_ACCESSORS(16)
-BYTES_ACCESSORS(32)
-BYTES_ACCESSORS(64)
+BYTES_ACCESSORS(le, 16)
+BYTES_ACCESSORS(le, 32)
+BYTES_ACCESSORS(le, 64)
+BYTES_ACCESSORS(be, 16) /* of network packets */
+BYTES_ACCESSORS(be, 32)
 
 /* Little-endian load/store of 1, 2, 4 or 8 bytes; other sizes read as 0 and write nothing. */
 static inline uint64_t load_le(const void *p, unsigned size)

@@ -14,10 +14,17 @@ static int address_make(struct sockaddr_un *address, const char *path, struct er
 {
     *address = (struct sockaddr_un){.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof(address->sun_path))
-        return error_set(err, ENAMETOOLONG, "the socket's path %s is longer than %zu bytes", path,
+        return error_set(err, ENAMETOOLONG, "the socket's path '%s' is longer than %zu bytes", path,
                          sizeof(address->sun_path) - 1);
     strcpy(address->sun_path, path);
     return 0;
+}
+
+int unix_socket_check(const char *path, struct error *err)
+{
+    struct sockaddr_un address;
+
+    return address_make(&address, path, err);
 }
 
 /* A socket's name stays behind when its owner dies; then nobody answers there. */
@@ -51,12 +58,13 @@ int unix_socket_listen(const char *path, struct error *err)
     remove_stale(&address);
     if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0 && listen(fd, BACKLOG) == 0)
         return fd;
-    ret = error_errno(err, errno, "cannot listen on %s", path);
+    ret = error_errno(err, errno, "cannot listen on '%s'", path);
     close(fd);
     return ret;
 }
 
-int unix_socket_connect(const char *path, struct error *err)
+/* With `flags` for the socket besides close-on-exec. */
+static int connect_to(const char *path, int flags, struct error *err)
 {
     struct sockaddr_un address;
     int ret = address_make(&address, path, err);
@@ -64,13 +72,23 @@ int unix_socket_connect(const char *path, struct error *err)
 
     if (ret)
         return ret;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
     if (fd < 0)
         return error_errno(err, errno, "cannot make a socket");
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0 &&
         fcntl(fd, F_SETFL, O_RDWR | O_NONBLOCK) == 0)
         return fd;
-    ret = error_errno(err, errno, "cannot connect to %s", path);
+    ret = error_errno(err, errno, "cannot connect to '%s'", path);
     close(fd);
     return ret;
+}
+
+int unix_socket_connect(const char *path, struct error *err)
+{
+    return connect_to(path, 0, err);
+}
+
+int unix_socket_try_connect(const char *path, struct error *err)
+{
+    return connect_to(path, SOCK_NONBLOCK, err);
 }

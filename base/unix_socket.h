@@ -6,6 +6,9 @@
 
 #include "base/error.h"
 
+/* Is `path` short enough? -ENAMETOOLONG. What the functions below refuse themselves. [any] */
+int unix_socket_check(const char *path, struct error *err);
+
 /* Listen on `path`: a descriptor, close-on-exec and not blocking, or a negative errno. A socket's
  * name that an owner left behind who died is taken over; whoever listens removes it at the end.
  * [any] */
@@ -14,5 +17,8 @@ int unix_socket_listen(const char *path, struct error *err);
 /* Connect to `path`: the same kind of descriptor, or a negative errno (-ECONNREFUSED, -ENOENT:
  * nobody listens). Waits while the listener's backlog is full. [any] */
 int unix_socket_connect(const char *path, struct error *err);
+
+/* The same, but -EAGAIN when the listener's backlog is full. [any] */
+int unix_socket_try_connect(const char *path, struct error *err);
 
 #endif

@@ -138,11 +138,8 @@ void virtio_device_destroy(struct virtio_device *dev)
 int virtio_device_start(struct virtio_device *dev, struct error *err)
 {
     struct virtio_backend *backend = dev->backend;
-    int ret = backend->ops->start ? backend->ops->start(backend, err) : 0;
 
-    if (ret)
-        error_prefix(err, "%s", dev->name);
-    return ret;
+    return backend->ops->start ? backend->ops->start(backend, err) : 0;
 }
 
 int virtio_device_command(struct virtio_device *dev, const char *name, const char *argument,

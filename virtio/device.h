@@ -116,11 +116,11 @@ struct virtio_device {
 
 /*
  * Make a device with `queue_count` queues of at most `queue_size` entries each, which is a power of
- * two unless RING_PACKED is in `wanted`. `offered` is the
- * back end's features plus those every device has (virtio_feature_names and VERSION_1), minus what
- * is offered on request and not in `wanted`, minus `masked` (switched off by the user), minus what
- * lacks a prerequisite then (FEAT-06). VERSION_1 cannot be masked (FEAT-04). The device owns the
- * back end from now on, also when this fails; `name` is borrowed.
+ * two unless RING_PACKED is in `wanted`. `offered` is the back end's features plus those every
+ * device has (virtio_feature_names and VERSION_1), minus what is offered on request and not in
+ * `wanted`, minus `masked` (switched off by the user), minus what lacks a prerequisite then
+ * (FEAT-06). VERSION_1 cannot be masked (FEAT-04). The device owns the back end from now on, also
+ * when this fails; `name` is borrowed.
  */
 int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
                        struct virtio_backend *backend, uint16_t queue_count, uint16_t queue_size,

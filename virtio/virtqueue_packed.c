@@ -11,10 +11,9 @@
  * that is the device's turn, and the slots behind it, as many as it had, are skipped (2.8.6).
  *
  * Ordering. The flags decide, so they are loaded first and with acquire, and stored last and with
- * release. Of a batch of used descriptors the
- * first one's flags are held back until publish: the driver goes in ring order, so it sees the
- * batch whole (2.8.9). For notifications each side writes one thing and then reads another, as in
- * the split ring: sequentially consistent.
+ * release. Of a batch of used descriptors the first one's flags are held back until publish: the
+ * driver goes in ring order, so it sees the batch whole (2.8.9). For notifications each side writes
+ * one thing and then reads another, as in the split ring: sequentially consistent.
  */
 #include "base/bytes.h"
 #include "virtio/virtqueue_chain.h"
@@ -50,16 +49,6 @@ struct packed_descriptor {
 enum packed_event { PACKED_EVENT_ENABLE = 0, PACKED_EVENT_DISABLE = 1, PACKED_EVENT_DESC = 2 };
 
 #define IDS 65536 /* a driver may use any 16-bit id */
-
-static inline uint16_t shared_load(const uint8_t *word, int order)
-{
-    return le16toh(__atomic_load_n((const uint16_t *)(const void *)word, order));
-}
-
-static inline void shared_store(uint8_t *word, uint16_t value, int order)
-{
-    __atomic_store_n((uint16_t *)(void *)word, htole16(value), order);
-}
 
 static inline uint8_t *slot_at(const struct virtqueue *queue, uint16_t slot)
 {

@@ -9,9 +9,22 @@
 
 #include "virtio/virtqueue.h"
 
+#include <endian.h>
 #include <errno.h>
 
 #define unlikely(x) __builtin_expect(!!(x), 0)
+
+/* A word both sides access at the same time. Atomic also where the order does not matter: read once
+ * and never torn. */
+static inline uint16_t shared_load(const uint8_t *word, int order)
+{
+    return le16toh(__atomic_load_n((const uint16_t *)(const void *)word, order));
+}
+
+static inline void shared_store(uint8_t *word, uint16_t value, int order)
+{
+    __atomic_store_n((uint16_t *)(void *)word, htole16(value), order);
+}
 
 /* The ring breaks a rule: remember which. Always -EPROTO. */
 int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what);

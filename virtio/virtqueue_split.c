@@ -44,18 +44,6 @@ struct split_descriptor {
 #define SPLIT_AVAIL_BYTES(size) (SPLIT_RING + SPLIT_AVAIL_ENTRY * (size) + 2)
 #define SPLIT_USED_BYTES(size)  (SPLIT_RING + SPLIT_USED_ENTRY * (size) + 2)
 
-/* A word both sides access at the same time. Atomic also where the order does not matter: read once
- * and never torn. */
-static inline uint16_t shared_load(const uint8_t *word, int order)
-{
-    return le16toh(__atomic_load_n((const uint16_t *)(const void *)word, order));
-}
-
-static inline void shared_store(uint8_t *word, uint16_t value, int order)
-{
-    __atomic_store_n((uint16_t *)(void *)word, htole16(value), order);
-}
-
 /* Where in a ring the entry of a free-running index is. */
 static inline size_t slot_of(const struct virtqueue *queue, uint16_t index)
 {

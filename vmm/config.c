@@ -271,7 +271,7 @@ const struct run_option run_options[] = {
     {'d', "disk", "PATH[,KEY=VALUE...]", "a virtio disk; short for --device blk,path=PATH",
      set_disk},
     {'n', "net", "KIND[,KEY=VALUE...]",
-     "a virtio network card (user, tap, socket, none); short for --device net,host=KIND", set_net},
+     "a network card (user, tap, socket, none); short for --device net,host=KIND", set_net},
     {0, "device", "TYPE[,KEY=VALUE...]", "a virtio device; see 'vireo help device'", set_device},
     {0, "serial", "WHERE", "the serial console; see 'vireo help serial' (default: stdio)",
      set_serial},

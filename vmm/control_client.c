@@ -6,6 +6,7 @@
 #include "vmm/control.h"
 #include "vmm/exit_status.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,6 +27,22 @@ static bool join(char *line, size_t size, int count, char **words)
         length += (size_t)written;
     }
     return true;
+}
+
+/* As a stream that waits for what is read; NULL: the reason is in *err. */
+static FILE *connect_to(const char *path, struct error *err)
+{
+    int fd = unix_socket_connect(path, err);
+    FILE *socket;
+
+    if (fd < 0)
+        return NULL;
+    socket = fcntl(fd, F_SETFL, O_RDWR) < 0 ? NULL : fdopen(fd, "r");
+    if (!socket) {
+        error_errno(err, errno, "cannot use the socket '%s'", path);
+        close(fd);
+    }
+    return socket;
 }
 
 /* Print the answer's lines; the exit status is in the last one. */
@@ -52,23 +69,24 @@ int control_main(int argc, char **argv)
     struct error err = ERROR_INIT;
     char line[1024];
     FILE *socket;
-    int fd, status;
+    int status;
 
     if (argc < 2) {
         fprintf(stderr, "vireo: 'vireo control PATH COMMAND'; see 'vireo help control'\n");
         return EXIT_USAGE;
     }
     if (!join(line, sizeof(line), argc - 1, argv + 1)) {
-        fprintf(stderr, "vireo: the command is no line of at most %zu characters\n", sizeof(line));
+        fprintf(stderr, "vireo: the command must be one line of less than %zu characters\n",
+                sizeof(line));
         return EXIT_USAGE;
     }
-    fd = unix_socket_connect(argv[0], &err);
-    if (fd < 0 || fcntl(fd, F_SETFL, O_RDWR) < 0 || !(socket = fdopen(fd, "r"))) {
+    socket = connect_to(argv[0], &err);
+    if (!socket) {
         fprintf(stderr, "vireo: %s\n", err.text);
         return EXIT_USAGE;
     }
-    if (send(fd, line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line)) {
-        fprintf(stderr, "vireo: the machine at %s does not listen\n", argv[0]);
+    if (send(fileno(socket), line, strlen(line), MSG_NOSIGNAL) != (ssize_t)strlen(line)) {
+        fprintf(stderr, "vireo: the machine at '%s' does not listen\n", argv[0]);
         status = EXIT_HOST_FAILURE;
     } else {
         status = print_answer(socket);

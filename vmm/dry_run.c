@@ -73,8 +73,7 @@ struct platform *dry_run_platform(void)
     return &platform;
 }
 
-/* --- printing ----------------------------------------------------------------------------------
- */
+/* --- printing --------------------------------------------------------------------------------- */
 
 static void print_range(FILE *out, uint64_t start, uint64_t size, const char *what)
 {

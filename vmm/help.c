@@ -47,15 +47,26 @@ static void topic_memory(FILE *out)
 
 static void print_features(FILE *out, const struct virtio_feature_name *names, size_t count)
 {
+    size_t width = 0;
+
     for (size_t i = 0; i < count; i++)
-        fprintf(out, "  %s=on|off%*s%s\n", names[i].name,
-                (int)MAX(1, 20 - (int)strlen(names[i].name)), "", names[i].help);
+        width = MAX(width, strlen(names[i].name));
+    for (size_t i = 0; i < count; i++)
+        fprintf(out, "  %s=on|off%*s%s\n", names[i].name, (int)(width + 2 - strlen(names[i].name)),
+                "", names[i].help);
 }
 
 static void print_model(FILE *out, const struct virtio_model *model)
 {
     fprintf(out, "%s: %s\n\n", model->name, model->help);
     option_print(out, model->options, model->option_count);
+    fprintf(out, "\nBesides, the keys of every device ('vireo help device'): ");
+    if (model->queues_max > 1 && model->queues_default)
+        fprintf(out, "queues=%u by default, at most %u; ", model->queues_default,
+                model->queues_max);
+    else if (model->queues_max > 1)
+        fprintf(out, "queues=CPUS by default, at most %u; ", model->queues_max);
+    fprintf(out, "queue-size=%u.\n", model->queue_size_default);
     if (model->feature_count) {
         fprintf(out, "\nFeature bits of the type, offered where possible unless switched off:\n\n");
         print_features(out, model->features, model->feature_count);
@@ -171,8 +182,7 @@ static void overview(FILE *out)
                 device_models[i]->name);
 }
 
-/* --- the manual page ---------------------------------------------------------------------------
- */
+/* --- the manual page -------------------------------------------------------------------------- */
 
 /* Text in roff: backslashes and dashes escaped, a leading dot or quote protected. */
 static void roff_text(FILE *out, const char *text)

@@ -272,25 +272,42 @@ static int run_until_end(struct machine *machine, struct error *err)
     return run_status(machine, ended);
 }
 
+/* What can only be tried now, in earnest: sockets to listen at, files to write. */
 static int start_devices(struct machine *machine, struct error *err)
 {
-    int ret = 0;
+    for (size_t i = 0; i < machine->device_count; i++) {
+        int ret = virtio_device_start(&machine->devices[i]->virtio, err);
 
-    for (size_t i = 0; i < machine->device_count && !ret; i++)
-        ret = virtio_device_start(&machine->devices[i]->virtio, err);
-    return ret;
+        if (ret) {
+            error_prefix(err, "%s", machine->config->devices[i].options.origin);
+            return ret;
+        }
+    }
+    return 0;
+}
+
+/* The host's side of everything: 0, or an enum exit_status. */
+static int start_hosts(struct machine *machine, struct signal_source *signals, struct error *err)
+{
+    /* Threads inherit the mask: signals are taken before any is made. */
+    if (signals_take(machine, signals, err) || iothreads_start(&machine->iothreads, err) ||
+        chardev_start(machine->console, err))
+        return EXIT_HOST_FAILURE;
+    if (start_devices(machine, err))
+        return EXIT_USAGE;
+    if (machine->control && control_start(machine->control, err))
+        return EXIT_HOST_FAILURE;
+    return 0;
 }
 
 int machine_run(struct machine *machine, struct error *err)
 {
     struct signal_source signals = {.fd.fd = -1};
-    int status = EXIT_HOST_FAILURE;
+    int status;
 
     crash_handlers_install();
-    /* Threads inherit the mask: signals are taken before any is made. */
-    if (!signals_take(machine, &signals, err) && !iothreads_start(&machine->iothreads, err) &&
-        !chardev_start(machine->console, err) && !start_devices(machine, err) &&
-        (!machine->control || !control_start(machine->control, err)))
+    status = start_hosts(machine, &signals, err);
+    if (!status)
         status = run_until_end(machine, err);
     signals_release(machine, &signals);
     terminal_restore();

@@ -93,7 +93,8 @@ void machine_destroy(struct machine *machine);
 /* boot.c */
 int machine_boot(struct machine *machine, struct error *err);
 
-/* lifecycle.c: returns an enum exit_status. */
+/* lifecycle.c: returns an enum exit_status; EXIT_USAGE when what a device is to listen at or write
+ * to was refused, before the guest ran. */
 int machine_run(struct machine *machine, struct error *err);
 
 /* Once, before anything can call machine_request. */

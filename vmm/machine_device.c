@@ -53,7 +53,7 @@ const struct option_spec device_common_options[] = {
      .offset = offsetof(struct device_common, queues),
      .min = 1,
      .max = VIRTIO_QUEUES_MAX,
-     .help = "number of queues (default: the type's)"},
+     .help = "number of queues; of a network card, of pairs (default: the type's)"},
     {.key = "queue-size",
      .type = OPTION_UINT,
      .offset = offsetof(struct device_common, queue_size),
@@ -164,7 +164,7 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
     device->vectors = VIRTIO_PCI_VECTORS_DEFAULT;
     if (!device->common.vectors)
         return 0;
-    snprintf(what, sizeof(what), "%s: key 'vectors'", origin);
+    snprintf(what, sizeof(what), "%s: vectors", origin);
     ret = option_parse_uint(what, device->common.vectors, 0, MSIX_VECTORS_MAX, &vectors, err);
     if (!ret)
         device->vectors = (int)vectors;

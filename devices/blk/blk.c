@@ -209,7 +209,7 @@ static int blk_set_id(struct blk *blk, const char *serial, struct error *err)
     size_t len = serial ? strlen(serial) : 0;
 
     if (len > BLK_ID_SIZE)
-        return error_set(err, EINVAL, "serial=%s has %zu bytes, %d is the most", serial, len,
+        return error_set(err, EINVAL, "serial: '%s' has %zu bytes, %d is the most", serial, len,
                          BLK_ID_SIZE);
     if (len > 0)
         memcpy(blk->id, serial, len);

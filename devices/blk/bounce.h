@@ -22,7 +22,7 @@
 /*
  * `inner` does the I/O and belongs to the new engine from now on, also when this fails. Alignments
  * are powers of two, `block` at least a sector and at most BLK_BLOCK_SIZE_MAX, and the file is a
- * whole number of blocks long.
+ * whole number of blocks long. Threads as for any engine (io.h).
  */
 int blk_bounce_create(struct blk_engine *inner, uint32_t memory, uint32_t block,
                       struct blk_engine **out, struct error *err);

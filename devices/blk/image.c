@@ -19,7 +19,7 @@ static int open_failed(const struct blk_image_options *options, int code, struct
         return error_errno(err, code, "cannot open '%s' for writing (readonly=on would do)",
                            options->path);
     if (code == EINVAL && options->direct)
-        return error_set(err, EINVAL, "direct=on: '%s' is where there is no direct I/O",
+        return error_set(err, EINVAL, "direct: '%s' is where there is no direct I/O",
                          options->path);
     return error_errno(err, code, "cannot open '%s'", options->path);
 }

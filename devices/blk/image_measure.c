@@ -120,7 +120,7 @@ static int measure_direct(struct blk_image *image, const char *path, struct erro
         image->memory_alignment = 4096; /* enough for all */
     }
     if (block == 0 || block > BLK_BLOCK_SIZE_MAX || !is_power_of_two(block))
-        return error_set(err, EINVAL, "direct=on: '%s' is where there is no direct I/O", path);
+        return error_set(err, EINVAL, "direct: '%s' is where there is no direct I/O", path);
     image->block_alignment = block;
     image->block_size = MAX(image->block_size, block);
     return 0;

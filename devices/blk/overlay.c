@@ -39,11 +39,10 @@ static int file_open(struct blk_overlay *overlay, struct error *err)
     else if (fd < 0)
         fd = -errno;
     if (fd < 0)
-        return error_errno(
-            err, -fd,
-            "snapshot=on: cannot make a temporary file in '%s' (TMPDIR names another "
-            "directory)",
-            directory);
+        return error_errno(err, -fd,
+                           "snapshot: cannot make a temporary file in '%s' (TMPDIR names another "
+                           "directory)",
+                           directory);
     overlay->file.fd = fd;
     return 0;
 }
@@ -56,7 +55,7 @@ static int map_open(struct blk_overlay *overlay, uint64_t sectors, struct error 
     map = mmap(NULL, overlay->map_bytes, PROT_READ | PROT_WRITE,
                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (map == MAP_FAILED)
-        return error_errno(err, errno, "snapshot=on: no memory for the map of a disk this large");
+        return error_errno(err, errno, "snapshot: no memory for the map of a disk this large");
     overlay->map = map;
     return 0;
 }

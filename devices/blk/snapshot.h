@@ -15,7 +15,8 @@
 #include "devices/blk/overlay.h"
 
 /* `image` and `layer` are engines for the image and for the overlay's file; both belong to the new
- * engine from now on, also when this fails. `overlay` is borrowed. */
+ * engine from now on, also when this fails. `overlay` is borrowed. Threads as for any
+ * engine (io.h). */
 int blk_snapshot_create(struct blk_engine *image, struct blk_engine *layer,
                         struct blk_overlay *overlay, struct blk_engine **out, struct error *err);
 

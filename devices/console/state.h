@@ -56,7 +56,6 @@ struct console_port {
     struct virtqueue_buffer *transmit_buffer;
     size_t transmitted;
 
-    /* There is more to do, after others had their turn. */
     struct loop_task transmit_task; /* there is more to do, after others had their turn */
 
     /* With MULTIPORT: */

@@ -5,17 +5,9 @@
  */
 #include "devices/net/state.h"
 
-#define ETHERTYPE_VLAN 0x8100
-#define ETHERTYPE_QINQ 0x88a8
-
-static uint16_t be16(const uint8_t *bytes)
-{
-    return (uint16_t)(bytes[0] << 8 | bytes[1]);
-}
-
 static bool is_tagged(const uint8_t ethertype[2])
 {
-    return be16(ethertype) == ETHERTYPE_VLAN || be16(ethertype) == ETHERTYPE_QINQ;
+    return load_be16(ethertype) == ETHERTYPE_VLAN || load_be16(ethertype) == ETHERTYPE_QINQ;
 }
 
 /* The tag of a VLAN comes on top of the MTU, as the Ethernet header does. */
@@ -70,7 +62,7 @@ static bool wants_vlan(const struct net_filter *f, const uint8_t *frame, size_t 
         return true;
     if (length < 16)
         return false;
-    vlan = be16(frame + 14) % NET_VLANS;
+    vlan = load_be16(frame + 14) % NET_VLANS;
     return f->vlans[vlan / 64] >> (vlan % 64) & 1;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "devices/net/host.h"
+#include "devices/net/protocol.h"
 
 #include <errno.h>
 
@@ -52,7 +53,7 @@ size_t net_frame_gather(const struct iovec *iov, unsigned count, void *frame, si
 {
     size_t length = net_iov_length(iov, count);
 
-    if (length < NET_HEADER_SIZE + ETHERNET_HEADER_SIZE || length - NET_HEADER_SIZE > size)
+    if (length < NET_HEADER_SIZE + NET_ETHERNET_HEADER || length - NET_HEADER_SIZE > size)
         return 0;
     return net_iov_read(iov, count, NET_HEADER_SIZE, frame, size);
 }

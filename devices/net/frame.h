@@ -1,5 +1,5 @@
 /*
- * Frames in memory that a guest may change at any time: each byte is copied once.
+ * Frames in memory that a guest may change at any time: each byte is copied once. Any thread.
  */
 #ifndef DEVICES_NET_FRAME_H
 #define DEVICES_NET_FRAME_H
@@ -8,8 +8,6 @@
 #include <stdint.h>
 #include <sys/types.h>
 #include <sys/uio.h>
-
-#define ETHERNET_HEADER_SIZE 14
 
 /* Bytes in all iovecs; SIZE_MAX if that is beyond counting. */
 size_t net_iov_length(const struct iovec *iov, unsigned count);

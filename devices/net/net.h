@@ -5,7 +5,8 @@
  *   protocol.h    numbers and layouts of the specification
  *   options.h     the keys of --net
  *
- *   net.c         the model: features, configuration, queues, commands of the user
+ *   net.c         the model: queues, configuration, commands of the user
+ *   features.c    the feature bits, and what follows from them
  *   rx.c, tx.c    the data path
  *   header.c      the header of a frame: checked, and translated between guest and host
  *   filter.c      which frames the guest wants: receive modes, MAC addresses, VLANs

@@ -169,6 +169,13 @@ enum net_stats_type {
     NET_STATS_CVQ = 32,
 };
 
+/* Of frames */
+enum net_ethertype {
+    ETHERTYPE_IPV4 = 0x0800,
+    ETHERTYPE_VLAN = 0x8100,
+    ETHERTYPE_IPV6 = 0x86dd,
+    ETHERTYPE_QINQ = 0x88a8,
+};
 #define NET_ETHERNET_HEADER 14
 #define NET_VLAN_TAG        4
 #define NET_MAC_SIZE        6

@@ -164,20 +164,6 @@ static size_t peek(const struct net_rx *rx, size_t length, uint8_t *data, size_t
 
 /* --- delivering it ---------------------------------------------------------------------------- */
 
-static void account(struct net_stats *stats, const uint8_t *header, size_t length)
-{
-    stats->packets++;
-    stats->bytes += length;
-    if (header[NET_HDR_FLAGS] & NET_HDR_F_NEEDS_CSUM)
-        stats->needs_csum++;
-    else if (header[NET_HDR_FLAGS] & NET_HDR_F_DATA_VALID)
-        stats->data_valid++;
-    if (header[NET_HDR_GSO_TYPE] != NET_GSO_NONE) {
-        stats->gso_packets++;
-        stats->gso_bytes += length;
-    }
-}
-
 /* Use up the buffers of a frame of `bytes` bytes with its header; how many there were (NET-24). */
 static uint16_t push_frame(struct net_rx *rx, size_t bytes)
 {
@@ -222,7 +208,7 @@ static void deliver(struct net_rx *to, const struct net_rx *from, size_t length,
     store_le32(header + NET_HDR_HASH_VALUE, hash);
     store_le16(header + NET_HDR_HASH_REPORT, report);
     window_write(to, 0, header, net->header_size);
-    account(&to->queue.stats, header, length);
+    net_stats_count(&to->queue.stats, header, length);
     if (push_frame(to, bytes) > 1 || length > from->direct)
         to->expect_large = LARGE_FRAMES;
     else if (to->expect_large > 0)
@@ -313,11 +299,6 @@ static void watch(struct net_rx *rx, bool on)
     rx->watching = on;
 }
 
-static bool link_is_up(const struct net *net)
-{
-    return atomic_load_explicit(&net->status, memory_order_relaxed) & NET_S_LINK_UP;
-}
-
 /* One frame: 1 when there was one, 0 when there are no buffers, -EAGAIN when there are no frames,
  * or another negative errno. */
 static int receive(struct net_rx *rx)
@@ -343,7 +324,7 @@ static int receive(struct net_rx *rx)
             return 1;
         length = (size_t)n - NET_HEADER_SIZE;
     }
-    if (!link_is_up(net)) {
+    if (!net_link_is_up(net)) {
         drop(rx, false);
         ret = 1;
     } else {

@@ -50,11 +50,6 @@ static struct socket_host *socket_of(struct net_host *base)
     return container_of(base, struct socket_host, base);
 }
 
-static uint32_t load_be32(const uint8_t *p)
-{
-    return be32toh((uint32_t)load_le(p, 4));
-}
-
 static void close_watched(struct socket_host *s, struct loop_fd *fd)
 {
     if (fd->fd < 0)
@@ -248,7 +243,7 @@ static int socket_send(struct net_host *base, unsigned pair, const struct iovec 
     length = net_frame_gather(iov, count, s->out + LENGTH_SIZE, NET_FRAME_MAX);
     if (length == 0)
         return 0;
-    store_le32(s->out, htobe32((uint32_t)length));
+    store_be32(s->out, (uint32_t)length);
     s->out_end = LENGTH_SIZE + length;
     peer_flush(s);
     return 0;

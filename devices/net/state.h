@@ -163,6 +163,27 @@ static inline bool net_has(const struct net *net, enum net_feature feature)
     return features_has(&net->negotiated, feature);
 }
 
+/* A frame of `length` bytes was handed over. */
+static inline void net_stats_count(struct net_stats *stats, const uint8_t header[NET_HEADER_SIZE],
+                                   size_t length)
+{
+    stats->packets++;
+    stats->bytes += length;
+    if (header[NET_HDR_FLAGS] & NET_HDR_F_NEEDS_CSUM)
+        stats->needs_csum++;
+    else if (header[NET_HDR_FLAGS] & NET_HDR_F_DATA_VALID)
+        stats->data_valid++;
+    if (header[NET_HDR_GSO_TYPE] != NET_GSO_NONE) {
+        stats->gso_packets++;
+        stats->gso_bytes += length;
+    }
+}
+
+static inline bool net_link_is_up(const struct net *net)
+{
+    return atomic_load_explicit(&net->status, memory_order_relaxed) & NET_S_LINK_UP;
+}
+
 /* --- net.c ------------------------------------------------------------------------------------ */
 
 /* Make a device on a host side, which it owns from then on, also when this fails. What create of
@@ -175,6 +196,15 @@ struct net_queue *net_queue_at(struct net *net, unsigned index);
 
 /* Use so many queue pairs from now on. */
 void net_set_pairs(struct net *net, unsigned pairs);
+
+/* --- features.c ------------------------------------------------------------------------------- */
+
+#define NET_FEATURE_NAME_COUNT 30
+extern const struct virtio_feature_name net_feature_names[NET_FEATURE_NAME_COUNT];
+
+/* Of the model. */
+void net_get_features(void *model, struct virtio_features *out);
+void net_set_features(void *model, const struct virtio_features *negotiated);
 
 /* The negotiated bits that GUEST_OFFLOADS_SET can switch (NETC-13), in the same positions. */
 uint64_t net_guest_offloads(const struct virtio_features *negotiated);
@@ -203,8 +233,7 @@ void net_rx_drain(struct net_rx *rx);
 
 int net_tx_run(struct net_tx *tx);
 
-/* --- header.c ----------------------------------------------------------------------------------
- */
+/* --- header.c -------------------------------------------------------------------------------- */
 
 /*
  * Read and check the header of a frame to transmit, and write it to `out` as the host side takes
@@ -244,8 +273,7 @@ void net_hash_set_key(struct net_hashing *hashing);
 uint32_t net_hash(const struct net_hashing *hashing, const uint8_t *frame, size_t length,
                   uint16_t *report);
 
-/* --- coalesce.c --------------------------------------------------------------------------------
- */
+/* --- coalesce.c ------------------------------------------------------------------------------ */
 
 /* A packet of so many bytes was pushed: publish it soon. */
 void net_queue_pushed(struct net_queue *queue, size_t bytes);
@@ -264,8 +292,7 @@ void net_queue_stop(struct net_queue *queue);
 
 void net_queue_init(struct net_queue *queue, struct net *net, uint16_t index);
 
-/* --- control.c, stats.c ------------------------------------------------------------------------
- */
+/* --- control.c, stats.c ---------------------------------------------------------------------- */
 
 /* The driver has a command for us; `ring` is the control queue. As queue_ready. */
 int net_control_run(struct net *net, struct virtqueue *ring);

@@ -10,11 +10,6 @@
 
 #define INPUT_MAX 36 /* two IPv6 addresses, two ports */
 
-#define ETHERTYPE_IPV4 0x0800
-#define ETHERTYPE_IPV6 0x86dd
-#define ETHERTYPE_VLAN 0x8100
-#define ETHERTYPE_QINQ 0x88a8
-
 enum ip_protocol {
     IP_HOP_BY_HOP = 0,
     IP_TCP = 6,
@@ -38,11 +33,6 @@ struct packet {
     const uint8_t *bytes;
     size_t length, at;
 };
-
-static uint16_t be16(const uint8_t *bytes)
-{
-    return (uint16_t)(bytes[0] << 8 | bytes[1]);
-}
 
 /* `count` bytes at the current position, or NULL. */
 static const uint8_t *packet_at(const struct packet *p, size_t count)
@@ -70,7 +60,7 @@ static bool parse_ipv4(struct packet *p, struct flow *flow)
     flow->destination = flow->routed = ip + 16;
     flow->protocol = ip[9];
     p->at += header;
-    if (!(be16(ip + 6) & 0x3fff)) /* no part of a fragmented packet */
+    if (!(load_be16(ip + 6) & 0x3fff)) /* no part of a fragmented packet */
         find_ports(p, flow);
     return true;
 }
@@ -120,7 +110,7 @@ static bool skip_extensions(struct packet *p, struct flow *flow)
             find_home_address(header, size, flow);
         if (flow->protocol == IP_ROUTING && header[2] == 2 && size >= 24)
             flow->routed = header + 8;
-        if (flow->protocol == IP_FRAGMENT && be16(header + 2) & 0xfff9)
+        if (flow->protocol == IP_FRAGMENT && load_be16(header + 2) & 0xfff9)
             return false;
         flow->protocol = header[0];
         p->at += size;
@@ -155,7 +145,7 @@ static bool parse(struct packet *p, struct flow *flow)
 
         if (!bytes)
             return false;
-        type = be16(bytes);
+        type = load_be16(bytes);
         p->at += 2;
         if (type == ETHERTYPE_IPV4)
             return parse_ipv4(p, flow);

@@ -111,23 +111,22 @@ static int attach_flags(const char *name, unsigned pairs, struct error *err)
 static int adopt_fd(const char *text, bool several, struct error *err)
 {
     struct ifreq request = {0};
-    char *end;
-    long number = strtol(text, &end, 10);
+    uint64_t number;
     int fd;
 
-    if (end == text || *end || number < 0 || number > INT_MAX)
-        return error_set(err, EINVAL, "fd=%s is not the number of a file descriptor", text);
+    if (option_parse_uint("fd", text, 0, INT_MAX, &number, err))
+        return -EINVAL;
     fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
     if (fd < 0)
-        return error_errno(err, errno, "cannot use fd=%s", text);
+        return error_errno(err, errno, "fd: cannot use '%s'", text);
     if (ioctl(fd, TUNGETIFF, &request) < 0 || !(request.ifr_flags & IFF_TAP))
-        error_set(err, EINVAL, "fd=%s is no TAP interface", text);
+        error_set(err, EINVAL, "fd: '%s' is no TAP interface", text);
     else if (!(request.ifr_flags & IFF_NO_PI) || !(request.ifr_flags & IFF_VNET_HDR))
-        error_set(err, EINVAL, "fd=%s was opened without IFF_NO_PI and IFF_VNET_HDR", text);
+        error_set(err, EINVAL, "fd: '%s' was opened without IFF_NO_PI and IFF_VNET_HDR", text);
     else if (several && !(request.ifr_flags & IFF_MULTI_QUEUE))
-        error_set(err, EINVAL, "fd=%s was opened without IFF_MULTI_QUEUE", text);
+        error_set(err, EINVAL, "fd: '%s' was opened without IFF_MULTI_QUEUE", text);
     else if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
-        error_errno(err, errno, "cannot use fd=%s", text);
+        error_errno(err, errno, "fd: cannot use '%s'", text);
     else
         return fd;
     close(fd);
@@ -167,7 +166,7 @@ static int check_counts(const struct net_host_options *options, unsigned pairs, 
     if (!options->ifname == !options->fds.count)
         return error_set(err, EINVAL, "host=tap needs either ifname=NAME or fd=N");
     if (options->fds.count && options->fds.count != pairs)
-        return error_set(err, EINVAL, "fd= is given %zu times, but there are %u pairs of queues",
+        return error_set(err, EINVAL, "fd: given %zu times, but there are %u pairs of queues",
                          options->fds.count, pairs);
     return 0;
 }

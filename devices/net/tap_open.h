@@ -16,7 +16,7 @@
 /*
  * Fill fds[0..pairs-1] as the options (ifname or fd) say: TAP, without packet information, with our
  * header (NET_HEADER_SIZE, little-endian), not blocking. The caller closes them. On failure none is
- * left open, and the error says which of the many reasons it is.
+ * left open, and the error says which of the many reasons it is. Main thread.
  */
 int tap_open(const struct net_host_options *options, unsigned pairs, int *fds, struct error *err);
 

@@ -42,18 +42,6 @@ static int send(struct net_tx *tx, const struct virtqueue_buffer *buffer, uint8_
     return net->host->ops->send(net->host, tx->pair, iov, count);
 }
 
-static void account(struct net_stats *stats, const uint8_t *header, size_t length)
-{
-    stats->packets++;
-    stats->bytes += length;
-    if (header[NET_HDR_FLAGS] & NET_HDR_F_NEEDS_CSUM)
-        stats->needs_csum++;
-    if (header[NET_HDR_GSO_TYPE] != NET_GSO_NONE) {
-        stats->gso_packets++;
-        stats->gso_bytes += length;
-    }
-}
-
 /* 0 when the buffer is done with, -EAGAIN when its frame must wait. */
 static int transmit(struct net_tx *tx, const struct virtqueue_buffer *buffer)
 {
@@ -72,13 +60,13 @@ static int transmit(struct net_tx *tx, const struct virtqueue_buffer *buffer)
         stats->drops++;
         return 0;
     }
-    if (!(atomic_load_explicit(&net->status, memory_order_relaxed) & NET_S_LINK_UP)) {
+    if (!net_link_is_up(net)) {
         stats->drops++;
         return 0;
     }
     ret = send(tx, buffer, header);
     if (ret == 0)
-        account(stats, header, buffer->readable_bytes - net->header_size);
+        net_stats_count(stats, header, buffer->readable_bytes - net->header_size);
     return ret;
 }
 

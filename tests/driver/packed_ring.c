@@ -1,6 +1,7 @@
 #include "tests/driver/packed_ring.h"
 
 #include "base/bytes.h"
+#include "tests/driver/shared.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,29 +10,6 @@
 #define DESCRIPTOR_SIZE 16
 #define EVENT_SIZE      4
 #define TABLE_SIZE      (RING_INDIRECT_MAX * DESCRIPTOR_SIZE)
-
-static uint16_t shared_load16(const uint8_t *p)
-{
-    return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_SEQ_CST));
-}
-
-static void shared_store16(uint8_t *p, uint16_t value)
-{
-    __atomic_store_n((uint16_t *)(void *)p, htole16(value), __ATOMIC_SEQ_CST);
-}
-
-/* A test that names memory it does not have is wrong itself. */
-static void *map(const struct guest_memory *memory, uint64_t address, uint64_t length)
-{
-    void *p = guest_memory_map(memory, GPA(address), length);
-
-    if (!p) {
-        fprintf(stderr, "test packed ring: 0x%llx+0x%llx is not guest memory\n",
-                (unsigned long long)address, (unsigned long long)length);
-        abort();
-    }
-    return p;
-}
 
 /* Descriptors, the two event structures, then the tables. */
 static void lay_out(struct packed_ring *ring, uint64_t base)
@@ -66,11 +44,11 @@ void packed_ring_init_at(struct packed_ring *ring, const struct guest_memory *me
         .free_id_count = size,
     };
     lay_out(ring, base);
-    memset(map(memory, base, ring->tables - base), 0, ring->tables - base);
-    map(memory, ring->tables, ring->end - ring->tables);
-    ring->desc_host = map(memory, ring->desc, DESCRIPTOR_SIZE * (uint64_t)size);
-    ring->driver_event_host = map(memory, ring->driver_event, EVENT_SIZE);
-    ring->device_event_host = map(memory, ring->device_event, EVENT_SIZE);
+    memset(shared_map(memory, base, ring->tables - base), 0, ring->tables - base);
+    shared_map(memory, ring->tables, ring->end - ring->tables);
+    ring->desc_host = shared_map(memory, ring->desc, DESCRIPTOR_SIZE * (uint64_t)size);
+    ring->driver_event_host = shared_map(memory, ring->driver_event, EVENT_SIZE);
+    ring->device_event_host = shared_map(memory, ring->device_event, EVENT_SIZE);
     /* As earlier rounds left them: what is ahead was used in the round before. */
     for (unsigned i = 0; i < size; i++)
         store_le16(ring->desc_host + DESCRIPTOR_SIZE * i + 14,
@@ -124,8 +102,7 @@ uint16_t packed_ring_done(bool wrap)
     return wrap ? PACKED_RING_AVAIL | PACKED_RING_USED : 0;
 }
 
-/* --- making buffers available ------------------------------------------------------------------
- */
+/* --- making buffers available ----------------------------------------------------------------- */
 
 static void descriptor_write(uint8_t *p, struct packed_ring_descriptor d)
 {
@@ -144,7 +121,8 @@ void packed_ring_set_descriptor(struct packed_ring *ring, uint16_t slot,
 void packed_ring_set_table_entry(struct packed_ring *ring, uint64_t table, uint16_t i,
                                  struct packed_ring_descriptor d)
 {
-    descriptor_write(map(ring->memory, table + DESCRIPTOR_SIZE * (uint64_t)i, DESCRIPTOR_SIZE), d);
+    descriptor_write(
+        shared_map(ring->memory, table + DESCRIPTOR_SIZE * (uint64_t)i, DESCRIPTOR_SIZE), d);
 }
 
 /* Fill the next slot. The flags of the first since publish stay as they are: not available. */
@@ -258,8 +236,7 @@ bool packed_ring_wants_kick(struct packed_ring *ring)
     return hit;
 }
 
-/* --- taking used ones --------------------------------------------------------------------------
- */
+/* --- taking used ones ------------------------------------------------------------------------- */
 
 struct packed_ring_descriptor packed_ring_descriptor(const struct packed_ring *ring, uint16_t slot)
 {
@@ -337,8 +314,7 @@ bool packed_ring_collect(struct packed_ring *ring, struct packed_used *used)
     return true;
 }
 
-/* --- notifications -----------------------------------------------------------------------------
- */
+/* --- notifications ---------------------------------------------------------------------------- */
 
 void packed_ring_set_event(struct packed_ring *ring, uint16_t offset_wrap, uint16_t flags)
 {

@@ -113,8 +113,7 @@ void packed_ring_disable_interrupts(struct packed_ring *ring);
 struct packed_place packed_ring_after(const struct packed_ring *ring, struct packed_place place,
                                       uint32_t slots);
 
-/* --- single fields, also for breaking rules ----------------------------------------------------
- */
+/* --- single fields, also for breaking rules --------------------------------------------------- */
 
 struct packed_ring_descriptor {
     uint64_t address;

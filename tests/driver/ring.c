@@ -1,33 +1,10 @@
 #include "tests/driver/ring.h"
 
 #include "base/bytes.h"
+#include "tests/driver/shared.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint16_t shared_load16(const uint8_t *p)
-{
-    return le16toh(__atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_SEQ_CST));
-}
-
-static void shared_store16(uint8_t *p, uint16_t value)
-{
-    __atomic_store_n((uint16_t *)(void *)p, htole16(value), __ATOMIC_SEQ_CST);
-}
-
-/* A test that names memory it does not have is wrong itself. */
-static void *map(const struct guest_memory *memory, uint64_t address, uint64_t length)
-{
-    void *p = guest_memory_map(memory, GPA(address), length);
-
-    if (!p) {
-        fprintf(stderr, "test ring: 0x%llx+0x%llx is not guest memory\n",
-                (unsigned long long)address, (unsigned long long)length);
-        abort();
-    }
-    return p;
-}
 
 static uint64_t tables_bytes(uint16_t size)
 {
@@ -66,11 +43,11 @@ void ring_init_at(struct ring *ring, const struct guest_memory *memory, uint64_t
         .free_count = size,
     };
     lay_out(ring, base);
-    ring->desc_host = map(memory, ring->desc, 16 * (uint64_t)size);
-    ring->avail_host = map(memory, ring->avail, 6 + 2 * (uint64_t)size);
-    ring->used_host = map(memory, ring->used, 6 + 8 * (uint64_t)size);
-    memset(map(memory, base, ring->tables - base), 0, ring->tables - base);
-    map(memory, ring->tables, tables_bytes(size));
+    ring->desc_host = shared_map(memory, ring->desc, 16 * (uint64_t)size);
+    ring->avail_host = shared_map(memory, ring->avail, 6 + 2 * (uint64_t)size);
+    ring->used_host = shared_map(memory, ring->used, 6 + 8 * (uint64_t)size);
+    memset(shared_map(memory, base, ring->tables - base), 0, ring->tables - base);
+    shared_map(memory, ring->tables, tables_bytes(size));
     ring_set_avail_idx(ring, start);
     ring_set_used_idx(ring, start);
     ring_set_used_event(ring, start);
@@ -109,7 +86,8 @@ void ring_set_descriptor(struct ring *ring, uint16_t i, uint64_t address, uint32
 void ring_set_table_entry(struct ring *ring, uint64_t table, uint16_t i, uint64_t address,
                           uint32_t length, uint16_t flags, uint16_t next)
 {
-    descriptor_write(map(ring->memory, table + 16 * (uint64_t)i, 16), address, length, flags, next);
+    descriptor_write(shared_map(ring->memory, table + 16 * (uint64_t)i, 16), address, length, flags,
+                     next);
 }
 
 /* Direct descriptors from the free list; `more` when something follows the last one. */

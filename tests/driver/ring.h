@@ -100,8 +100,7 @@ bool ring_collect(struct ring *ring, struct ring_used *used);
 bool ring_enable_interrupts(struct ring *ring);
 void ring_disable_interrupts(struct ring *ring);
 
-/* --- single fields, also for breaking rules ----------------------------------------------------
- */
+/* --- single fields, also for breaking rules --------------------------------------------------- */
 
 /* Write descriptor `i` of the descriptor table, or of any table at a guest address. */
 void ring_set_descriptor(struct ring *ring, uint16_t i, uint64_t address, uint32_t length,

@@ -14,6 +14,7 @@
 #include "devices/blk/blk.h"
 #include "devices/blk/io.h"
 #include "tests/driver/ring.h"
+#include "tests/fuzz/input.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,13 +28,6 @@
 #define DATA         UINT64_C(0x100000)
 #define MEMORY       UINT64_C(0x200000)
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *bytes;
-    size_t left;
-};
-
 static struct guest_memory memory;
 static struct loop *loop;
 static struct virtio_backend *backend;
@@ -42,22 +36,6 @@ static int kick_fd;
 static bool needs_reset;
 static uint32_t writable[QUEUE_SIZE]; /* bytes, by head */
 static uint64_t next_data;            /* guest address of the next descriptor's bytes */
-
-#define REQUIRE(what)                                         \
-    do {                                                      \
-        if (!(what)) {                                        \
-            fprintf(stderr, "fuzz_blk: not so: %s\n", #what); \
-            abort();                                          \
-        }                                                     \
-    } while (0)
-
-static uint8_t take(struct input *in)
-{
-    if (in->left == 0)
-        return 0;
-    in->left--;
-    return *in->bytes++;
-}
 
 static void on_notify(void *opaque, uint16_t index)
 {

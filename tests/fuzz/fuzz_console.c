@@ -13,9 +13,9 @@
 #include "base/log.h"
 #include "devices/console/console.h"
 #include "tests/driver/ring.h"
+#include "tests/fuzz/input.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -26,13 +26,6 @@
 #define DATA       (QUEUES * RING_STEP)
 #define MEMORY     (DATA + 0x10000)
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *bytes;
-    size_t left;
-};
-
 static struct guest_memory memory;
 static struct loop *loop;
 static struct virtio_backend *backend;
@@ -42,22 +35,6 @@ static int host; /* the other end of port 1 */
 static bool needs_reset;
 static uint32_t writable[QUEUES][QUEUE_SIZE]; /* bytes, by head */
 static size_t sent, received;                 /* through port 1's transmit queue */
-
-#define REQUIRE(what)                                             \
-    do {                                                          \
-        if (!(what)) {                                            \
-            fprintf(stderr, "fuzz_console: not so: %s\n", #what); \
-            abort();                                              \
-        }                                                         \
-    } while (0)
-
-static uint8_t take(struct input *in)
-{
-    if (in->left == 0)
-        return 0;
-    in->left--;
-    return *in->bytes++;
-}
 
 static void on_notify(void *opaque, uint16_t index)
 {

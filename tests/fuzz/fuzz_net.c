@@ -12,8 +12,8 @@
 #include "base/log.h"
 #include "devices/net/protocol.h"
 #include "tests/driver/net_card.h"
+#include "tests/fuzz/input.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 
@@ -21,32 +21,9 @@
 #define QUEUE_SIZE 64
 #define PIECES_MAX 6
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-struct input {
-    const uint8_t *bytes;
-    size_t left;
-};
-
 static struct net_card card;
 static uint32_t writable[NET_CARD_QUEUES][QUEUE_SIZE]; /* bytes, by head */
 static unsigned added[NET_CARD_QUEUES], answered[NET_CARD_QUEUES];
-
-#define REQUIRE(what)                                         \
-    do {                                                      \
-        if (!(what)) {                                        \
-            fprintf(stderr, "fuzz_net: not so: %s\n", #what); \
-            abort();                                          \
-        }                                                     \
-    } while (0)
-
-static uint8_t take(struct input *in)
-{
-    if (in->left == 0)
-        return 0;
-    in->left--;
-    return *in->bytes++;
-}
 
 /* A buffer of random pieces: readable ones first, with bytes of the input in front; `room` bytes
  * that are writable. */

@@ -195,8 +195,7 @@ static void quiet_queue_notify(void *model, struct virtqueue *queue)
     atomic_fetch_add(&held_back, 1);
 }
 
-/* --- fixture ------------------------------------------------------------------------------------
- */
+/* --- fixture ---------------------------------------------------------------------------------- */
 
 struct fixture {
     struct guest_memory memory;
@@ -348,8 +347,7 @@ static struct ring_used collect(struct fixture *f, uint16_t queue)
     return used;
 }
 
-/* --- tests --------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void check_echo(struct fixture *f, bool event_idx)
 {

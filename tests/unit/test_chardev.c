@@ -302,7 +302,7 @@ static void test_refusals(void **state)
     assert_refused(f, "unix:/tmp/x,sever=off", EINVAL,
                    "unix:/tmp/x,sever=off: unknown key 'sever' (did you mean 'server'?)");
     snprintf(where, sizeof(where), "unix:%s,server=off", f->path);
-    snprintf(text, sizeof(text), "cannot connect to %s: No such file or directory", f->path);
+    snprintf(text, sizeof(text), "cannot connect to '%s': No such file or directory", f->path);
     assert_refused(f, where, ENOENT, text);
     memset(where, 'x', 150);
     memcpy(where, "unix:", 5);
@@ -364,8 +364,7 @@ static void test_full_disk(void **state)
     snprintf(f->path, sizeof(f->path), "%s/x", f->dir);
 }
 
-/* --- who is there, how large the terminal is, and dry runs -------------------------------------
- */
+/* --- who is there, how large the terminal is, and dry runs ------------------------------------ */
 
 static void test_always_open(void **state)
 {
@@ -394,8 +393,7 @@ static void test_dry_run(void **state)
     chardev_set_dry_run(false);
 }
 
-/* --- inherited descriptors ---------------------------------------------------------------------
- */
+/* --- inherited descriptors -------------------------------------------------------------------- */
 
 /* A descriptor as a parent leaves it to us; f->where names it. */
 static void inherit(struct fixture *f, int fd)

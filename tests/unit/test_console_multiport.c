@@ -526,8 +526,7 @@ static void no_port_0(void **state)
     backend_rig_destroy(&f.rig);
 }
 
-/* --- a terminal as standard input and output ---------------------------------------------------
- */
+/* --- a terminal as standard input and output -------------------------------------------------- */
 
 static void quit(void *opaque)
 {

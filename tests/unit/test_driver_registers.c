@@ -1,32 +1,16 @@
 /* What a driver writes into registers one by one, without the driver library's way of doing it. */
-#include "tests/driver/rig.h"
-#include "tests/driver/toy_device.h"
+#include "tests/unit/toy_rig.h"
 
 #include "base/bytes.h"
 
 #include <linux/virtio_mmio.h>
 #include <linux/virtio_pci.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 #define ACCEPTED (VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER)
 
-struct fixture {
-    struct toy_device toy;
-    struct rig rig;
-};
-
 static int set_up(void **state, enum rig_kind kind)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-
-    assert_int_equal(toy_device_init(&f->toy, VIRTIO_ID_ENTROPY, 2, NULL), 0);
-    assert_int_equal(rig_init(&f->rig, kind, &f->toy.dev, NULL), 0);
-    *state = f;
-    return 0;
+    return toy_rig_set_up(state, kind, VIRTIO_ID_ENTROPY, 2);
 }
 
 static int set_up_mmio(void **state)
@@ -37,16 +21,6 @@ static int set_up_mmio(void **state)
 static int set_up_pci(void **state)
 {
     return set_up(state, RIG_PCI_MSIX);
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    rig_destroy(&f->rig);
-    toy_device_destroy(&f->toy);
-    free(f);
-    return 0;
 }
 
 static void write_register(struct fixture *f, uint32_t offset, uint32_t value)

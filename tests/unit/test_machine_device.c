@@ -253,7 +253,7 @@ static void values(void **state)
     assert_refused("queue-size=65536", EINVAL,
                    "--device blk: queue-size: 65536 is out of range (1 to 32768)");
     assert_refused("serial=123456789012345678901", EINVAL,
-                   "--device blk: serial=123456789012345678901 has 21 bytes, 20 is the most");
+                   "--device blk: serial: '123456789012345678901' has 21 bytes, 20 is the most");
 }
 
 /* legacy= and vectors=, and what they do not go with */
@@ -272,9 +272,8 @@ static void interfaces(void **state)
     assert_int_equal(plug("readonly,vectors=0")->vectors, 0);
     assert_int_equal(plug("readonly,vectors=2048")->vectors, 2048);
     assert_refused("readonly,vectors=2049", EINVAL,
-                   "--device blk: key 'vectors': 2049 is out of range (0 to 2048)");
-    assert_refused("readonly,vectors=few", EINVAL,
-                   "--device blk: key 'vectors': 'few' is not a number");
+                   "--device blk: vectors: 2049 is out of range (0 to 2048)");
+    assert_refused("readonly,vectors=few", EINVAL, "--device blk: vectors: 'few' is not a number");
     assert_refused("readonly,vectors=2,transport=mmio", EINVAL,
                    "--device blk: vectors: of PCI devices, but transport=mmio");
 }

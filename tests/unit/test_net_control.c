@@ -3,21 +3,12 @@
  */
 #include "base/bytes.h"
 #include "devices/net/protocol.h"
-#include "tests/driver/net_card.h"
+#include "tests/unit/net_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include <linux/virtio_net.h>
-
-static struct net_card card;
-static unsigned char bits[32];
-static unsigned bit_count;
 
 static const uint8_t own[] = {2, 0, 0, 0, 0, 1}, other[] = {2, 0, 0, 0, 0, 2},
                      group[] = {0x33, 0x33, 0, 0, 0, 1}, group2[] = {0x33, 0x33, 0, 0, 0, 2},
@@ -26,29 +17,11 @@ static const uint8_t own[] = {2, 0, 0, 0, 0, 1}, other[] = {2, 0, 0, 0, 0, 2},
 static int setup(void **state)
 {
     (void)state;
-    card = (struct net_card){0};
+    card_clear();
     card.options.mac = (char *)"02:00:00:00:00:01";
-    bit_count = 0;
     assert_int_equal(net_card_create(&card, 3, NULL), 0);
-    bits[bit_count++] = NET_F_CTRL_VQ;
+    want(NET_F_CTRL_VQ);
     return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    net_card_destroy(&card);
-    return 0;
-}
-
-static void want(unsigned char bit)
-{
-    bits[bit_count++] = bit;
-}
-
-static void start(void)
-{
-    net_card_start(&card, bits, bit_count);
 }
 
 static int command(uint8_t class, uint8_t number, const void *data, size_t length)

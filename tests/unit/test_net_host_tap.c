@@ -439,7 +439,7 @@ static void inherited_descriptors(void **state)
 
     (void)state;
     snprintf(text, sizeof(text), "tap,fd=%d,fd=%d", a, b);
-    assert_refused(text, 1, "fd= is given 2 times, but there are 1 pairs of queues");
+    assert_refused(text, 1, "fd: given 2 times, but there are 1 pairs of queues");
     end_open(&end, text, 2);
     host = packet_socket("vireo2");
     assert_int_equal(end_send(&end, test_frame(60, 0), 60), 0);
@@ -448,15 +448,15 @@ static void inherited_descriptors(void **state)
     end_close(&end);
 
     snprintf(text, sizeof(text), "tap,fd=%d", a);
-    assert_refused(text, 2, "fd= is given 1 times, but there are 2 pairs of queues");
+    assert_refused(text, 2, "fd: given 1 times, but there are 2 pairs of queues");
     snprintf(text, sizeof(text), "tap,fd=%d", no_header);
     assert_refused(text, 1, "was opened without IFF_NO_PI and IFF_VNET_HDR");
     snprintf(text, sizeof(text), "tap,fd=%d", tun);
     assert_refused(text, 1, "is no TAP interface");
-    assert_refused("tap,fd=0", 1, "fd=0 is no TAP interface");
-    assert_refused("tap,fd=999", 1, "cannot use fd=999: Bad file descriptor");
-    assert_refused("tap,fd=x", 1, "fd=x is not the number of a file descriptor");
-    assert_refused("tap,fd=-1", 1, "is not the number");
+    assert_refused("tap,fd=0", 1, "fd: '0' is no TAP interface");
+    assert_refused("tap,fd=999", 1, "fd: cannot use '999': Bad file descriptor");
+    assert_refused("tap,fd=x", 1, "fd: 'x' is not a number");
+    assert_refused("tap,fd=-1", 1, "is not a number");
     close(a);
     close(b);
     close(no_header);

@@ -3,25 +3,17 @@
  */
 #include "base/bytes.h"
 #include "devices/net/protocol.h"
-#include "tests/driver/net_card.h"
+#include "tests/unit/net_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include <linux/virtio_net.h>
 
 #define RX        0 /* receiveq1 */
 #define UNTOUCHED 0xee
 
-static struct net_card card;
-static unsigned char bits[32];
-static unsigned bit_count;
 static uint8_t payload[NET_FRAME_MAX + 100];
 
 /* Buffers added, in order, as the driver remembers them. */
@@ -41,31 +33,14 @@ static void fill_payload(void)
 static int setup(void **state)
 {
     (void)state;
-    card = (struct net_card){0};
-    bit_count = added_count = taken_count = 0;
+    card_clear();
+    added_count = taken_count = 0;
     card.options.mtu = 1500;
     card.options.mac = (char *)"02:00:00:00:00:01";
     assert_int_equal(net_card_create(&card, 2, NULL), 0);
     card.queue_size = 2048;
     fill_payload();
     return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    net_card_destroy(&card);
-    return 0;
-}
-
-static void want(unsigned char bit)
-{
-    bits[bit_count++] = bit;
-}
-
-static void start(void)
-{
-    net_card_start(&card, bits, bit_count);
 }
 
 /* A receive buffer of `size` bytes in pieces of at most `piece`. */

@@ -3,21 +3,12 @@
  */
 #include "base/bytes.h"
 #include "devices/net/protocol.h"
-#include "tests/driver/net_card.h"
+#include "tests/unit/net_fixture.h"
 
 #include <arpa/inet.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
 
-#include <cmocka.h>
-
 #include <linux/virtio_net.h>
-
-static struct net_card card;
-static unsigned char bits[32];
-static unsigned bit_count;
 
 /* The key and the vectors every implementation of receive-side scaling is verified with. */
 static const uint8_t key[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
@@ -27,9 +18,9 @@ static const uint8_t key[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 
 
 static int create(bool can_steer)
 {
-    card = (struct net_card){.host.can_steer = can_steer};
-    bit_count = 0;
-    bits[bit_count++] = NET_F_CTRL_VQ;
+    card_clear();
+    card.host.can_steer = can_steer;
+    want(NET_F_CTRL_VQ);
     return net_card_create(&card, 4, NULL);
 }
 
@@ -43,23 +34,6 @@ static int setup_steering_host(void **state)
 {
     (void)state;
     return create(true);
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    net_card_destroy(&card);
-    return 0;
-}
-
-static void want(unsigned char bit)
-{
-    bits[bit_count++] = bit;
-}
-
-static void start(void)
-{
-    net_card_start(&card, bits, bit_count);
 }
 
 static int command(uint8_t number, const void *data, size_t length)
@@ -596,6 +570,37 @@ static void test_rss_to_stopped_queue(void **state)
     assert_int_equal(arrived(0), 1);
 }
 
+/* NETC-20: a frame that the guest does not want waits for no queue. */
+static void test_filter_before_rss(void **state)
+{
+    struct frame foreign, own;
+
+    (void)state;
+    want(NET_F_RSS);
+    want(NET_F_MAC);
+    want(NET_F_CTRL_RX);
+    start();
+    offer(0, 20);
+    net_card_kick(&card, 4); /* runs, and has no buffers */
+    assert_ok(set_rss(&four));
+    make(&foreign, &vectors[1], 6);
+    make(&own, &vectors[0], 6);
+    for (unsigned i = 0; i < NET_MAC_SIZE; i++)
+        own.bytes[i] = (uint8_t)net_card_config(&card, NET_CONFIG_MAC + i, 1);
+    fake_net_add(&card.host, 0, NULL, foreign.bytes, foreign.length);
+    fake_net_add(&card.host, 0, NULL, own.bytes, own.length);
+    net_card_turn(&card);
+    assert_true(card.host.watching[0]);
+    assert_int_equal(arrived(0), 1);
+
+    memcpy(foreign.bytes, own.bytes, NET_MAC_SIZE); /* the same frame, if it is wanted, does */
+    fake_net_add(&card.host, 0, NULL, foreign.bytes, foreign.length);
+    net_card_turn(&card);
+    assert_false(card.host.watching[0]);
+    offer(4, 1);
+    assert_int_equal(arrived(2), 1);
+}
+
 /* NETC-09, NETC-10 */
 static void test_rss_by_host(void **state)
 {
@@ -732,6 +737,7 @@ int main(void)
         TEST(test_rss_by_device),
         TEST(test_rss_overrun),
         TEST(test_rss_to_stopped_queue),
+        TEST(test_filter_before_rss),
         cmocka_unit_test_setup_teardown(test_rss_by_host, setup_steering_host, teardown),
         TEST(test_rss_with_report),
         TEST(test_rss_while_held_back),

@@ -3,50 +3,23 @@
  */
 #include "base/bytes.h"
 #include "devices/net/protocol.h"
-#include "tests/driver/net_card.h"
+#include "tests/unit/net_fixture.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include <linux/virtio_net.h>
 
 #define TX 1 /* transmitq1 */
 
-static struct net_card card;
-static unsigned char bits[32];
-static unsigned bit_count;
-
 static int setup(void **state)
 {
     (void)state;
-    card = (struct net_card){0};
+    card_clear();
     card.host.offloads = (1 << 7) - 1;
-    bit_count = 0;
     assert_int_equal(net_card_create(&card, 2, NULL), 0);
     return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    net_card_destroy(&card);
-    return 0;
-}
-
-static void want(unsigned char bit)
-{
-    bits[bit_count++] = bit;
-}
-
-static void start(void)
-{
-    net_card_start(&card, bits, bit_count);
 }
 
 static uint8_t pattern(size_t i)

@@ -4,37 +4,20 @@
  * device. Rows of the conformance list are named at each test.
  */
 #include "tests/driver/driver.h"
-#include "tests/driver/rig.h"
-#include "tests/driver/toy_device.h"
+#include "tests/unit/toy_rig.h"
 #include "transport/doorbell.h"
 
 #include "base/bytes.h"
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 #define QUEUES 3
-
-struct fixture {
-    struct toy_device toy;
-    struct rig rig;
-};
 
 static const struct virtio_features wanted = {.word = {0xffffffff, 0xffffffff, 0xffffffff, 0}};
 
 static int set_up(void **state, enum rig_kind kind)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct error err = ERROR_INIT;
-
-    assert_int_equal(toy_device_init(&f->toy, VIRTIO_ID_CONSOLE, QUEUES, &err), 0);
-    assert_int_equal(rig_init(&f->rig, kind, &f->toy.dev, &err), 0);
-    *state = f;
-    return 0;
+    return toy_rig_set_up(state, kind, VIRTIO_ID_CONSOLE, QUEUES);
 }
 
 static int set_up_mmio(void **state)
@@ -70,16 +53,6 @@ static int set_up_intx_legacy(void **state)
 static int set_up_transitional(void **state)
 {
     return set_up(state, RIG_PCI_TRANSITIONAL);
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    rig_destroy(&f->rig);
-    toy_device_destroy(&f->toy);
-    free(f);
-    return 0;
 }
 
 /* Queue n has its three areas from (n + 1) * 0x10000 on. */

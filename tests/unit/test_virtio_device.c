@@ -255,8 +255,7 @@ static bool kicked(struct fixture *f, uint16_t index)
     return poll(&p, 1, 0) == 1;
 }
 
-/* --- status -------------------------------------------------------------------------------------
- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 /* STAT-08 */
 static void stat_01_initialisation_by_the_book(void **state)
@@ -394,8 +393,7 @@ static void machine_reset_is_a_reset(void **state)
     assert_false(f->running[0]);
 }
 
-/* --- NEEDS_RESET --------------------------------------------------------------------------------
- */
+/* --- NEEDS_RESET ------------------------------------------------------------------------------ */
 
 static void needs_reset(struct fixture *f)
 {
@@ -500,8 +498,7 @@ static void stat_03_reports_race_with_initialisation(void **state)
     assert_int_equal(virtio_device_status(&f->dev), 0);
 }
 
-/* --- features -----------------------------------------------------------------------------------
- */
+/* --- features --------------------------------------------------------------------------------- */
 
 /* FEAT-12: no SR_IOV either */
 static void feat_02_04_what_is_offered(void **state)
@@ -605,8 +602,7 @@ static void drv_init_07_no_change_after_features_ok(void **state)
     assert_int_equal(virtio_device_driver_features(&f->dev, 0), 0);
 }
 
-/* --- configuration ------------------------------------------------------------------------------
- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 static uint32_t config32(struct fixture *f, uint32_t offset)
 {
@@ -697,8 +693,7 @@ static void cfg_03_unchanged_configuration_is_read_once(void **state)
     assert_int_equal(f->config_reads, 1);
 }
 
-/* --- queue registers ----------------------------------------------------------------------------
- */
+/* --- queue registers -------------------------------------------------------------------------- */
 
 static void pcic_15_absent_queues(void **state)
 {
@@ -783,8 +778,7 @@ static void drv_init_11_and_ntf_07_kicks(void **state)
     assert_false(kicked(f, 1));
 }
 
-/* --- queue reset --------------------------------------------------------------------------------
- */
+/* --- queue reset ------------------------------------------------------------------------------ */
 
 /* A device that also offers what is offered on request, live with these features besides VERSION_1.
  */
@@ -911,8 +905,7 @@ static void feat_05_recommendations_refused(void **state)
     assert_true(f->running[0]);
 }
 
-/* --- suspend ------------------------------------------------------------------------------------
- */
+/* --- suspend ---------------------------------------------------------------------------------- */
 
 enum { SUSPEND = VIRTIO_STATUS_SUSPEND, PAUSED = SET_UP | SUSPEND };
 
@@ -994,8 +987,7 @@ static void stat_17_changes_are_told_after_resume(void **state)
     assert_int_equal(f->config_interrupts, 1); /* once is enough */
 }
 
-/* --- legacy drivers -----------------------------------------------------------------------------
- */
+/* --- legacy drivers --------------------------------------------------------------------------- */
 
 static void place(struct fixture *f, uint16_t index, uint64_t address)
 {

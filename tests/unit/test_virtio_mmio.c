@@ -2,49 +2,20 @@
  * virtio-mmio registers beyond what a good driver does (test_transports.c): rows MMIO-* and
  * DRV-MMIO-*.
  */
-#include "tests/driver/rig.h"
-#include "tests/driver/toy_device.h"
+#include "tests/unit/toy_rig.h"
 
 #include "base/bytes.h"
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 #define QUEUES 2
 
 #define QUEUE_RESET 0x0c0 /* 4.2.2, newer than the kernel's header */
 
-struct fixture {
-    struct toy_device toy;
-    struct rig rig;
-    struct mmio_driver *d;
-};
-
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct error err = ERROR_INIT;
-
-    assert_int_equal(toy_device_init(&f->toy, VIRTIO_ID_BLOCK, QUEUES, &err), 0);
-    assert_int_equal(rig_init(&f->rig, RIG_MMIO, &f->toy.dev, &err), 0);
-    f->d = &f->rig.mmio_driver;
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    rig_destroy(&f->rig);
-    toy_device_destroy(&f->toy);
-    free(f);
-    return 0;
+    return toy_rig_set_up(state, RIG_MMIO, VIRTIO_ID_BLOCK, QUEUES);
 }
 
 static void start(struct fixture *f)
@@ -63,10 +34,10 @@ static void test_identity(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_VERSION), 2);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_DEVICE_ID), VIRTIO_ID_BLOCK);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_VENDOR_ID), 0x45524956);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_MAGIC_VALUE), 0x74726976);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_VERSION), 2);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_DEVICE_ID), VIRTIO_ID_BLOCK);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_VENDOR_ID), 0x45524956);
 }
 
 /* MMIO-16, DRV-MMIO-01: control registers are 32 bits wide and aligned, or not accessed at all. */
@@ -79,12 +50,12 @@ static void test_odd_widths(void **state)
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
         assert_int_equal(fake_read(fake, ADDRESS_MMIO, RIG_MMIO_BASE, sizes[i]), 0);
         fake_write(fake, ADDRESS_MMIO, RIG_MMIO_BASE + VIRTIO_MMIO_STATUS, sizes[i], 1);
-        assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_STATUS), 0);
+        assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_STATUS), 0);
     }
-    assert_int_equal(mmio_driver_read(f->d, 2), 0);
-    mmio_driver_write(f->d, VIRTIO_MMIO_STATUS - 1, 0x101);
-    mmio_driver_write(f->d, VIRTIO_MMIO_STATUS + 2, 0x101);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_STATUS), 0);
+    assert_int_equal(mmio_driver_read(f->mmio, 2), 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_STATUS - 1, 0x101);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_STATUS + 2, 0x101);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_STATUS), 0);
 }
 
 /* MMIO-16, DRV-MMIO-02: write-only registers read as 0. */
@@ -101,10 +72,10 @@ static void test_write_only(void **state)
         VIRTIO_MMIO_QUEUE_USED_HIGH,     VIRTIO_MMIO_SHM_SEL,
     };
 
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_SEL, 1);
-    mmio_driver_write(f->d, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_SEL, 1);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_DRIVER_FEATURES_SEL, 1);
     for (size_t i = 0; i < ARRAY_SIZE(registers); i++)
-        assert_int_equal(mmio_driver_read(f->d, registers[i]), 0);
+        assert_int_equal(mmio_driver_read(f->mmio, registers[i]), 0);
 }
 
 /* DRV-MMIO-02, DRV-MMIO-03: writes to the others change nothing; undefined ones read as 0. */
@@ -120,13 +91,13 @@ static void test_read_only_and_undefined(void **state)
     const uint32_t undefined[] = {0x018, 0x028, 0x03c, 0x040, 0x048, 0x068, 0x074, 0x0c4, 0x0f8};
 
     for (size_t i = 0; i < ARRAY_SIZE(registers); i++) {
-        uint32_t before = mmio_driver_read(f->d, registers[i]);
-        mmio_driver_write(f->d, registers[i], ~before);
-        assert_int_equal(mmio_driver_read(f->d, registers[i]), before);
+        uint32_t before = mmio_driver_read(f->mmio, registers[i]);
+        mmio_driver_write(f->mmio, registers[i], ~before);
+        assert_int_equal(mmio_driver_read(f->mmio, registers[i]), before);
     }
     for (size_t i = 0; i < ARRAY_SIZE(undefined); i++) {
-        mmio_driver_write(f->d, undefined[i], 0xffffffff);
-        assert_int_equal(mmio_driver_read(f->d, undefined[i]), 0);
+        mmio_driver_write(f->mmio, undefined[i], 0xffffffff);
+        assert_int_equal(mmio_driver_read(f->mmio, undefined[i]), 0);
     }
 }
 
@@ -136,11 +107,11 @@ static void test_no_shared_memory(void **state)
     struct fixture *f = *state;
 
     for (uint32_t id = 0; id < 300; id += 100) {
-        mmio_driver_write(f->d, VIRTIO_MMIO_SHM_SEL, id);
-        assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_SHM_LEN_LOW), 0xffffffff);
-        assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_SHM_LEN_HIGH), 0xffffffff);
-        assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_SHM_BASE_LOW), 0xffffffff);
-        assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_SHM_BASE_HIGH), 0xffffffff);
+        mmio_driver_write(f->mmio, VIRTIO_MMIO_SHM_SEL, id);
+        assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_SHM_LEN_LOW), 0xffffffff);
+        assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_SHM_LEN_HIGH), 0xffffffff);
+        assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_SHM_BASE_LOW), 0xffffffff);
+        assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_SHM_BASE_HIGH), 0xffffffff);
     }
 }
 
@@ -204,10 +175,10 @@ static void test_queue_reset(void **state)
     struct fixture *f = *state;
 
     start(f);
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_SEL, 0);
-    mmio_driver_write(f->d, QUEUE_RESET, 1);
-    assert_int_equal(mmio_driver_read(f->d, QUEUE_RESET), 0);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_QUEUE_READY), 1);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_SEL, 0);
+    mmio_driver_write(f->mmio, QUEUE_RESET, 1);
+    assert_int_equal(mmio_driver_read(f->mmio, QUEUE_RESET), 0);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_QUEUE_READY), 1);
     assert_true(f->toy.backend->running[0]);
 }
 
@@ -219,16 +190,16 @@ static void test_interrupt(void **state)
     start(f);
     assert_int_equal(fake_take_edges(&f->rig.fake, RIG_MMIO_GSI), 0);
     toy_used(&f->toy, 0);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_INTERRUPT_STATUS), 1);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 1);
     toy_used(&f->toy, 0);
     toy_config_changed(&f->toy);
     assert_int_equal(fake_take_edges(&f->rig.fake, RIG_MMIO_GSI), 3);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_INTERRUPT_STATUS), 3);
-    mmio_driver_write(f->d, VIRTIO_MMIO_INTERRUPT_ACK, 1);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_INTERRUPT_STATUS), 2);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 3);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_INTERRUPT_ACK, 1);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 2);
     assert_int_equal(fake_take_edges(&f->rig.fake, RIG_MMIO_GSI), 1);
-    mmio_driver_write(f->d, VIRTIO_MMIO_INTERRUPT_ACK, 0xfffffffe); /* DRV-MMIO-06 */
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_INTERRUPT_ACK, 0xfffffffe); /* DRV-MMIO-06 */
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
     assert_int_equal(fake_take_edges(&f->rig.fake, RIG_MMIO_GSI), 0);
 }
 
@@ -239,10 +210,10 @@ static void test_reset_clears_interrupt(void **state)
 
     start(f);
     toy_used(&f->toy, 0);
-    mmio_driver_write(f->d, VIRTIO_MMIO_STATUS, 0);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_SEL, 0);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_QUEUE_READY), 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_STATUS, 0);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_SEL, 0);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_QUEUE_READY), 0);
 }
 
 /* MMIO-04, MMIO-13: QueueReady reads what was written; 0 stops the queue before it returns. */
@@ -251,11 +222,11 @@ static void test_queue_ready(void **state)
     struct fixture *f = *state;
 
     start(f);
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_SEL, 0);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_QUEUE_READY), 1);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_SEL, 0);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_QUEUE_READY), 1);
     assert_true(f->toy.backend->running[0]);
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_READY, 0);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_QUEUE_READY), 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_READY, 0);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_QUEUE_READY), 0);
     assert_false(f->toy.backend->running[0]);
 }
 
@@ -264,17 +235,17 @@ static void test_big_numbers(void **state)
 {
     struct fixture *f = *state;
 
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_SEL, 0x10000);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_QUEUE_READY), 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_SEL, 0x10000);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_QUEUE_NUM_MAX), 0);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_QUEUE_READY), 0);
     start(f);
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_NOTIFY, 0x10000);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_NOTIFY, 0x10000);
     assert_int_equal(toy_take_kicks(&f->toy, 0), 0);
 
     /* DRV-QCFG-03 */
-    mmio_driver_write(f->d, VIRTIO_MMIO_STATUS, 0);
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_SEL, 0);
-    mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_NUM, 0x10040);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_STATUS, 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_SEL, 0);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_NUM, 0x10040);
     assert_int_not_equal(f->toy.dev.queues[0].size, 0x40);
 }
 
@@ -283,13 +254,13 @@ static void test_selectors_persist(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_DEVICE_FEATURES) & 0xffffff, 1 | 1 << 5);
-    mmio_driver_write(f->d, VIRTIO_MMIO_DRIVER_FEATURES, 1);
+    assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_DEVICE_FEATURES) & 0xffffff, 1 | 1 << 5);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_DRIVER_FEATURES, 1);
     assert_int_equal(virtio_device_driver_features(&f->toy.dev, 0), 1);
-    mmio_driver_write(f->d, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 2);
+    mmio_driver_write(f->mmio, VIRTIO_MMIO_DEVICE_FEATURES_SEL, 2);
     for (int i = 0; i < 2; i++) {
-        assert_int_equal(mmio_driver_read(f->d, VIRTIO_MMIO_DEVICE_FEATURES), 1 << 2);
-        mmio_driver_write(f->d, VIRTIO_MMIO_STATUS, 0);
+        assert_int_equal(mmio_driver_read(f->mmio, VIRTIO_MMIO_DEVICE_FEATURES), 1 << 2);
+        mmio_driver_write(f->mmio, VIRTIO_MMIO_STATUS, 0);
     }
 }
 
@@ -301,7 +272,7 @@ static void test_doorbell_match(void **state)
 
     start(f);
     for (int i = 0; i < 3; i++)
-        mmio_driver_write(f->d, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
+        mmio_driver_write(f->mmio, VIRTIO_MMIO_QUEUE_NOTIFY, 0);
     assert_int_equal(f->rig.fake.ioeventfd_count, 1);
     assert_int_equal(item->address, RIG_MMIO_BASE + VIRTIO_MMIO_QUEUE_NOTIFY);
     assert_int_equal(item->length, 4);

@@ -2,57 +2,28 @@
  * virtio-mmio version 1 beyond what a good driver does (test_transports.c): rows MMIOL-* and
  * DRV-MMIO-*.
  */
-#include "tests/driver/rig.h"
-#include "tests/driver/toy_device.h"
+#include "tests/unit/toy_rig.h"
 
 #include "base/bytes.h"
 
 #include <errno.h>
 #include <linux/virtio_mmio.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 #define QUEUES 2
 
-struct fixture {
-    struct toy_device toy;
-    struct rig rig;
-    struct mmio_driver *d;
-};
-
 static int set_up(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct error err = ERROR_INIT;
-
-    assert_int_equal(toy_device_init(&f->toy, VIRTIO_ID_BLOCK, QUEUES, &err), 0);
-    assert_int_equal(rig_init(&f->rig, RIG_MMIO_LEGACY, &f->toy.dev, &err), 0);
-    f->d = &f->rig.mmio_driver;
-    *state = f;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    rig_destroy(&f->rig);
-    toy_device_destroy(&f->toy);
-    free(f);
-    return 0;
+    return toy_rig_set_up(state, RIG_MMIO_LEGACY, VIRTIO_ID_BLOCK, QUEUES);
 }
 
 static uint32_t get(struct fixture *f, uint32_t offset)
 {
-    return mmio_driver_read(f->d, offset);
+    return mmio_driver_read(f->mmio, offset);
 }
 
 static void put(struct fixture *f, uint32_t offset, uint32_t value)
 {
-    mmio_driver_write(f->d, offset, value);
+    mmio_driver_write(f->mmio, offset, value);
 }
 
 /* MMIOL-01 */

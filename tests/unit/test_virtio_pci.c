@@ -2,8 +2,7 @@
  * virtio-pci beyond what a good driver does (test_transports.c): rows PCI-*, PCIC-*, PCIN-*, PCII-*
  * and DRV-PCI-*.
  */
-#include "tests/driver/rig.h"
-#include "tests/driver/toy_device.h"
+#include "tests/unit/toy_rig.h"
 
 #include "base/bytes.h"
 #include "base/loop.h"
@@ -12,12 +11,7 @@
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
 #include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 #define QUEUES 5
 #define GSI    (RIG_GSI_BASE + RIG_SLOT)
@@ -28,24 +22,9 @@
 #define COMMON_ADMIN_INDEX       0x3c
 #define COMMON_ADMIN_NUM         0x3e
 
-struct fixture {
-    struct toy_device toy;
-    struct rig rig;
-    struct pci_driver *d;
-    struct driver *driver;
-};
-
 static int set_up(void **state, enum rig_kind kind)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct error err = ERROR_INIT;
-
-    assert_int_equal(toy_device_init(&f->toy, VIRTIO_ID_NET, QUEUES, &err), 0);
-    assert_int_equal(rig_init(&f->rig, kind, &f->toy.dev, &err), 0);
-    f->d = &f->rig.pci_driver;
-    f->driver = f->rig.driver;
-    *state = f;
-    return 0;
+    return toy_rig_set_up(state, kind, VIRTIO_ID_NET, QUEUES);
 }
 
 static int set_up_msix(void **state)
@@ -56,16 +35,6 @@ static int set_up_msix(void **state)
 static int set_up_intx(void **state)
 {
     return set_up(state, RIG_PCI_INTX);
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    rig_destroy(&f->rig);
-    toy_device_destroy(&f->toy);
-    free(f);
-    return 0;
 }
 
 static void negotiate(struct fixture *f)
@@ -89,17 +58,17 @@ static void start(struct fixture *f)
 
 static uint64_t common(struct fixture *f, uint32_t offset, unsigned size)
 {
-    return pci_driver_common_read(f->d, offset, size);
+    return pci_driver_common_read(f->pci, offset, size);
 }
 
 static void set_common(struct fixture *f, uint32_t offset, unsigned size, uint64_t value)
 {
-    pci_driver_common_write(f->d, offset, size, value);
+    pci_driver_common_write(f->pci, offset, size, value);
 }
 
 static uint8_t read_isr(struct fixture *f)
 {
-    return (uint8_t)fake_read(&f->rig.fake, ADDRESS_MMIO, f->d->isr, 1);
+    return (uint8_t)fake_read(&f->rig.fake, ADDRESS_MMIO, f->pci->isr, 1);
 }
 
 /* PCI-01, PCI-02 */
@@ -107,13 +76,13 @@ static void test_identity(void **state)
 {
     struct fixture *f = *state;
 
-    assert_int_equal(pci_driver_config_read(f->d, PCI_VENDOR_ID, 2), 0x1af4);
-    assert_int_equal(pci_driver_config_read(f->d, PCI_DEVICE_ID, 2), 0x1040 + VIRTIO_ID_NET);
-    assert_int_equal(pci_driver_config_read(f->d, PCI_REVISION_ID, 1), 1);
-    assert_int_equal(pci_driver_config_read(f->d, PCI_SUBSYSTEM_VENDOR_ID, 2), 0x1af4);
-    assert_true(pci_driver_config_read(f->d, PCI_SUBSYSTEM_ID, 2) >= 0x40);
-    assert_int_equal(pci_driver_config_read(f->d, PCI_CLASS_DEVICE, 2), 0x0200);
-    assert_int_equal(pci_driver_config_read(f->d, PCI_INTERRUPT_PIN, 1), 1);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_VENDOR_ID, 2), 0x1af4);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_DEVICE_ID, 2), 0x1040 + VIRTIO_ID_NET);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_REVISION_ID, 1), 1);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_SUBSYSTEM_VENDOR_ID, 2), 0x1af4);
+    assert_true(pci_driver_config_read(f->pci, PCI_SUBSYSTEM_ID, 2) >= 0x40);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_CLASS_DEVICE, 2), 0x0200);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_INTERRUPT_PIN, 1), 1);
     assert_int_equal(virtio_pci_slot(f->rig.pci), RIG_SLOT);
 }
 
@@ -127,18 +96,18 @@ static void test_capabilities(void **state)
     const uint32_t lengths[] = {0x40, 4 * QUEUES, 1, TOY_CONFIG_SIZE, 0};
 
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-        uint32_t cap = pci_driver_find(f->d, PCI_CAP_ID_VNDR, types[i]);
+        uint32_t cap = pci_driver_find(f->pci, PCI_CAP_ID_VNDR, types[i]);
         bool extended = types[i] == VIRTIO_PCI_CAP_NOTIFY_CFG || types[i] == VIRTIO_PCI_CAP_PCI_CFG;
         assert_int_not_equal(cap, 0);
         assert_int_equal(cap % 4, 0);
-        assert_int_equal(pci_driver_config_read(f->d, cap + VIRTIO_PCI_CAP_LEN, 1),
+        assert_int_equal(pci_driver_config_read(f->pci, cap + VIRTIO_PCI_CAP_LEN, 1),
                          extended ? 20 : 16);
-        assert_int_equal(pci_driver_config_read(f->d, cap + VIRTIO_PCI_CAP_BAR, 1), 0);
-        assert_int_equal(pci_driver_config_read(f->d, cap + VIRTIO_PCI_CAP_OFFSET, 4) % 4, 0);
-        assert_true(pci_driver_config_read(f->d, cap + VIRTIO_PCI_CAP_LENGTH, 4) >= lengths[i]);
+        assert_int_equal(pci_driver_config_read(f->pci, cap + VIRTIO_PCI_CAP_BAR, 1), 0);
+        assert_int_equal(pci_driver_config_read(f->pci, cap + VIRTIO_PCI_CAP_OFFSET, 4) % 4, 0);
+        assert_true(pci_driver_config_read(f->pci, cap + VIRTIO_PCI_CAP_LENGTH, 4) >= lengths[i]);
     }
-    assert_int_equal(f->d->notify_multiplier, 4); /* ERR-13 */
-    assert_int_equal(f->d->msix_count, QUEUES + 1);
+    assert_int_equal(f->pci->notify_multiplier, 4); /* ERR-13 */
+    assert_int_equal(f->pci->msix_count, QUEUES + 1);
 }
 
 /* PCIC-01..05, PCIC-12, PCIC-13, PCIC-15 */
@@ -268,11 +237,11 @@ static void test_vectors(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
         set_common(f, VIRTIO_PCI_COMMON_Q_SELECT, 2, 2);
-        for (uint16_t vector = 0; vector < f->d->msix_count; vector++) {
+        for (uint16_t vector = 0; vector < f->pci->msix_count; vector++) {
             set_common(f, fields[i], 2, vector);
             assert_int_equal(common(f, fields[i], 2), vector);
         }
-        set_common(f, fields[i], 2, f->d->msix_count);
+        set_common(f, fields[i], 2, f->pci->msix_count);
         assert_int_equal(common(f, fields[i], 2), VIRTIO_MSI_NO_VECTOR);
         set_common(f, fields[i], 2, 1);
         set_common(f, fields[i], 2, VIRTIO_MSI_NO_VECTOR);
@@ -326,16 +295,16 @@ static void test_masking(void **state)
 {
     struct fixture *f = *state;
     struct fake_platform *fake = &f->rig.fake;
-    uint64_t control = f->d->msix_table + 2 * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL;
+    uint64_t control = f->pci->msix_table + 2 * PCI_MSIX_ENTRY_SIZE + PCI_MSIX_ENTRY_VECTOR_CTRL;
     struct msi_message message;
 
     start(f);
     fake_write(fake, ADDRESS_MMIO, control, 4, 1);
     toy_used(&f->toy, 1);
     assert_false(fake_take_msi(fake, &message));
-    assert_int_equal(fake_read(fake, ADDRESS_MMIO, f->d->msix_pba, 8), 1 << 2);
-    fake_write(fake, ADDRESS_MMIO, f->d->msix_pba, 8, 0); /* read-only */
-    assert_int_equal(fake_read(fake, ADDRESS_MMIO, f->d->msix_pba, 4), 1 << 2);
+    assert_int_equal(fake_read(fake, ADDRESS_MMIO, f->pci->msix_pba, 8), 1 << 2);
+    fake_write(fake, ADDRESS_MMIO, f->pci->msix_pba, 8, 0); /* read-only */
+    assert_int_equal(fake_read(fake, ADDRESS_MMIO, f->pci->msix_pba, 4), 1 << 2);
     fake_write(fake, ADDRESS_MMIO, control, 4, 0);
     assert_true(fake_take_msi(fake, &message));
     assert_int_equal(message.data, PCI_DRIVER_MSI_DATA + 2);
@@ -357,11 +326,11 @@ static void test_intx(void **state)
     assert_false(fake_level(&f->rig.fake, GSI));
     toy_used(&f->toy, 0);
     assert_true(fake_level(&f->rig.fake, GSI));
-    assert_true(pci_driver_config_read(f->d, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
+    assert_true(pci_driver_config_read(f->pci, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
     toy_config_changed(&f->toy);
     assert_int_equal(read_isr(f), 3);
     assert_false(fake_level(&f->rig.fake, GSI));
-    assert_false(pci_driver_config_read(f->d, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
+    assert_false(pci_driver_config_read(f->pci, PCI_STATUS, 2) & PCI_STATUS_INTERRUPT);
     assert_int_equal(read_isr(f), 0);
 
     toy_used(&f->toy, 0);
@@ -374,14 +343,14 @@ static void test_intx(void **state)
 static void test_msix_switch(void **state)
 {
     struct fixture *f = *state;
-    uint32_t control = f->d->msix_capability + PCI_MSIX_FLAGS;
+    uint32_t control = f->pci->msix_capability + PCI_MSIX_FLAGS;
 
     start(f);
     toy_config_changed(&f->toy);
     assert_true(fake_level(&f->rig.fake, GSI));
-    pci_driver_config_write(f->d, control, 2, PCI_MSIX_FLAGS_ENABLE);
+    pci_driver_config_write(f->pci, control, 2, PCI_MSIX_FLAGS_ENABLE);
     assert_false(fake_level(&f->rig.fake, GSI));
-    pci_driver_config_write(f->d, control, 2, 0);
+    pci_driver_config_write(f->pci, control, 2, 0);
     assert_true(fake_level(&f->rig.fake, GSI));
     assert_int_equal(read_isr(f), 2);
     assert_false(fake_level(&f->rig.fake, GSI));
@@ -396,18 +365,18 @@ static void test_notifications(void **state)
 
     start(f);
     for (size_t i = 0; i < ARRAY_SIZE(sizes); i++) {
-        fake_write(fake, ADDRESS_MMIO, f->d->notify + 4 * i, sizes[i], i);
+        fake_write(fake, ADDRESS_MMIO, f->pci->notify + 4 * i, sizes[i], i);
         assert_int_equal(toy_take_kicks(&f->toy, (uint16_t)i), 1);
     }
-    fake_write(fake, ADDRESS_MMIO, f->d->notify + 4, 2, 77);
+    fake_write(fake, ADDRESS_MMIO, f->pci->notify + 4, 2, 77);
     assert_int_equal(toy_take_kicks(&f->toy, 1), 1);
-    fake_write(fake, ADDRESS_MMIO, f->d->notify + 4, 2, 78); /* an ioeventfd by now */
+    fake_write(fake, ADDRESS_MMIO, f->pci->notify + 4, 2, 78); /* an ioeventfd by now */
     assert_int_equal(toy_take_kicks(&f->toy, 1), 1);
-    fake_write(fake, ADDRESS_MMIO, f->d->notify + 6, 2, 1);
-    fake_write(fake, ADDRESS_MMIO, f->d->notify + 4 * QUEUES, 2, QUEUES);
+    fake_write(fake, ADDRESS_MMIO, f->pci->notify + 6, 2, 1);
+    fake_write(fake, ADDRESS_MMIO, f->pci->notify + 4 * QUEUES, 2, QUEUES);
     for (uint16_t i = 0; i < QUEUES; i++)
         assert_int_equal(toy_take_kicks(&f->toy, i), 0);
-    assert_int_equal(fake_read(fake, ADDRESS_MMIO, f->d->notify, 2), 0);
+    assert_int_equal(fake_read(fake, ADDRESS_MMIO, f->pci->notify, 2), 0);
 }
 
 /* A moved BAR takes its doorbells along. */
@@ -415,25 +384,25 @@ static void test_move_bar(void **state)
 {
     struct fixture *f = *state;
     struct fake_platform *fake = &f->rig.fake;
-    uint64_t old = f->d->notify, new_bar = RIG_MEM32 + 32 * MIB;
+    uint64_t old = f->pci->notify, new_bar = RIG_MEM32 + 32 * MIB;
 
     start(f);
     for (int i = 0; i < 3; i++)
         fake_write(fake, ADDRESS_MMIO, old + 4, 2, 1);
     toy_take_kicks(&f->toy, 1);
     assert_int_equal(fake->ioeventfd_count, 1);
-    pci_driver_config_write(f->d, PCI_BASE_ADDRESS_0, 4, (uint32_t)new_bar);
+    pci_driver_config_write(f->pci, PCI_BASE_ADDRESS_0, 4, (uint32_t)new_bar);
     assert_int_equal(fake->ioeventfd_count, 1);
-    assert_int_equal(fake->ioeventfds[0].address, new_bar + (old - f->d->common) + 4);
+    assert_int_equal(fake->ioeventfds[0].address, new_bar + (old - f->pci->common) + 4);
     fake_write(fake, ADDRESS_MMIO, old + 4, 2, 1);
     assert_int_equal(toy_take_kicks(&f->toy, 1), 0);
-    fake_write(fake, ADDRESS_MMIO, new_bar + (old - f->d->common) + 4, 2, 1);
+    fake_write(fake, ADDRESS_MMIO, new_bar + (old - f->pci->common) + 4, 2, 1);
     assert_int_equal(toy_take_kicks(&f->toy, 1), 1);
 
-    pci_driver_config_write(f->d, PCI_COMMAND, 2, 0); /* decoding off: no doorbells */
+    pci_driver_config_write(f->pci, PCI_COMMAND, 2, 0); /* decoding off: no doorbells */
     assert_int_equal(fake->ioeventfd_count, 0);
     rig_reset(&f->rig);
-    assert_int_equal(f->d->notify, old);
+    assert_int_equal(f->pci->notify, old);
 }
 
 /* Start-up asks nothing of the host that the guest did not ask for. */
@@ -449,21 +418,21 @@ static void test_cost(void **state)
 
 static void set_window(struct fixture *f, uint32_t bar, uint32_t offset, uint32_t length)
 {
-    pci_driver_config_write(f->d, f->d->window + VIRTIO_PCI_CAP_BAR, 1, bar);
-    pci_driver_config_write(f->d, f->d->window + VIRTIO_PCI_CAP_OFFSET, 4, offset);
-    pci_driver_config_write(f->d, f->d->window + VIRTIO_PCI_CAP_LENGTH, 4, length);
+    pci_driver_config_write(f->pci, f->pci->window + VIRTIO_PCI_CAP_BAR, 1, bar);
+    pci_driver_config_write(f->pci, f->pci->window + VIRTIO_PCI_CAP_OFFSET, 4, offset);
+    pci_driver_config_write(f->pci, f->pci->window + VIRTIO_PCI_CAP_LENGTH, 4, length);
 }
 
 static uint32_t window_read(struct fixture *f, uint64_t address, unsigned length)
 {
-    set_window(f, 0, (uint32_t)(address - f->d->common), length);
-    return pci_driver_config_read(f->d, f->d->window + 16, length);
+    set_window(f, 0, (uint32_t)(address - f->pci->common), length);
+    return pci_driver_config_read(f->pci, f->pci->window + 16, length);
 }
 
 static void window_write(struct fixture *f, uint64_t address, unsigned length, uint32_t value)
 {
-    set_window(f, 0, (uint32_t)(address - f->d->common), length);
-    pci_driver_config_write(f->d, f->d->window + 16, length, value);
+    set_window(f, 0, (uint32_t)(address - f->pci->common), length);
+    pci_driver_config_write(f->pci, f->pci->window + 16, length, value);
 }
 
 /* PCI-13, PCI-14: all the regions through configuration space, BARs not decoded. */
@@ -472,20 +441,20 @@ static void test_window(void **state)
     struct fixture *f = *state;
 
     start(f);
-    pci_driver_config_write(f->d, PCI_COMMAND, 2, 0);
-    assert_int_equal(window_read(f, f->d->common + VIRTIO_PCI_COMMON_NUMQ, 2), QUEUES);
-    assert_int_equal(window_read(f, f->d->device + 4, 4), 0xa7a6a5a4);
-    assert_int_equal(window_read(f, f->d->device + 3, 1), 0xa3);
-    window_write(f, f->d->device + 2, 2, 0x1234);
-    assert_int_equal(window_read(f, f->d->device, 4), 0x1234a1a0);
-    window_write(f, f->d->notify + 4 * 3, 2, 3);
+    pci_driver_config_write(f->pci, PCI_COMMAND, 2, 0);
+    assert_int_equal(window_read(f, f->pci->common + VIRTIO_PCI_COMMON_NUMQ, 2), QUEUES);
+    assert_int_equal(window_read(f, f->pci->device + 4, 4), 0xa7a6a5a4);
+    assert_int_equal(window_read(f, f->pci->device + 3, 1), 0xa3);
+    window_write(f, f->pci->device + 2, 2, 0x1234);
+    assert_int_equal(window_read(f, f->pci->device, 4), 0x1234a1a0);
+    window_write(f, f->pci->notify + 4 * 3, 2, 3);
     assert_int_equal(toy_take_kicks(&f->toy, 3), 1);
     toy_used(&f->toy, 0);
-    assert_int_equal(window_read(f, f->d->isr, 1), 1);
-    assert_int_equal(window_read(f, f->d->isr, 1), 0);
+    assert_int_equal(window_read(f, f->pci->isr, 1), 1);
+    assert_int_equal(window_read(f, f->pci->isr, 1), 0);
     assert_false(fake_level(&f->rig.fake, GSI));
-    window_write(f, f->d->common + VIRTIO_PCI_COMMON_STATUS, 1, 0);
-    assert_int_equal(window_read(f, f->d->common + VIRTIO_PCI_COMMON_STATUS, 1), 0);
+    window_write(f, f->pci->common + VIRTIO_PCI_COMMON_STATUS, 1, 0);
+    assert_int_equal(window_read(f, f->pci->common + VIRTIO_PCI_COMMON_STATUS, 1), 0);
 }
 
 /* PCI-15, DRV-PCI-05, DRV-PCI-06 */
@@ -514,8 +483,8 @@ static void test_bad_window(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         set_window(f, bad[i][0], bad[i][1], bad[i][2]);
-        pci_driver_config_write(f->d, f->d->window + 16, 4, 0xffffffff);
-        assert_int_equal(pci_driver_config_read(f->d, f->d->window + 16, 4), 0);
+        pci_driver_config_write(f->pci, f->pci->window + 16, 4, 0xffffffff);
+        assert_int_equal(pci_driver_config_read(f->pci, f->pci->window + 16, 4), 0);
     }
 }
 
@@ -556,7 +525,7 @@ static void *second_vcpu(void *opaque)
     struct fixture *f = opaque;
 
     for (unsigned i = 0; i < 3000; i++) {
-        fake_write(&f->rig.fake, ADDRESS_MMIO, f->d->notify + 4 * (i % QUEUES), 2, i % QUEUES);
+        fake_write(&f->rig.fake, ADDRESS_MMIO, f->pci->notify + 4 * (i % QUEUES), 2, i % QUEUES);
         read_isr(f);
     }
     return NULL;
@@ -565,8 +534,8 @@ static void *second_vcpu(void *opaque)
 static void test_threads(void **state)
 {
     struct fixture *f = *state;
-    uint32_t control = f->d->msix_capability + PCI_MSIX_FLAGS;
-    uint32_t here = pci_driver_config_read(f->d, PCI_BASE_ADDRESS_0, 4), there = here + 0x100000;
+    uint32_t control = f->pci->msix_capability + PCI_MSIX_FLAGS;
+    uint32_t here = pci_driver_config_read(f->pci, PCI_BASE_ADDRESS_0, 4), there = here + 0x100000;
     pthread_t threads[2];
     bool level;
 
@@ -574,12 +543,12 @@ static void test_threads(void **state)
     assert_int_equal(pthread_create(&threads[0], NULL, device_loop, f), 0);
     assert_int_equal(pthread_create(&threads[1], NULL, second_vcpu, f), 0);
     for (unsigned i = 0; i < 1000; i++) {
-        pci_driver_config_write(f->d, control, 2, i & 1 ? PCI_MSIX_FLAGS_ENABLE : 0);
-        pci_driver_config_write(f->d, PCI_BASE_ADDRESS_0, 4, i & 2 ? there : here);
-        pci_driver_config_read(f->d, PCI_STATUS, 2);
+        pci_driver_config_write(f->pci, control, 2, i & 1 ? PCI_MSIX_FLAGS_ENABLE : 0);
+        pci_driver_config_write(f->pci, PCI_BASE_ADDRESS_0, 4, i & 2 ? there : here);
+        pci_driver_config_read(f->pci, PCI_STATUS, 2);
     }
-    pci_driver_config_write(f->d, PCI_BASE_ADDRESS_0, 4, here);
-    pci_driver_config_write(f->d, control, 2, 0);
+    pci_driver_config_write(f->pci, PCI_BASE_ADDRESS_0, 4, here);
+    pci_driver_config_write(f->pci, control, 2, 0);
     for (size_t i = 0; i < ARRAY_SIZE(threads); i++)
         pthread_join(threads[i], NULL);
 

@@ -2,42 +2,26 @@
  * Transitional virtio-pci devices: their identity, the I/O BAR (rows PCIL-*, PCI-03, PCI-18), and
  * drivers that cannot decide (DRV-PCI-09).
  */
-#include "tests/driver/rig.h"
-#include "tests/driver/toy_device.h"
+#include "tests/unit/toy_rig.h"
 
 #include "base/bytes.h"
 
 #include <errno.h>
 #include <linux/pci_regs.h>
 #include <linux/virtio_pci.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stdlib.h>
-
-#include <cmocka.h>
 
 #define QUEUES 2
 
-struct fixture {
-    struct toy_device toy;
-    struct rig rig;
-    struct pci_driver *d;
-    struct driver *driver;
-    struct pci_driver modern; /* on the same device */
-};
+static struct pci_driver modern_driver; /* on the same device */
 
 static int set_up_as(void **state, enum rig_kind kind)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-    struct error err = ERROR_INIT;
+    struct fixture *f;
 
-    assert_int_equal(toy_device_init(&f->toy, VIRTIO_ID_NET, QUEUES, &err), 0);
-    assert_int_equal(rig_init(&f->rig, kind, &f->toy.dev, &err), 0);
-    f->d = &f->rig.pci_driver;
-    f->driver = f->rig.driver;
-    assert_true(pci_driver_init(&f->modern, &f->rig.fake, RIG_ECAM, RIG_SLOT,
+    toy_rig_set_up(state, kind, VIRTIO_ID_NET, QUEUES);
+    f = *state;
+    assert_true(pci_driver_init(&modern_driver, &f->rig.fake, RIG_ECAM, RIG_SLOT,
                                 RIG_GSI_BASE + RIG_SLOT, kind == RIG_PCI_LEGACY_MSIX));
-    *state = f;
     return 0;
 }
 
@@ -51,24 +35,14 @@ static int set_up_msix(void **state)
     return set_up_as(state, RIG_PCI_LEGACY_MSIX);
 }
 
-static int tear_down(void **state)
-{
-    struct fixture *f = *state;
-
-    rig_destroy(&f->rig);
-    toy_device_destroy(&f->toy);
-    free(f);
-    return 0;
-}
-
 static uint32_t in(struct fixture *f, uint32_t offset, unsigned size)
 {
-    return pci_driver_io_read(f->d, offset, size);
+    return pci_driver_io_read(f->pci, offset, size);
 }
 
 static void out(struct fixture *f, uint32_t offset, unsigned size, uint32_t value)
 {
-    pci_driver_io_write(f->d, offset, size, value);
+    pci_driver_io_write(f->pci, offset, size, value);
 }
 
 /* PCI-01, PCI-03, PCI-18, PCIL-01: I/O in BAR 0, and everything modern besides. */
@@ -78,13 +52,13 @@ static void test_identity(void **state)
     const uint8_t types[] = {VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG,
                              VIRTIO_PCI_CAP_ISR_CFG, VIRTIO_PCI_CAP_DEVICE_CFG};
 
-    assert_int_equal(pci_driver_config_read(f->d, PCI_DEVICE_ID, 2), 0x1000);
-    assert_int_equal(pci_driver_config_read(f->d, PCI_REVISION_ID, 1), 0);
-    assert_int_equal(pci_driver_config_read(f->d, PCI_SUBSYSTEM_ID, 2), VIRTIO_ID_NET);
-    assert_true(pci_driver_config_read(f->d, PCI_BASE_ADDRESS_0, 4) & PCI_BASE_ADDRESS_SPACE_IO);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_DEVICE_ID, 2), 0x1000);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_REVISION_ID, 1), 0);
+    assert_int_equal(pci_driver_config_read(f->pci, PCI_SUBSYSTEM_ID, 2), VIRTIO_ID_NET);
+    assert_true(pci_driver_config_read(f->pci, PCI_BASE_ADDRESS_0, 4) & PCI_BASE_ADDRESS_SPACE_IO);
     for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
-        uint32_t cap = pci_driver_find(f->d, PCI_CAP_ID_VNDR, types[i]);
-        assert_int_equal(pci_driver_config_read(f->d, cap + VIRTIO_PCI_CAP_BAR, 1), 1);
+        uint32_t cap = pci_driver_find(f->pci, PCI_CAP_ID_VNDR, types[i]);
+        assert_int_equal(pci_driver_config_read(f->pci, cap + VIRTIO_PCI_CAP_BAR, 1), 1);
     }
 }
 
@@ -148,22 +122,22 @@ static void test_header(void **state)
 static void test_config_moves(void **state)
 {
     struct fixture *f = *state;
-    uint32_t control = f->d->msix_capability + PCI_MSIX_FLAGS;
+    uint32_t control = f->pci->msix_capability + PCI_MSIX_FLAGS;
 
     assert_int_equal(in(f, 24, 4), 0xa3a2a1a0);
     assert_int_equal(in(f, 20, 2), VIRTIO_MSI_NO_VECTOR);
     out(f, 20, 2, 1);
     assert_int_equal(in(f, 20, 2), 1);
-    out(f, 20, 2, f->d->msix_count); /* PCII-07, DRV-PCI-03 */
+    out(f, 20, 2, f->pci->msix_count); /* PCII-07, DRV-PCI-03 */
     assert_int_equal(in(f, 20, 2), VIRTIO_MSI_NO_VECTOR);
     out(f, 14, 2, 1);
     out(f, 22, 2, 2);
     assert_int_equal(in(f, 22, 2), 2);
     assert_int_equal(in(f, 20, 4), 0);
     out(f, 20, 4, 0);
-    pci_driver_config_write(f->d, control, 2, 0);
+    pci_driver_config_write(f->pci, control, 2, 0);
     assert_int_equal(in(f, 20, 4), 0xa3a2a1a0);
-    pci_driver_config_write(f->d, control, 2, PCI_MSIX_FLAGS_ENABLE);
+    pci_driver_config_write(f->pci, control, 2, PCI_MSIX_FLAGS_ENABLE);
     assert_int_equal(in(f, 22, 2), 2);
     out(f, 18, 1, 0); /* PCII-08 */
     assert_int_equal(in(f, 22, 2), VIRTIO_MSI_NO_VECTOR);
@@ -203,10 +177,10 @@ static void test_doorbell(void **state)
     assert_int_equal(toy_take_kicks(&f->toy, 1), 3);
     assert_int_equal(f->rig.fake.ioeventfd_count, 1);
     assert_int_equal(item->space, ADDRESS_PIO);
-    assert_int_equal(item->address, f->d->io + 16);
+    assert_int_equal(item->address, f->pci->io + 16);
     assert_int_equal(item->length, 2);
     assert_int_equal(item->match, 1);
-    pci_driver_config_write(f->d, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    pci_driver_config_write(f->pci, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
     assert_int_equal(f->rig.fake.ioeventfd_count, 0);
 }
 
@@ -214,12 +188,12 @@ static void test_doorbell(void **state)
 static void test_mixed(void **state)
 {
     struct fixture *f = *state;
-    struct driver *modern = &f->modern.driver;
+    struct driver *modern = &modern_driver.driver;
     const struct virtio_features wanted = {.word = {1, 1}};
 
     out(f, 18, 1, 1);
-    pci_driver_common_write(&f->modern, VIRTIO_PCI_COMMON_STATUS, 1, 3);
-    pci_driver_common_write(&f->modern, VIRTIO_PCI_COMMON_GF, 4, 1);
+    pci_driver_common_write(&modern_driver, VIRTIO_PCI_COMMON_STATUS, 1, 3);
+    pci_driver_common_write(&modern_driver, VIRTIO_PCI_COMMON_GF, 4, 1);
     assert_int_equal(in(f, 18, 1), 1);
     assert_int_equal(in(f, 4, 4), 0);
 
@@ -243,7 +217,7 @@ static void test_mixed(void **state)
 static void test_modern_driver_before(void **state)
 {
     struct fixture *f = *state;
-    struct driver *modern = &f->modern.driver;
+    struct driver *modern = &modern_driver.driver;
     const struct virtio_features wanted = {.word = {1, 1}};
 
     assert_true(driver_negotiate(modern, &wanted, NULL));

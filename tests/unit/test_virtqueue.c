@@ -2,79 +2,21 @@
  * The split virtqueue against the driver of tests/driver/ring.h. The rows of
  * tests/CONFORMANCE.md a test stands for are in its name, in lower case.
  */
-#include "base/bytes.h"
-#include "tests/driver/ring.h"
-#include "virtio/virtqueue.h"
+#include "tests/unit/queue_fixture.h"
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define RING_AT   0x10000             /* where rings are */
-#define DATA      0x3800000           /* where buffers are */
-#define LOW_SIZE  (64 * MIB)          /* RAM from 0... */
-#define HIGH_AT   (UINT64_C(4) * GIB) /* ...and some more */
-#define HIGH_SIZE (64 * KIB)
-#define SIZE      8
-
-struct fixture {
-    struct guest_memory memory;
-    struct virtio_features features;
-    struct ring ring;
-    struct virtqueue queue;
-    unsigned notified;
-};
-
-static void count_notification(void *opaque, uint16_t index)
-{
-    struct fixture *f = opaque;
-
-    assert_int_equal(index, 3);
-    f->notified++;
-}
+#define SIZE 8
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
-
-    guest_memory_init(&f->memory);
-    assert_int_equal(guest_memory_add(&f->memory, 0, LOW_SIZE, 0, NULL), 0);
-    assert_int_equal(guest_memory_add(&f->memory, HIGH_AT, HIGH_SIZE, 0, NULL), 0);
-    features_set(&f->features, VIRTIO_F_VERSION_1, true);
-    features_set(&f->features, VIRTIO_F_INDIRECT_DESC, true);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    virtqueue_stop(&f->queue);
-    ring_destroy(&f->ring);
-    guest_memory_destroy(&f->memory);
-    free(f);
+    *state = fixture_create();
     return 0;
 }
 
 static int start_at(struct fixture *f, struct virtqueue_position position, struct error *err)
 {
-    const struct virtqueue_setup setup = {
-        .index = 3,
-        .size = f->ring.size,
-        .desc = GPA(f->ring.desc),
-        .driver = GPA(f->ring.avail),
-        .device = GPA(f->ring.used),
-    };
+    const struct ring *r = &f->ring;
 
-    f->queue.notify = count_notification;
-    f->queue.notify_opaque = f;
-    return virtqueue_start(&f->queue, &f->memory, &setup, &f->features, position, err);
+    return start_queue(f, r->size, r->desc, r->avail, r->used, position, err);
 }
 
 /* A fresh ring on both sides. */
@@ -88,16 +30,6 @@ static void begin_at(struct fixture *f, uint16_t size, bool event_idx, uint16_t 
 static void begin(struct fixture *f, uint16_t size, bool event_idx)
 {
     begin_at(f, size, event_idx, 0);
-}
-
-static struct ring_element in(uint64_t address, uint32_t length)
-{
-    return (struct ring_element){address, length, false};
-}
-
-static struct ring_element out(uint64_t address, uint32_t length)
-{
-    return (struct ring_element){address, length, true};
 }
 
 static int add(struct fixture *f, const struct ring_element *e, unsigned count,
@@ -117,48 +49,6 @@ static int add_one(struct fixture *f)
     return add(f, &e, 1, RING_DIRECT);
 }
 
-static struct virtqueue_buffer *pop(struct fixture *f)
-{
-    struct virtqueue_buffer *buffer = NULL;
-
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), 1);
-    return buffer;
-}
-
-static void assert_empty(struct fixture *f)
-{
-    struct virtqueue_buffer *buffer;
-
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), 0);
-}
-
-static void assert_bent(struct fixture *f, const char *rule)
-{
-    if (!rule) {
-        assert_null(f->queue.bent.id);
-    } else {
-        assert_non_null(f->queue.bent.id);
-        assert_string_equal(f->queue.bent.id, rule);
-    }
-}
-
-/* The ring is broken by `rule`, and stays so. */
-static void assert_broken(struct fixture *f, const char *rule)
-{
-    struct virtqueue_buffer *buffer;
-
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), -EPROTO);
-    assert_string_equal(f->queue.broken.id, rule);
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), -EPROTO);
-    assert_false(virtqueue_enable_kicks(&f->queue));
-}
-
-static void use(struct fixture *f, struct virtqueue_buffer *buffer, uint32_t written)
-{
-    virtqueue_push(&f->queue, buffer, written);
-    virtqueue_publish(&f->queue);
-}
-
 static void assert_used(struct fixture *f, int head, uint32_t length)
 {
     struct ring_used used;
@@ -168,13 +58,7 @@ static void assert_used(struct fixture *f, int head, uint32_t length)
     assert_int_equal(used.length, length);
 }
 
-static void *host(struct fixture *f, uint64_t address, uint64_t length)
-{
-    return guest_memory_map(&f->memory, GPA(address), length);
-}
-
-/* --- valid rings --------------------------------------------------------------------------------
- */
+/* --- valid rings ------------------------------------------------------------------------------ */
 
 /* Readable and writable parts, in each of the three ways to describe them. */
 static void check_parts(struct fixture *f, enum ring_style style)
@@ -591,8 +475,7 @@ static void budget_feigns_an_empty_ring(void **state)
     assert_empty(f);
 }
 
-/* --- suppression --------------------------------------------------------------------------------
- */
+/* --- suppression ------------------------------------------------------------------------------ */
 
 /* Use `n` buffers and publish them together; whether that brought a notification. */
 static bool notified_after(struct fixture *f, unsigned n)
@@ -762,8 +645,7 @@ static void evt_06_buffers_left_in_the_ring(void **state)
     assert_empty(f);
 }
 
-/* --- broken rings -------------------------------------------------------------------------------
- */
+/* --- broken rings ----------------------------------------------------------------------------- */
 
 /* Offer descriptor 0, whatever it says. */
 static void offer_0(struct fixture *f)
@@ -1113,8 +995,7 @@ static void ring_17_broken_while_kicks_are_enabled(void **state)
     assert_broken(f, "DRV-RING-01");
 }
 
-/* --- queue set-up -------------------------------------------------------------------------------
- */
+/* --- queue set-up ----------------------------------------------------------------------------- */
 
 static void assert_start_fails(struct fixture *f, const char *rule)
 {
@@ -1227,8 +1108,7 @@ static void drv_qcfg_15_16_used_ring_is_not_cleared(void **state)
     assert_int_equal(ring_used_flags(&f->ring), 0); /* EVT-04 */
 }
 
-/* --- host memory --------------------------------------------------------------------------------
- */
+/* --- host memory ------------------------------------------------------------------------------ */
 
 #define LONG_TABLE DATA
 

@@ -3,71 +3,25 @@
  * tests/conformance/rows.txt a test stands for are in its name: pack_06 is PACK-06, drv_pack_06 is
  * DRV-PACK-06.
  */
-#include "base/bytes.h"
-#include "tests/driver/packed_ring.h"
-#include "virtio/virtqueue.h"
+#include "tests/unit/queue_fixture.h"
 
-#include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include <cmocka.h>
-
-#define RING_AT   0x10000             /* where rings are */
-#define DATA      0x3800000           /* where buffers are */
-#define LOW_SIZE  (64 * MIB)          /* RAM from 0... */
-#define HIGH_AT   (UINT64_C(4) * GIB) /* ...and some more */
-#define HIGH_SIZE (64 * KIB)
-#define SIZE      8
-#define FIRST     0x8000 /* where a fresh ring stands: slot 0, wrap counter 1 */
-
-struct fixture {
-    struct guest_memory memory;
-    struct virtio_features features;
-    struct packed_ring ring;
-    struct virtqueue queue;
-    unsigned notified;
-};
-
-static void count_notification(void *opaque, uint16_t index)
-{
-    struct fixture *f = opaque;
-
-    assert_int_equal(index, 3);
-    f->notified++;
-}
+#define SIZE  8
+#define FIRST 0x8000 /* where a fresh ring stands: slot 0, wrap counter 1 */
 
 static int setup(void **state)
 {
-    struct fixture *f = calloc(1, sizeof(*f));
+    struct fixture *f = fixture_create();
 
-    guest_memory_init(&f->memory);
-    assert_int_equal(guest_memory_add(&f->memory, 0, LOW_SIZE, 0, NULL), 0);
-    assert_int_equal(guest_memory_add(&f->memory, HIGH_AT, HIGH_SIZE, 0, NULL), 0);
-    features_set(&f->features, VIRTIO_F_VERSION_1, true);
     features_set(&f->features, VIRTIO_F_RING_PACKED, true);
-    features_set(&f->features, VIRTIO_F_INDIRECT_DESC, true);
     *state = f;
     return 0;
 }
 
-static void end(struct fixture *f)
+static int start_at(struct fixture *f, struct virtqueue_position position, struct error *err)
 {
-    virtqueue_stop(&f->queue);
-    packed_ring_destroy(&f->ring);
-}
+    const struct packed_ring *r = &f->packed;
 
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    end(f);
-    guest_memory_destroy(&f->memory);
-    free(f);
-    return 0;
+    return start_queue(f, r->size, r->desc, r->driver_event, r->device_event, position, err);
 }
 
 static uint16_t position_of(struct packed_place place)
@@ -75,26 +29,11 @@ static uint16_t position_of(struct packed_place place)
     return (uint16_t)(place.slot | place.wrap << 15);
 }
 
-static int start_at(struct fixture *f, struct virtqueue_position position, struct error *err)
-{
-    const struct virtqueue_setup setup = {
-        .index = 3,
-        .size = f->ring.size,
-        .desc = GPA(f->ring.desc),
-        .driver = GPA(f->ring.driver_event),
-        .device = GPA(f->ring.device_event),
-    };
-
-    f->queue.notify = count_notification;
-    f->queue.notify_opaque = f;
-    return virtqueue_start(&f->queue, &f->memory, &setup, &f->features, position, err);
-}
-
 /* A fresh ring on both sides. */
 static void begin_at(struct fixture *f, uint16_t size, bool event_idx, struct packed_place place)
 {
     features_set(&f->features, VIRTIO_F_EVENT_IDX, event_idx);
-    packed_ring_init_at(&f->ring, &f->memory, RING_AT, size, event_idx, place);
+    packed_ring_init_at(&f->packed, &f->memory, RING_AT, size, event_idx, place);
     assert_int_equal(
         start_at(f, (struct virtqueue_position){position_of(place), position_of(place)}, NULL), 0);
 }
@@ -104,23 +43,13 @@ static void begin(struct fixture *f, uint16_t size, bool event_idx)
     begin_at(f, size, event_idx, (struct packed_place){0, true});
 }
 
-static struct ring_element in(uint64_t address, uint32_t length)
-{
-    return (struct ring_element){address, length, false};
-}
-
-static struct ring_element out(uint64_t address, uint32_t length)
-{
-    return (struct ring_element){address, length, true};
-}
-
 static int add(struct fixture *f, const struct ring_element *e, unsigned count,
                enum ring_style style)
 {
-    int id = packed_ring_add(&f->ring, e, count, style);
+    int id = packed_ring_add(&f->packed, e, count, style);
 
     assert_true(id >= 0);
-    packed_ring_publish(&f->ring);
+    packed_ring_publish(&f->packed);
     return id;
 }
 
@@ -139,83 +68,35 @@ static int add_list(struct fixture *f, unsigned count)
     return add(f, e, count, RING_DIRECT);
 }
 
-static struct virtqueue_buffer *pop(struct fixture *f)
-{
-    struct virtqueue_buffer *buffer = NULL;
-
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), 1);
-    return buffer;
-}
-
-static void assert_empty(struct fixture *f)
-{
-    struct virtqueue_buffer *buffer;
-
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), 0);
-}
-
-static void assert_bent(struct fixture *f, const char *rule)
-{
-    if (!rule) {
-        assert_null(f->queue.bent.id);
-    } else {
-        assert_non_null(f->queue.bent.id);
-        assert_string_equal(f->queue.bent.id, rule);
-    }
-}
-
-/* The ring is broken by `rule`, and stays so. */
-static void assert_broken(struct fixture *f, const char *rule)
-{
-    struct virtqueue_buffer *buffer;
-
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), -EPROTO);
-    assert_string_equal(f->queue.broken.id, rule);
-    virtqueue_set_budget(&f->queue, UINT64_MAX);
-    assert_int_equal(virtqueue_pop(&f->queue, &buffer), -EPROTO);
-    assert_false(virtqueue_enable_kicks(&f->queue));
-}
-
-static void use(struct fixture *f, struct virtqueue_buffer *buffer, uint32_t written)
-{
-    virtqueue_push(&f->queue, buffer, written);
-    virtqueue_publish(&f->queue);
-}
-
 static void assert_used(struct fixture *f, int id, uint32_t length)
 {
     struct packed_used used;
 
-    assert_true(packed_ring_collect(&f->ring, &used));
+    assert_true(packed_ring_collect(&f->packed, &used));
     assert_int_equal(used.id, id);
     assert_int_equal(used.written, length > 0);
     if (length > 0)
         assert_int_equal(used.length, length);
 }
 
-static void *host(struct fixture *f, uint64_t address, uint64_t length)
-{
-    return guest_memory_map(&f->memory, GPA(address), length);
-}
-
 /* Write a slot, its turn bits those of the first round, available. */
 static void set(struct fixture *f, uint16_t slot, uint64_t address, uint32_t length, uint16_t flags)
 {
     packed_ring_set_descriptor(
-        &f->ring, slot,
+        &f->packed, slot,
         (struct packed_ring_descriptor){address, length, 0, flags | packed_ring_available(true)});
 }
 
 static void set_entry(struct fixture *f, uint16_t i, uint64_t address, uint32_t length,
                       uint16_t flags)
 {
-    packed_ring_set_table_entry(&f->ring, f->ring.tables, i,
+    packed_ring_set_table_entry(&f->packed, f->packed.tables, i,
                                 (struct packed_ring_descriptor){address, length, 0xffff, flags});
 }
 
 static void assert_slot(struct fixture *f, uint16_t slot, struct packed_ring_descriptor expected)
 {
-    struct packed_ring_descriptor d = packed_ring_descriptor(&f->ring, slot);
+    struct packed_ring_descriptor d = packed_ring_descriptor(&f->packed, slot);
 
     assert_int_equal(d.address, expected.address);
     assert_int_equal(d.length, expected.length);
@@ -303,15 +184,15 @@ static void pack_02_04_12_used_descriptor(void **state)
     const struct ring_element e = out(DATA, 0x34);
 
     begin(f, 1, false);
-    packed_ring_add_as(&f->ring, &e, 1, RING_DIRECT, 0xabcd);
-    packed_ring_publish(&f->ring);
+    packed_ring_add_as(&f->packed, &e, 1, RING_DIRECT, 0xabcd);
+    packed_ring_publish(&f->packed);
     use(f, pop(f), 0x34);
-    assert_memory_equal(f->ring.desc_host + 8, first, 8);
+    assert_memory_equal(f->packed.desc_host + 8, first, 8);
     assert_used(f, 0xabcd, 0x34);
-    packed_ring_add_as(&f->ring, &e, 1, RING_DIRECT, 0xabcd);
-    packed_ring_publish(&f->ring);
+    packed_ring_add_as(&f->packed, &e, 1, RING_DIRECT, 0xabcd);
+    packed_ring_publish(&f->packed);
     use(f, pop(f), 0);
-    assert_memory_equal(f->ring.desc_host + 8, second, 8);
+    assert_memory_equal(f->packed.desc_host + 8, second, 8);
     assert_used(f, 0xabcd, 0);
 }
 
@@ -329,7 +210,7 @@ static void pack_03_04_wrap_counter_flips_at_the_end(void **state)
             int id = add_one(f);
 
             use(f, pop(f), 1);
-            assert_int_equal(packed_ring_descriptor(&f->ring, (uint16_t)slot).flags,
+            assert_int_equal(packed_ring_descriptor(&f->packed, (uint16_t)slot).flags,
                              packed_ring_done(wrap) | RING_WRITE);
             assert_empty(f);
             assert_used(f, id, 1);
@@ -345,10 +226,10 @@ static void pack_05_nothing_before_the_first_flags(void **state)
     const struct ring_element e[] = {in(DATA, 1), out(DATA, 2)};
 
     begin(f, SIZE, false);
-    packed_ring_add(&f->ring, e, 2, RING_DIRECT);
-    packed_ring_add(&f->ring, e, 1, RING_DIRECT);
+    packed_ring_add(&f->packed, e, 2, RING_DIRECT);
+    packed_ring_add(&f->packed, e, 1, RING_DIRECT);
     assert_empty(f);
-    packed_ring_publish(&f->ring);
+    packed_ring_publish(&f->packed);
     assert_int_equal(pop(f)->slots, 2);
     assert_int_equal(pop(f)->slots, 1);
     assert_empty(f);
@@ -365,7 +246,7 @@ static void pack_06_used_slots_are_let_alone(void **state)
     for (int i = 0; i < 3; i++)
         use(f, pop(f), 1);
     for (int i = 0; i < 3; i++)
-        packed_ring_set_descriptor(&f->ring, (uint16_t)i, mine);
+        packed_ring_set_descriptor(&f->packed, (uint16_t)i, mine);
     virtqueue_disable_kicks(&f->queue);
     assert_empty(f);
     virtqueue_publish(&f->queue);
@@ -411,8 +292,8 @@ static void pack_08_10_completion_out_of_order(void **state)
         b[i] = pop(f);
     for (int i = 0; i < 4; i++) {
         use(f, b[order[i]], (uint32_t)i + 1);
-        assert_int_equal(packed_ring_descriptor(&f->ring, slots[i]).id, id[order[i]]);
-        assert_int_equal(packed_ring_descriptor(&f->ring, slots[i]).flags,
+        assert_int_equal(packed_ring_descriptor(&f->packed, slots[i]).id, id[order[i]]);
+        assert_int_equal(packed_ring_descriptor(&f->packed, slots[i]).flags,
                          packed_ring_done(true) | RING_WRITE);
     }
     for (int i = 0; i < 4; i++)
@@ -446,13 +327,13 @@ static void pack_13_nothing_is_visible_before_publish(void **state)
         add_one(f);
     for (int i = 0; i < 3; i++)
         virtqueue_push(&f->queue, pop(f), 1);
-    assert_false(packed_ring_collect(&f->ring, &used));
-    assert_int_equal(packed_ring_descriptor(&f->ring, 2).flags,
+    assert_false(packed_ring_collect(&f->packed, &used));
+    assert_int_equal(packed_ring_descriptor(&f->packed, 2).flags,
                      packed_ring_done(true) | RING_WRITE);
     assert_int_equal(f->notified, 0);
     virtqueue_publish(&f->queue);
     for (int i = 0; i < 3; i++)
-        assert_true(packed_ring_collect(&f->ring, &used));
+        assert_true(packed_ring_collect(&f->packed, &used));
     assert_int_equal(f->notified, 1);
     virtqueue_publish(&f->queue);
     assert_int_equal(f->notified, 1);
@@ -497,9 +378,9 @@ static void pack_01_ring_of_32768(void **state)
     begin(f, 32768, true);
     for (int round = 0; round < 3; round++) {
         for (int i = 0; i < 32768; i++)
-            assert_true(packed_ring_add(&f->ring, (struct ring_element[]){out(DATA, 64)}, 1,
+            assert_true(packed_ring_add(&f->packed, (struct ring_element[]){out(DATA, 64)}, 1,
                                         RING_DIRECT) >= 0);
-        packed_ring_publish(&f->ring);
+        packed_ring_publish(&f->packed);
         f->notified = 0;
         for (int i = 0; i < 32768; i++)
             virtqueue_push(&f->queue, pop(f), 64);
@@ -507,8 +388,8 @@ static void pack_01_ring_of_32768(void **state)
         virtqueue_publish(&f->queue);
         assert_int_equal(f->notified, 1);
         for (int i = 0; i < 32768; i++)
-            assert_true(packed_ring_collect(&f->ring, &(struct packed_used){0}));
-        packed_ring_enable_interrupts(&f->ring);
+            assert_true(packed_ring_collect(&f->packed, &(struct packed_used){0}));
+        packed_ring_enable_interrupts(&f->packed);
     }
     assert_null(f->queue.broken.id);
 }
@@ -522,10 +403,10 @@ static void pack_11_any_id(void **state)
     begin(f, SIZE, false);
     for (int round = 0; round < 3; round++) {
         for (size_t i = 0; i < ARRAY_SIZE(ids); i++)
-            assert_int_equal(packed_ring_add_as(&f->ring, (struct ring_element[]){out(DATA, 1)}, 1,
-                                                RING_DIRECT, ids[i]),
+            assert_int_equal(packed_ring_add_as(&f->packed, (struct ring_element[]){out(DATA, 1)},
+                                                1, RING_DIRECT, ids[i]),
                              ids[i]);
-        packed_ring_publish(&f->ring);
+        packed_ring_publish(&f->packed);
         for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
             b[i] = pop(f);
             assert_int_equal(b[i]->id, ids[i]);
@@ -590,13 +471,13 @@ static void drv_pack_01_02_descriptors_are_copied(void **state)
     id = add(f, (struct ring_element[]){in(DATA, 16), out(DATA + 64, 32)}, 2, RING_DIRECT);
     b = pop(f);
     for (uint16_t i = 0; i < SIZE; i++)
-        packed_ring_set_descriptor(&f->ring, i, bad);
+        packed_ring_set_descriptor(&f->packed, i, bad);
     assert_ptr_equal(b->readable[0].iov_base, host(f, DATA, 16));
     assert_ptr_equal(b->writable[0].iov_base, host(f, DATA + 64, 32));
     assert_int_equal(b->writable_bytes, 32);
     use(f, b, 32);
     assert_used(f, id, 32);
-    assert_int_equal(f->ring.used.slot, 2);
+    assert_int_equal(f->packed.used.slot, 2);
 }
 
 static void ind_05_write_flag_of_the_indirect_descriptor_is_ignored(void **state)
@@ -605,7 +486,7 @@ static void ind_05_write_flag_of_the_indirect_descriptor_is_ignored(void **state
 
     begin(f, SIZE, false);
     set_entry(f, 0, DATA, 10, 0);
-    set(f, 0, f->ring.tables, 16, RING_INDIRECT | RING_WRITE);
+    set(f, 0, f->packed.tables, 16, RING_INDIRECT | RING_WRITE);
     assert_int_equal(pop(f)->readable_bytes, 10);
     assert_bent(f, NULL);
 }
@@ -619,15 +500,15 @@ static void ind_04_other_flags_in_a_table_are_ignored(void **state)
     begin(f, SIZE, false);
     set_entry(f, 0, DATA, 10, RING_NEXT | PACKED_RING_AVAIL);
     set_entry(f, 1, DATA, 20, RING_WRITE | PACKED_RING_USED);
-    set(f, 0, f->ring.tables, 32, RING_INDIRECT);
+    set(f, 0, f->packed.tables, 32, RING_INDIRECT);
     b = pop(f);
     assert_int_equal(b->readable_bytes, 10);
     assert_int_equal(b->writable_bytes, 20);
     assert_bent(f, "DRV-IND-07");
     set_entry(f, 0, DATA, 16, RING_INDIRECT);
     packed_ring_set_descriptor(
-        &f->ring, 1,
-        (struct packed_ring_descriptor){f->ring.tables, 16, 1,
+        &f->packed, 1,
+        (struct packed_ring_descriptor){f->packed.tables, 16, 1,
                                         RING_INDIRECT | packed_ring_available(true)});
     assert_int_equal(pop(f)->readable_bytes, 16);
     assert_bent(f, "DRV-IND-02");
@@ -758,8 +639,8 @@ static void position_is_before_what_was_not_published(void **state)
         virtqueue_push(&f->queue, pop(f), 1);
         position = virtqueue_stop(&f->queue);
         assert_int_equal(position.used, position_of(start));
-        assert_int_equal(position.avail, position_of(packed_ring_after(&f->ring, start, 7)));
-        packed_ring_destroy(&f->ring);
+        assert_int_equal(position.avail, position_of(packed_ring_after(&f->packed, start, 7)));
+        packed_ring_destroy(&f->packed);
     }
 }
 
@@ -773,13 +654,13 @@ static void position_that_cannot_be(void **state)
     };
     struct fixture *f = *state;
 
-    packed_ring_init(&f->ring, &f->memory, RING_AT, SIZE, false);
+    packed_ring_init(&f->packed, &f->memory, RING_AT, SIZE, false);
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
         assert_int_equal(start_at(f, bad[i], NULL), -EINVAL);
     assert_int_equal(start_at(f, (struct virtqueue_position){0, FIRST}, NULL), 0);
     set(f, 0, DATA, 1, 0); /* the whole ring is in flight: no room for this */
     packed_ring_set_descriptor(
-        &f->ring, 0, (struct packed_ring_descriptor){DATA, 1, 0, packed_ring_available(false)});
+        &f->packed, 0, (struct packed_ring_descriptor){DATA, 1, 0, packed_ring_available(false)});
     assert_broken(f, "DRV-PACK-08");
 }
 
@@ -796,7 +677,7 @@ static bool notified_after(struct fixture *f, unsigned n)
         virtqueue_push(&f->queue, pop(f), 0);
     virtqueue_publish(&f->queue);
     for (unsigned i = 0; i < n; i++)
-        assert_true(packed_ring_collect(&f->ring, &(struct packed_used){0}));
+        assert_true(packed_ring_collect(&f->packed, &(struct packed_used){0}));
     return f->notified != before;
 }
 
@@ -807,11 +688,11 @@ static void evt_07_flags_decide_without_event_idx(void **state)
     begin(f, SIZE, false);
     assert_true(notified_after(f, 1));
     assert_true(notified_after(f, 3));
-    packed_ring_disable_interrupts(&f->ring);
+    packed_ring_disable_interrupts(&f->packed);
     assert_false(notified_after(f, 1));
-    packed_ring_set_event(&f->ring, FIRST | 6, PACKED_RING_EVENT_DISABLE); /* means nothing */
+    packed_ring_set_event(&f->packed, FIRST | 6, PACKED_RING_EVENT_DISABLE); /* means nothing */
     assert_false(notified_after(f, 2));
-    packed_ring_enable_interrupts(&f->ring);
+    packed_ring_enable_interrupts(&f->packed);
     assert_true(notified_after(f, 1));
     assert_bent(f, NULL);
 }
@@ -822,9 +703,9 @@ static void evt_08_flags_decide_with_event_idx(void **state)
     struct fixture *f = *state;
 
     begin(f, SIZE, true);
-    packed_ring_set_event(&f->ring, 0x7fff, PACKED_RING_EVENT_ENABLE);
+    packed_ring_set_event(&f->packed, 0x7fff, PACKED_RING_EVENT_ENABLE);
     assert_true(notified_after(f, 1));
-    packed_ring_set_event(&f->ring, FIRST | 1, PACKED_RING_EVENT_DISABLE);
+    packed_ring_set_event(&f->packed, FIRST | 1, PACKED_RING_EVENT_DISABLE);
     assert_false(notified_after(f, 1));
     assert_bent(f, NULL);
 }
@@ -838,8 +719,8 @@ static void check_event_places(struct fixture *f, uint16_t size, uint16_t slot, 
             struct packed_place place;
 
             begin_at(f, size, true, start);
-            place = packed_ring_after(&f->ring, start, event);
-            packed_ring_set_event(&f->ring, position_of(place), PACKED_RING_EVENT_DESC);
+            place = packed_ring_after(&f->packed, start, event);
+            packed_ring_set_event(&f->packed, position_of(place), PACKED_RING_EVENT_DESC);
             assert_int_equal(notified_after(f, n), event < n);
             assert_bent(f, NULL);
             end(f);
@@ -866,8 +747,8 @@ static void evt_11_event_place_in_a_ring_of_32768(void **state)
             struct packed_place place;
 
             begin_at(f, 32768, true, start);
-            place = packed_ring_after(&f->ring, start, (uint32_t)(event + 65536) % 65536);
-            packed_ring_set_event(&f->ring, position_of(place), PACKED_RING_EVENT_DESC);
+            place = packed_ring_after(&f->packed, start, (uint32_t)(event + 65536) % 65536);
+            packed_ring_set_event(&f->packed, position_of(place), PACKED_RING_EVENT_DESC);
             assert_int_equal(notified_after(f, 3), event >= 0 && event < 3);
             end(f);
         }
@@ -881,7 +762,7 @@ static void evt_11_event_place_in_skipped_slots(void **state)
 
     for (unsigned event = 0; event < SIZE; event++) {
         begin(f, SIZE, true);
-        packed_ring_set_event(&f->ring, (uint16_t)(FIRST | event), PACKED_RING_EVENT_DESC);
+        packed_ring_set_event(&f->packed, (uint16_t)(FIRST | event), PACKED_RING_EVENT_DESC);
         add_list(f, 2);
         add_list(f, 3);
         virtqueue_push(&f->queue, pop(f), 0);
@@ -897,18 +778,18 @@ static void drv_pack_09_event_flags_that_may_not_be(void **state)
     struct fixture *f = *state;
 
     begin(f, SIZE, true);
-    packed_ring_set_event(&f->ring, FIRST | 7, 3);
+    packed_ring_set_event(&f->packed, FIRST | 7, 3);
     assert_true(notified_after(f, 1));
     assert_bent(f, "DRV-PACK-09");
     end(f);
     f->queue.bent = (struct virtqueue_rule){0};
     begin(f, SIZE, true);
-    packed_ring_set_event(&f->ring, FIRST | SIZE, PACKED_RING_EVENT_DESC);
+    packed_ring_set_event(&f->packed, FIRST | SIZE, PACKED_RING_EVENT_DESC);
     notified_after(f, 1);
     assert_bent(f, "DRV-PACK-09");
     end(f);
     begin(f, SIZE, false);
-    packed_ring_set_event(&f->ring, 0, PACKED_RING_EVENT_DESC);
+    packed_ring_set_event(&f->packed, 0, PACKED_RING_EVENT_DESC);
     assert_true(notified_after(f, 1));
     assert_bent(f, "DRV-PACK-09");
 }
@@ -919,20 +800,20 @@ static void evt_09_kicks_without_event_idx(void **state)
     struct fixture *f = *state;
 
     begin(f, SIZE, false);
-    packed_ring_set_event(&f->ring, 0x1234, PACKED_RING_EVENT_DISABLE);
-    assert_int_equal(packed_ring_event_flags(&f->ring), PACKED_RING_EVENT_ENABLE);
+    packed_ring_set_event(&f->packed, 0x1234, PACKED_RING_EVENT_DISABLE);
+    assert_int_equal(packed_ring_event_flags(&f->packed), PACKED_RING_EVENT_ENABLE);
     virtqueue_disable_kicks(&f->queue);
-    assert_int_equal(packed_ring_event_flags(&f->ring), PACKED_RING_EVENT_DISABLE);
+    assert_int_equal(packed_ring_event_flags(&f->packed), PACKED_RING_EVENT_DISABLE);
     virtqueue_disable_kicks(&f->queue);
     add_one(f);
-    assert_false(packed_ring_wants_kick(&f->ring));
+    assert_false(packed_ring_wants_kick(&f->packed));
     use(f, pop(f), 0);
     assert_false(virtqueue_enable_kicks(&f->queue));
-    assert_int_equal(packed_ring_event_flags(&f->ring), PACKED_RING_EVENT_ENABLE);
-    assert_int_equal(packed_ring_event_place(&f->ring), 0);
+    assert_int_equal(packed_ring_event_flags(&f->packed), PACKED_RING_EVENT_ENABLE);
+    assert_int_equal(packed_ring_event_place(&f->packed), 0);
     add_one(f);
-    assert_true(packed_ring_wants_kick(&f->ring));
-    assert_int_equal(load_le32(f->ring.driver_event_host), 0x11234);
+    assert_true(packed_ring_wants_kick(&f->packed));
+    assert_int_equal(load_le32(f->packed.driver_event_host), 0x11234);
 }
 
 static void evt_07_09_kicks_with_event_idx(void **state)
@@ -940,20 +821,20 @@ static void evt_07_09_kicks_with_event_idx(void **state)
     struct fixture *f = *state;
 
     begin_at(f, 3, true, (struct packed_place){2, true});
-    assert_int_equal(packed_ring_event_flags(&f->ring), PACKED_RING_EVENT_DESC);
-    assert_int_equal(packed_ring_event_place(&f->ring), FIRST | 2);
+    assert_int_equal(packed_ring_event_flags(&f->packed), PACKED_RING_EVENT_DESC);
+    assert_int_equal(packed_ring_event_place(&f->packed), FIRST | 2);
     add_one(f);
-    assert_true(packed_ring_wants_kick(&f->ring));
+    assert_true(packed_ring_wants_kick(&f->packed));
     virtqueue_disable_kicks(&f->queue);
     add_one(f);
-    assert_false(packed_ring_wants_kick(&f->ring));
+    assert_false(packed_ring_wants_kick(&f->packed));
     pop(f);
     pop(f);
     assert_false(virtqueue_enable_kicks(&f->queue));
-    assert_int_equal(packed_ring_event_place(&f->ring), 1); /* the next round: wrap counter 0 */
-    assert_int_equal(packed_ring_event_flags(&f->ring), PACKED_RING_EVENT_DESC);
+    assert_int_equal(packed_ring_event_place(&f->packed), 1); /* the next round: wrap counter 0 */
+    assert_int_equal(packed_ring_event_flags(&f->packed), PACKED_RING_EVENT_DESC);
     add_one(f);
-    assert_true(packed_ring_wants_kick(&f->ring));
+    assert_true(packed_ring_wants_kick(&f->packed));
 }
 
 static void evt_05_kicks_without_work(void **state)
@@ -996,17 +877,17 @@ static void evt_06_buffers_left_in_the_ring(void **state)
         begin_at(f, SIZE, true, (struct packed_place){slot, slot % 2});
         for (int i = 0; i < 3; i++)
             add_list(f, 2);
-        packed_ring_wants_kick(&f->ring);
+        packed_ring_wants_kick(&f->packed);
         pop(f);
         assert_true(virtqueue_enable_kicks(&f->queue));
         assert_false(virtqueue_enable_kicks(&f->queue));
         add_one(f);
-        assert_true(packed_ring_wants_kick(&f->ring));
+        assert_true(packed_ring_wants_kick(&f->packed));
         assert_true(virtqueue_enable_kicks(&f->queue));
         virtqueue_unpop(&f->queue, pop(f));
         assert_false(virtqueue_enable_kicks(&f->queue));
         add_one(f); /* the ring is full now */
-        assert_true(packed_ring_wants_kick(&f->ring));
+        assert_true(packed_ring_wants_kick(&f->packed));
         assert_true(virtqueue_enable_kicks(&f->queue));
         assert_false(virtqueue_enable_kicks(&f->queue));
         for (int i = 0; i < 4; i++)
@@ -1073,11 +954,11 @@ static void drv_pack_06_12_wrong_turn_bits(void **state)
 
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         begin(f, SIZE, false);
-        packed_ring_set_descriptor(&f->ring, 0,
+        packed_ring_set_descriptor(&f->packed, 0,
                                    (struct packed_ring_descriptor){DATA, 1, 0, bad[i]});
         assert_empty(f);
         set(f, 0, DATA, 1, RING_NEXT);
-        packed_ring_set_descriptor(&f->ring, 1,
+        packed_ring_set_descriptor(&f->packed, 1,
                                    (struct packed_ring_descriptor){DATA, 1, 0, bad[i] | RING_NEXT});
         set(f, 2, DATA, 1, 0);
         assert_broken(f, "DRV-PACK-05");
@@ -1124,7 +1005,7 @@ static void drv_pack_08_slots_not_used_yet(void **state)
         begin(f, 2, false);
         for (uint16_t id = 0; id < 2; id++)
             packed_ring_set_descriptor(
-                &f->ring, id,
+                &f->packed, id,
                 (struct packed_ring_descriptor){DATA, 1, id, packed_ring_available(true)});
         for (int i = 0; i < 2; i++) {
             struct virtqueue_buffer *b = pop(f);
@@ -1133,7 +1014,8 @@ static void drv_pack_08_slots_not_used_yet(void **state)
                 virtqueue_push(&f->queue, b, 0);
         }
         packed_ring_set_descriptor(
-            &f->ring, 0, (struct packed_ring_descriptor){DATA, 1, 9, packed_ring_available(false)});
+            &f->packed, 0,
+            (struct packed_ring_descriptor){DATA, 1, 9, packed_ring_available(false)});
         assert_broken(f, "DRV-PACK-08");
         end(f);
     }
@@ -1149,7 +1031,7 @@ static void drv_pack_08_list_over_slots_not_used_yet(void **state)
     pop(f);
     pop(f);
     packed_ring_set_descriptor(
-        &f->ring, 0, (struct packed_ring_descriptor){DATA, 1, 9, packed_ring_available(false)});
+        &f->packed, 0, (struct packed_ring_descriptor){DATA, 1, 9, packed_ring_available(false)});
     set(f, 2, DATA, 1, RING_NEXT);
     assert_broken(f, "DRV-PACK-08");
 }
@@ -1161,10 +1043,10 @@ static void drv_pack_11_gap(void **state)
 
     begin(f, SIZE, true);
     packed_ring_set_descriptor(
-        &f->ring, 1, (struct packed_ring_descriptor){DATA, 2, 1, packed_ring_available(true)});
+        &f->packed, 1, (struct packed_ring_descriptor){DATA, 2, 1, packed_ring_available(true)});
     assert_empty(f);
     assert_false(virtqueue_enable_kicks(&f->queue));
-    assert_int_equal(packed_ring_event_place(&f->ring), FIRST);
+    assert_int_equal(packed_ring_event_place(&f->packed), FIRST);
     set(f, 0, DATA, 1, 0);
     assert_int_equal(pop(f)->readable_bytes, 1);
     assert_int_equal(pop(f)->readable_bytes, 2);
@@ -1238,11 +1120,11 @@ static void ind_06_drv_ind_04_table_in_a_list(void **state)
     begin(f, SIZE, false);
     set_entry(f, 0, DATA, 10, 0);
     set(f, 1, DATA, 1, 0);
-    set(f, 0, f->ring.tables, 16, RING_INDIRECT | RING_NEXT);
+    set(f, 0, f->packed.tables, 16, RING_INDIRECT | RING_NEXT);
     assert_broken(f, "DRV-IND-04");
     end(f);
     begin(f, SIZE, false);
-    set(f, 1, f->ring.tables, 16, RING_INDIRECT);
+    set(f, 1, f->packed.tables, 16, RING_INDIRECT);
     set(f, 0, DATA, 1, RING_NEXT);
     assert_broken(f, "DRV-IND-04");
 }
@@ -1251,7 +1133,7 @@ static void check_table_length(struct fixture *f, uint32_t length, const char *r
 {
     begin(f, SIZE, false);
     set_entry(f, 0, DATA, 16, 0);
-    set(f, 0, f->ring.tables, length, RING_INDIRECT);
+    set(f, 0, f->packed.tables, length, RING_INDIRECT);
     assert_broken(f, rule);
     end(f);
 }
@@ -1324,10 +1206,10 @@ static void drv_qcfg_02_03_size_0_or_above_32768(void **state)
 {
     struct fixture *f = *state;
 
-    packed_ring_init(&f->ring, &f->memory, RING_AT, SIZE, false);
-    f->ring.size = 0;
+    packed_ring_init(&f->packed, &f->memory, RING_AT, SIZE, false);
+    f->packed.size = 0;
     assert_start_fails(f, "DRV-QCFG-02");
-    f->ring.size = 32769;
+    f->packed.size = 32769;
     assert_start_fails(f, "DRV-QCFG-03");
 }
 
@@ -1336,30 +1218,30 @@ static void drv_qcfg_05_06_17_areas(void **state)
     struct fixture *f = *state;
     struct packed_ring good;
 
-    packed_ring_init(&f->ring, &f->memory, RING_AT, SIZE, false);
-    good = f->ring;
-    f->ring.desc += 8;
+    packed_ring_init(&f->packed, &f->memory, RING_AT, SIZE, false);
+    good = f->packed;
+    f->packed.desc += 8;
     assert_start_fails(f, "DRV-QCFG-05");
-    f->ring = good;
-    f->ring.driver_event += 2;
+    f->packed = good;
+    f->packed.driver_event += 2;
     assert_start_fails(f, "DRV-QCFG-05");
-    f->ring = good;
-    f->ring.device_event += 2;
+    f->packed = good;
+    f->packed.device_event += 2;
     assert_start_fails(f, "DRV-QCFG-05");
-    f->ring = good;
-    f->ring.desc = LOW_SIZE - 16 * SIZE + 16;
+    f->packed = good;
+    f->packed.desc = LOW_SIZE - 16 * SIZE + 16;
     assert_start_fails(f, "DRV-QCFG-06");
-    f->ring = good;
-    f->ring.device_event = LOW_SIZE;
+    f->packed = good;
+    f->packed.device_event = LOW_SIZE;
     assert_start_fails(f, "DRV-QCFG-06");
-    f->ring = good;
-    f->ring.device_event = f->ring.driver_event;
+    f->packed = good;
+    f->packed.device_event = f->packed.driver_event;
     assert_start_fails(f, "DRV-QCFG-17");
-    f->ring = good;
-    f->ring.driver_event = f->ring.desc + 16 * SIZE - 4;
+    f->packed = good;
+    f->packed.driver_event = f->packed.desc + 16 * SIZE - 4;
     assert_start_fails(f, "DRV-QCFG-17");
-    f->ring = good;
-    f->ring.driver_event = HIGH_AT + HIGH_SIZE - 4; /* just fits */
+    f->packed = good;
+    f->packed.driver_event = HIGH_AT + HIGH_SIZE - 4; /* just fits */
     assert_int_equal(start_at(f, (struct virtqueue_position){FIRST, FIRST}, NULL), 0);
 }
 
@@ -1367,8 +1249,8 @@ static void drv_qcfg_15_ring_is_not_clear(void **state)
 {
     struct fixture *f = *state;
 
-    packed_ring_init(&f->ring, &f->memory, RING_AT, SIZE, false);
-    packed_ring_set_descriptor(&f->ring, SIZE - 1,
+    packed_ring_init(&f->packed, &f->memory, RING_AT, SIZE, false);
+    packed_ring_set_descriptor(&f->packed, SIZE - 1,
                                (struct packed_ring_descriptor){0, 0, 0, packed_ring_done(true)});
     assert_int_equal(start_at(f, (struct virtqueue_position){FIRST, FIRST}, NULL), 0);
     assert_bent(f, "DRV-QCFG-15");
@@ -1382,16 +1264,16 @@ static void long_chains_do_not_add_up(void **state)
 
     begin(f, 256, false);
     for (uint16_t i = 0; i < VIRTQUEUE_CHAIN_MAX; i++)
-        packed_ring_set_table_entry(&f->ring, DATA, i,
+        packed_ring_set_table_entry(&f->packed, DATA, i,
                                     (struct packed_ring_descriptor){HIGH_AT, 1, 0, 0});
     for (uint32_t n = 0; n < 1024; n++) {
-        struct packed_place at = f->ring.avail;
+        struct packed_place at = f->packed.avail;
 
         packed_ring_set_descriptor(
-            &f->ring, at.slot,
+            &f->packed, at.slot,
             (struct packed_ring_descriptor){DATA, 16 * VIRTQUEUE_CHAIN_MAX, (uint16_t)(n * 64),
                                             RING_INDIRECT | packed_ring_available(at.wrap)});
-        f->ring.avail = packed_ring_after(&f->ring, at, 1);
+        f->packed.avail = packed_ring_after(&f->packed, at, 1);
         use(f, pop(f), 0);
     }
     for (unsigned i = 0; i < f->queue.size; i++)
@@ -1429,7 +1311,7 @@ static void model_add(struct model *m)
 {
     struct fixture *f = m->f;
     struct ring_element e[7];
-    unsigned most = f->ring.size < ARRAY_SIZE(e) ? f->ring.size : ARRAY_SIZE(e);
+    unsigned most = f->packed.size < ARRAY_SIZE(e) ? f->packed.size : ARRAY_SIZE(e);
     unsigned count = 1 + pick(m, most), readable = pick(m, count + 1);
     enum ring_style style = pick(m, 3) ? RING_DIRECT : RING_TABLE;
     uint32_t written = 0;
@@ -1441,8 +1323,8 @@ static void model_add(struct model *m)
         e[i] = (struct ring_element){DATA + pick(m, 4096), 1 + pick(m, 100), i >= readable};
         written += e[i].writable ? e[i].length : 0;
     }
-    id = m->any_id ? packed_ring_add_as(&f->ring, e, count, style, (uint16_t)pick(m, 65536))
-                   : packed_ring_add(&f->ring, e, count, style);
+    id = m->any_id ? packed_ring_add_as(&f->packed, e, count, style, (uint16_t)pick(m, 65536))
+                   : packed_ring_add(&f->packed, e, count, style);
     if (id < 0)
         return;
     m->waiting[m->waiting_count++] =
@@ -1454,7 +1336,7 @@ static void model_pop(struct model *m)
     struct model_buffer next;
     struct virtqueue_buffer *b;
 
-    packed_ring_publish(&m->f->ring);
+    packed_ring_publish(&m->f->packed);
     if (m->waiting_count == 0) {
         assert_empty(m->f);
         return;
@@ -1500,23 +1382,23 @@ static void model_publish(struct model *m)
     for (; m->used_count > 0; m->used_count--) {
         struct model_buffer *b = &m->used[m->used_first++ % ARRAY_SIZE(m->used)];
 
-        assert_true(packed_ring_collect(&f->ring, &used));
+        assert_true(packed_ring_collect(&f->packed, &used));
         assert_int_equal(used.id, b->id);
         assert_int_equal(used.written, b->length > 0);
         if (used.written)
             assert_int_equal(used.length, b->length);
     }
-    assert_false(packed_ring_collect(&f->ring, &used));
+    assert_false(packed_ring_collect(&f->packed, &used));
 }
 
 /* Ask for an interrupt anywhere in the round to come. */
 static void model_ask(struct model *m)
 {
-    unsigned ahead = pick(m, m->f->ring.size);
-    struct packed_place place = packed_ring_after(&m->f->ring, m->f->ring.used, ahead);
+    unsigned ahead = pick(m, m->f->packed.size);
+    struct packed_place place = packed_ring_after(&m->f->packed, m->f->packed.used, ahead);
 
     m->event = m->published_slots + ahead;
-    packed_ring_set_event(&m->f->ring, position_of(place), PACKED_RING_EVENT_DESC);
+    packed_ring_set_event(&m->f->packed, position_of(place), PACKED_RING_EVENT_DESC);
 }
 
 static void check_against_model(struct fixture *f, uint16_t size, bool any_id, unsigned steps)

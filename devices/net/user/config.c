@@ -23,20 +23,20 @@ static int parse_network(const char *text, SlirpConfig *config, struct error *er
     unsigned long bits = 24;
     char *end = (char *)slash;
 
-    if (*slash)
+    if (*slash && slash[1] >= '0' && slash[1] <= '9') /* no sign, no space */
         bits = strtoul(slash + 1, &end, 10);
-    if (length >= sizeof(address) || *end || end == slash + 1)
-        return error_set(err, EINVAL, "net=%s is not of the form 10.0.2.0/24", text);
+    if (length >= sizeof(address) || *end)
+        return error_set(err, EINVAL, "net: '%s' is not of the form 10.0.2.0/24", text);
     memcpy(address, text, length);
     address[length] = '\0';
     if (inet_pton(AF_INET, address, &config->vnetwork) != 1)
-        return error_set(err, EINVAL, "net=%s is not of the form 10.0.2.0/24", text);
+        return error_set(err, EINVAL, "net: '%s' is not of the form 10.0.2.0/24", text);
     if (bits < BITS_MIN || bits > BITS_MAX)
-        return error_set(err, EINVAL, "net=%s: the prefix must have %d to %d bits", text, BITS_MIN,
-                         BITS_MAX);
+        return error_set(err, EINVAL, "net: '%s': the prefix must have %d to %d bits", text,
+                         BITS_MIN, BITS_MAX);
     config->vnetmask.s_addr = htonl(UINT32_MAX << (32 - bits));
     if (config->vnetwork.s_addr & ~config->vnetmask.s_addr)
-        return error_set(err, EINVAL, "net=%s has bits set beyond its prefix", text);
+        return error_set(err, EINVAL, "net: '%s' has bits set beyond its prefix", text);
     return 0;
 }
 
@@ -51,11 +51,11 @@ static int parse_member(const char *key, const char *text, uint32_t number,
         return 0;
     }
     if (inet_pton(AF_INET, text, out) != 1)
-        return error_set(err, EINVAL, "%s=%s is not an IPv4 address", key, text);
+        return error_set(err, EINVAL, "%s: '%s' is not an IPv4 address", key, text);
     rest = ntohl(out->s_addr & ~config->vnetmask.s_addr);
     if ((out->s_addr & config->vnetmask.s_addr) != config->vnetwork.s_addr || rest == 0 ||
         rest == ntohl(~config->vnetmask.s_addr))
-        return error_set(err, EINVAL, "%s=%s is no host's address in the guest's network", key,
+        return error_set(err, EINVAL, "%s: '%s' is no host's address in the guest's network", key,
                          text);
     return 0;
 }
@@ -95,7 +95,7 @@ static int parse_prefix(const char *text, SlirpConfig *config, struct error *err
         (*slash && strcmp(slash, "/64") != 0) ||
         memcmp(config->vprefix_addr6.s6_addr + 8, zeroes, 8) != 0)
         return error_set(err, EINVAL,
-                         "ipv6-net=%s is not a prefix of 64 bits, such as fec0::", text);
+                         "ipv6-net: '%s' is not a prefix of 64 bits, such as fec0::", text);
     config->vprefix_len = 64;
     return 0;
 }
@@ -109,9 +109,9 @@ static int parse_member6(const char *key, const char *text, uint8_t number,
         return 0;
     }
     if (inet_pton(AF_INET6, text, out) != 1)
-        return error_set(err, EINVAL, "%s=%s is not an IPv6 address", key, text);
+        return error_set(err, EINVAL, "%s: '%s' is not an IPv6 address", key, text);
     if (memcmp(out, &config->vprefix_addr6, 8) != 0)
-        return error_set(err, EINVAL, "%s=%s is not in the guest's network", key, text);
+        return error_set(err, EINVAL, "%s: '%s' is not in the guest's network", key, text);
     return 0;
 }
 
@@ -131,7 +131,7 @@ static int config_ipv6(const struct net_host_options *o, SlirpConfig *config, st
 static int check_name(const char *key, const char *name, size_t max, struct error *err)
 {
     if (name && (!*name || strlen(name) > max))
-        return error_set(err, EINVAL, "%s=%s must have 1 to %zu characters", key, name, max);
+        return error_set(err, EINVAL, "%s: '%s' must have 1 to %zu characters", key, name, max);
     return 0;
 }
 

@@ -99,7 +99,7 @@ static int check_family(const struct user_network *network, const struct forward
 {
     if (forward->guest.any.sa_family == AF_INET ? !network->config.in_enabled
                                                 : !network->config.in6_enabled)
-        return error_set(err, EINVAL, "%s=%s: that version of IP is switched off", key,
+        return error_set(err, EINVAL, "%s: '%s': that version of IP is switched off", key,
                          forward->rule);
     return 0;
 }
@@ -115,14 +115,15 @@ static int parse_hostfwd(struct user_network *network, const char *rule, struct 
     if (!dash || user_parse_endpoint(host, dash, &out->host) ||
         user_parse_endpoint(dash + 1, rule + strlen(rule), &out->guest))
         return error_set(err, EINVAL,
-                         "hostfwd=%s is not of the form tcp:127.0.0.1:2222-:22 (addresses are "
+                         "hostfwd: '%s' is not of the form tcp:127.0.0.1:2222-:22 (addresses are "
                          "numbers, IPv6 in [brackets])",
                          rule);
     if (!same_family(&out->host, &out->guest))
-        return error_set(err, EINVAL, "hostfwd=%s: IPv4 and IPv6 cannot be mixed", rule);
+        return error_set(err, EINVAL, "hostfwd: '%s': IPv4 and IPv6 cannot be mixed", rule);
     if (out->guest.any.sa_family == AF_INET && out->guest.in.sin_addr.s_addr != 0 &&
         !in_network(network, &out->guest))
-        return error_set(err, EINVAL, "hostfwd=%s: the guest's network has no such address", rule);
+        return error_set(err, EINVAL, "hostfwd: '%s': the guest's network has no such address",
+                         rule);
     return check_family(network, out, "hostfwd", err);
 }
 
@@ -169,23 +170,25 @@ static int parse_guestfwd(struct user_network *network, const char *rule, struct
     if (!dash || out->udp || user_parse_endpoint(guest, dash, &out->guest) ||
         parse_target(dash + 1, out) ||
         (out->kind == FORWARD_TCP && out->host.any.sa_family == AF_UNSPEC))
-        return error_set(err, EINVAL,
-                         "guestfwd=%s is not of the form tcp:10.0.2.100:80-cmd:COMMAND, -unix:PATH "
-                         "or -tcp:HOST:PORT (addresses are numbers)",
-                         rule);
+        return error_set(
+            err, EINVAL,
+            "guestfwd: '%s' is not of the form tcp:10.0.2.100:80-cmd:COMMAND, -unix:PATH "
+            "or -tcp:HOST:PORT (addresses are numbers)",
+            rule);
     if (!in_network(network, &out->guest) ||
         out->guest.in.sin_addr.s_addr == network->config.vhost.s_addr ||
         out->guest.in.sin_addr.s_addr == network->config.vnameserver.s_addr)
-        return error_set(err, EINVAL,
-                         "guestfwd=%s: the address must be in the guest's network and not be the "
-                         "gateway's or the name server's",
-                         rule);
+        return error_set(
+            err, EINVAL,
+            "guestfwd: '%s': the address must be in the guest's network and not be the "
+            "gateway's or the name server's",
+            rule);
     if (taken_before(network, out))
-        return error_set(err, EINVAL, "guestfwd=%s: that address and port is forwarded already",
+        return error_set(err, EINVAL, "guestfwd: '%s': that address and port is forwarded already",
                          rule);
     if (out->kind == FORWARD_UNIX &&
         strlen(out->target) >= sizeof(((struct sockaddr_un *)0)->sun_path))
-        return error_set(err, EINVAL, "guestfwd=%s: the path is too long for a socket", rule);
+        return error_set(err, EINVAL, "guestfwd: '%s': the path is too long for a socket", rule);
     return check_family(network, out, "guestfwd", err);
 }
 
@@ -216,7 +219,7 @@ static int start_hostfwd(struct user_network *network, const struct forward *f, 
         flags |= SLIRP_HOSTFWD_V6ONLY;
     if (slirp_add_hostxfwd(network->slirp, &f->host.any, user_address_size(&f->host), &f->guest.any,
                            user_address_size(&f->guest), flags) < 0)
-        return error_errno(err, errno, "hostfwd=%s: cannot listen", f->rule);
+        return error_errno(err, errno, "hostfwd: '%s': cannot listen", f->rule);
     return 0;
 }
 
@@ -235,7 +238,7 @@ static int start_guestfwd(struct user_network *network, struct forward *f, struc
     ret =
         slirp_add_unix(network->slirp, f->kind == FORWARD_UNIX ? f->target : path, &address, port);
     if (ret < 0)
-        return error_set(err, EINVAL, "guestfwd=%s: libslirp refuses it", f->rule);
+        return error_set(err, EINVAL, "guestfwd: '%s': libslirp refuses it", f->rule);
     return 0;
 }
 

@@ -20,6 +20,7 @@
 
 #define CONNECTIONS_MAX 256
 #define BUFFER_SIZE     (32 * KIB)
+#define ACCEPT_RETRY_NS UINT64_C(1000000000)
 
 struct connection;
 
@@ -43,7 +44,8 @@ struct relay {
     struct user_services services;
     const struct forward *rule;
     struct loop_fd listener;
-    int name; /* the socket's inode */
+    struct loop_timer retry; /* accepting failed for want of something that comes back */
+    int name;                /* the socket's inode */
     struct connection *connections;
     unsigned count;
 };
@@ -169,6 +171,10 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
     int target = -1;
 
     (void)events;
+    if (guest < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+        relay->services.fd_set_events(relay->services.loop, self, 0);
+        relay->services.timer_set(relay->services.loop, &relay->retry, ACCEPT_RETRY_NS);
+    }
     if (guest < 0)
         return;
     if (relay->count < CONNECTIONS_MAX)
@@ -177,9 +183,17 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
     if (target >= 0) {
         connection_open(relay, guest, target);
     } else {
-        log_limited(LOG_WARN, "net", "guestfwd=%s: a connection cannot be made", relay->rule->rule);
+        log_limited(LOG_WARN, "net", "guestfwd: '%s': a connection cannot be made",
+                    relay->rule->rule);
         close(guest);
     }
+}
+
+static void retry_expired(struct loop_timer *timer)
+{
+    struct relay *relay = container_of(timer, struct relay, retry);
+
+    relay->services.fd_set_events(relay->services.loop, &relay->listener, EPOLLIN);
 }
 
 /* --- the listener --- */
@@ -218,8 +232,9 @@ int user_relay_start(const struct user_services *services, const struct forward 
     relay->rule = rule;
     relay->name = -1;
     relay->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
+    relay->retry.expired = retry_expired;
     if (listen_unseen(relay) < 0)
-        ret = error_errno(err, errno, "guestfwd=%s: cannot listen", rule->rule);
+        ret = error_errno(err, errno, "guestfwd: '%s': cannot listen", rule->rule);
     else
         ret = services->fd_add(services->loop, &relay->listener, err);
     if (ret) {
@@ -237,6 +252,7 @@ void user_relay_stop(struct relay *relay)
         return;
     while (relay->connections)
         connection_close(relay->connections);
+    relay->services.timer_cancel(relay->services.loop, &relay->retry);
     if (relay->listener.fd >= 0) {
         relay->services.fd_remove(relay->services.loop, &relay->listener);
         close(relay->listener.fd);

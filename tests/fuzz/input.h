@@ -1,0 +1,37 @@
+/*
+ * What fuzz targets have in common: an input taken byte by byte, and a check that ends the run.
+ */
+#ifndef TESTS_FUZZ_INPUT_H
+#define TESTS_FUZZ_INPUT_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* The target. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+/* What is left of an input; behind its end there are zeroes. */
+struct input {
+    const uint8_t *bytes;
+    size_t left;
+};
+
+static inline uint8_t take(struct input *in)
+{
+    if (in->left == 0)
+        return 0;
+    in->left--;
+    return *in->bytes++;
+}
+
+#define REQUIRE(what)                                             \
+    do {                                                          \
+        if (!(what)) {                                            \
+            fprintf(stderr, "%s: not so: %s\n", __FILE__, #what); \
+            abort();                                              \
+        }                                                         \
+    } while (0)
+
+#endif
