@@ -71,6 +71,9 @@ void option_list_free(struct option_list *list);
  * list. */
 const char *option_list_take(struct option_list *list, const char *key);
 
+/* The first value of a key without marking it; NULL when absent. */
+const char *option_list_peek(const struct option_list *list, const char *key);
+
 /* Set every field of the table in `target` from its default or from the list. -EINVAL names origin,
  * key and reason. On failure strings already set are freed and cleared. */
 int option_apply(const struct option_spec *table, size_t count, struct option_list *list,

@@ -150,6 +150,14 @@ const char *option_list_take(struct option_list *list, const char *key)
     return NULL;
 }
 
+const char *option_list_peek(const struct option_list *list, const char *key)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->values[i].key, key) == 0)
+            return list->values[i].value;
+    return NULL;
+}
+
 /* Somebody took an earlier value of this key. */
 static bool given_before(const struct option_list *list, size_t index)
 {

@@ -72,6 +72,10 @@ struct virtio_backend {
     const struct virtio_backend_ops *ops;
     const struct guest_memory *memory;
 
+    /* The rings are served by somebody else's code: features() says which bits of rings it knows,
+     * and no others are offered. */
+    bool foreign;
+
     /* The names and dependencies of the type's own features, for checks and logs. May be empty. */
     const struct virtio_feature_name *feature_names;
     size_t feature_count;

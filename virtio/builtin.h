@@ -39,6 +39,8 @@ struct virtio_model {
     const struct virtio_feature_name *features; /* the type's own bits, for NAME=on|off */
     size_t feature_count;
 
+    uint16_t config_size; /* bytes of configuration that are asked of a process that serves it */
+
     uint16_t queues_default, queues_max; /* `queues=`; default 0: one for each vCPU */
     uint16_t queue_size_default;
 

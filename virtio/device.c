@@ -59,38 +59,31 @@ const struct virtio_feature_name *device_feature_unmet(const struct virtio_devic
     return row ? row : features_unmet(f, backend->feature_names, backend->feature_count, by_driver);
 }
 
-/* Offer nothing whose prerequisite is not offered (FEAT-06). */
-static void drop_unmet(struct virtio_device *dev)
+/* What somebody else's code for rings does not know is not offered. Addresses of a platform it
+ * would have to translate, which we cannot tell it how. */
+static void drop_unserved(struct virtio_features *f, const struct virtio_features *served)
 {
-    const struct virtio_feature_name *row;
+    static const unsigned of_rings[] = {VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX,
+                                        VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER,
+                                        VIRTIO_F_ORDER_PLATFORM};
 
-    while ((row = device_feature_unmet(dev, &dev->offered, false)))
-        features_set(&dev->offered, row->bit, false);
+    for (size_t i = 0; i < ARRAY_SIZE(of_rings); i++)
+        if (!features_has(served, of_rings[i]))
+            features_set(f, of_rings[i], false);
+    features_set(f, VIRTIO_F_ACCESS_PLATFORM, false);
 }
 
-static void drop_unrequested(struct virtio_features *f, const struct virtio_features *wanted,
-                             const struct virtio_feature_name *table, size_t count)
+static void offer(struct virtio_device *dev, const struct virtio_features *wanted,
+                  const struct virtio_features *masked)
 {
-    for (size_t i = 0; i < count; i++)
-        if (feature_on_request(&table[i]) && !features_has(wanted, table[i].bit))
-            features_set(f, table[i].bit, false);
-}
+    const struct virtio_backend *backend = dev->backend;
+    struct virtio_features served;
 
-static void offer_features(struct virtio_device *dev, const struct virtio_features *wanted,
-                           const struct virtio_features *masked)
-{
-    struct virtio_backend *backend = dev->backend;
-    struct virtio_features *f = &dev->offered;
-
-    backend->ops->features(backend, f);
-    for (size_t i = 0; i < virtio_feature_names_count; i++)
-        features_set(f, virtio_feature_names[i].bit, true);
-    drop_unrequested(f, wanted, virtio_feature_names, virtio_feature_names_count);
-    drop_unrequested(f, wanted, backend->feature_names, backend->feature_count);
-    for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
-        f->word[i] &= ~masked->word[i];
-    features_set(f, VIRTIO_F_VERSION_1, true); /* FEAT-04 */
-    drop_unmet(dev);
+    backend->ops->features(dev->backend, &served);
+    dev->offered = served;
+    features_offer(&dev->offered, backend->feature_names, backend->feature_count, wanted, masked);
+    if (backend->foreign)
+        drop_unserved(&dev->offered, &served);
 }
 
 int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
@@ -110,7 +103,7 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
     };
     pthread_mutex_init(&dev->lock, NULL);
     device_config_stale(dev);
-    offer_features(dev, wanted, masked);
+    offer(dev, wanted, masked);
     ret = device_create_queues(dev, queue_count, queue_size, err);
     if (ret)
         virtio_device_destroy(dev);
@@ -124,7 +117,7 @@ void virtio_device_attach(struct virtio_device *dev, const struct virtio_transpo
     dev->transport = transport;
     for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
         dev->offered.word[i] &= ~ops->lacks.word[i];
-    drop_unmet(dev);
+    features_drop_unmet(&dev->offered, dev->backend->feature_names, dev->backend->feature_count);
 }
 
 void virtio_device_destroy(struct virtio_device *dev)

@@ -45,3 +45,35 @@ const struct virtio_feature_name *features_unmet(const struct virtio_features *f
     }
     return NULL;
 }
+
+void features_drop_unmet(struct virtio_features *f, const struct virtio_feature_name *table,
+                         size_t count)
+{
+    const struct virtio_feature_name *row;
+
+    while ((row = features_unmet(f, virtio_feature_names, virtio_feature_names_count, false)) ||
+           (row = features_unmet(f, table, count, false)))
+        features_set(f, row->bit, false);
+}
+
+static void drop_unrequested(struct virtio_features *f, const struct virtio_features *wanted,
+                             const struct virtio_feature_name *table, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (feature_on_request(&table[i]) && !features_has(wanted, table[i].bit))
+            features_set(f, table[i].bit, false);
+}
+
+void features_offer(struct virtio_features *f, const struct virtio_feature_name *table,
+                    size_t count, const struct virtio_features *wanted,
+                    const struct virtio_features *masked)
+{
+    for (size_t i = 0; i < virtio_feature_names_count; i++)
+        features_set(f, virtio_feature_names[i].bit, true);
+    drop_unrequested(f, wanted, virtio_feature_names, virtio_feature_names_count);
+    drop_unrequested(f, wanted, table, count);
+    for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
+        f->word[i] &= ~masked->word[i];
+    features_set(f, VIRTIO_F_VERSION_1, true);
+    features_drop_unmet(f, table, count);
+}

@@ -91,4 +91,17 @@ const struct virtio_feature_name *features_unmet(const struct virtio_features *f
                                                  const struct virtio_feature_name *table,
                                                  size_t count, bool by_driver);
 
+/* Take away what lacks a prerequisite, generic bits and those of a type's `table` (FEAT-06). */
+void features_drop_unmet(struct virtio_features *f, const struct virtio_feature_name *table,
+                         size_t count);
+
+/*
+ * What to offer of a device that can do `*f` of its type's own bits, which `table` names: these and
+ * the generic ones, without those offered on request that are not in `wanted`, without what is in
+ * `masked`, and without what then lacks a prerequisite. VERSION_1 is always offered (FEAT-04).
+ */
+void features_offer(struct virtio_features *f, const struct virtio_feature_name *table,
+                    size_t count, const struct virtio_features *wanted,
+                    const struct virtio_features *masked);
+
 #endif

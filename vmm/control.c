@@ -60,7 +60,7 @@ static int list_devices(struct machine *machine, struct answer *answer, struct e
     for (size_t i = 0; i < machine->device_count; i++) {
         const struct machine_device *device = machine->devices[i];
 
-        say(answer, " %s %s %s\n", device->common.id, device->model->name,
+        say(answer, " %s %s %s\n", device->setup.common.id, device->setup.model->name,
             device->mmio ? "mmio" : "pci");
     }
     return 0;
@@ -97,7 +97,7 @@ static int run_device_command(struct machine *machine, const char *id, char *res
     const char *command = strsep(&rest, " ");
 
     for (size_t i = 0; i < machine->device_count; i++)
-        if (strcmp(machine->devices[i]->common.id, id) == 0)
+        if (strcmp(machine->devices[i]->setup.common.id, id) == 0)
             return virtio_device_command(&machine->devices[i]->virtio, command, rest ? rest : "",
                                          err);
     return error_set(err, ENOENT, "no device '%s'; 'devices' lists them", id);

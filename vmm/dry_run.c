@@ -105,12 +105,12 @@ static void print_memory(const struct machine *machine, FILE *out)
 
 static void print_device(const struct machine_device *device, FILE *out)
 {
-    fprintf(out, "  %-12s %-8s ", device->common.id, device->model->name);
+    fprintf(out, "  %-12s %-8s ", device->setup.common.id, device->setup.model->name);
     if (device->mmio)
         fprintf(out, "mmio 0x%" PRIx64 " gsi %u", device->address, device->gsi);
     else
         fprintf(out, "pci 00:%02x.0", (unsigned)device->address);
-    if (device->common.legacy)
+    if (device->slot.legacy)
         fprintf(out, " legacy");
     fprintf(out, "  %u queue%s of %u  features", device->virtio.queue_count,
             device->virtio.queue_count == 1 ? "" : "s", device->virtio.queues[0].size_max);

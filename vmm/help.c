@@ -7,6 +7,7 @@
 #include "vmm/cmdline.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
+#include "vmm/device_program.h"
 #include "vmm/exit_status.h"
 #include "vmm/machine_device.h"
 
@@ -81,6 +82,7 @@ static void topic_device(FILE *out)
         fprintf(out, "  %-10s %s\n", device_models[i]->name, device_models[i]->help);
     fprintf(out, "\nKeys of every device:\n\n");
     option_print(out, device_common_options, device_common_option_count);
+    option_print(out, device_slot_options, device_slot_option_count);
     fprintf(out, "\nFeature bits of every device, by the specification's names:\n\n");
     print_features(out, virtio_feature_names, virtio_feature_names_count);
 }
@@ -157,6 +159,7 @@ static const struct topic {
     {"cmdline", topic_cmdline, "the default kernel command line, word by word"},
     {"config", topic_config, "the JSON configuration file"},
     {"control", topic_control, "commands for a running machine"},
+    {"programs", device_program_print_help, "devices as programs of their own, over vhost-user"},
     {"exit", topic_exit, "exit statuses and signals"},
     {"man", man_page, "all of it as a manual page (roff)"},
 };
@@ -166,6 +169,7 @@ static void overview(FILE *out)
     fprintf(out, "Vireo " VIREO_VERSION ", a small KVM virtual machine monitor\n\n"
                  "  vireo run [OPTIONS] KERNEL [-- WORDS for the kernel command line]\n"
                  "  vireo control PATH COMMAND   ask something of a running machine\n"
+                 "  vireo device TYPE OPTIONS    serve a device to any VMM, over vhost-user\n"
                  "  vireo check                  can this host run a stock kernel?\n"
                  "  vireo help [TOPIC]\n"
                  "  vireo --version\n\n"
@@ -250,6 +254,7 @@ static void man_page(FILE *out)
           ".SH NAME\nvireo \\- a small KVM virtual machine monitor\n"
           ".SH SYNOPSIS\n.B vireo run\n[OPTIONS] KERNEL [\\-\\- WORDS]\n.br\n"
           ".B vireo control\nPATH COMMAND\n.br\n"
+          ".B vireo device\nTYPE OPTIONS\n.br\n"
           ".B vireo check\n.br\n"
           ".B vireo help\n[TOPIC]\n.br\n.B vireo \\-\\-version\n"
           ".SH DESCRIPTION\n"
@@ -265,6 +270,7 @@ static void man_page(FILE *out)
     roff_verbatim(out, "KERNEL COMMAND LINE", topic_cmdline);
     roff_verbatim(out, "CONFIGURATION FILE", topic_config);
     roff_verbatim(out, "CONTROL SOCKET", topic_control);
+    roff_verbatim(out, "DEVICE PROGRAMS", device_program_print_help);
     roff_verbatim(out, "EXIT STATUS", topic_exit);
 }
 

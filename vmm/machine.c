@@ -56,10 +56,19 @@ static int open_images(struct machine *machine, struct error *err)
                          &machine->cmdline, err);
 }
 
+static bool shares_memory(const struct vm_config *config)
+{
+    bool shares = config->shared;
+
+    for (size_t i = 0; i < config->device_count; i++)
+        shares = shares || machine_device_shares_memory(&config->devices[i]);
+    return shares;
+}
+
 static int add_memory(struct machine *machine, struct error *err)
 {
     const struct vm_config *config = machine->config;
-    unsigned flags = (config->shared ? GUEST_MEMORY_SHARED : 0) |
+    unsigned flags = (shares_memory(config) ? GUEST_MEMORY_SHARED : 0) |
                      (config->hugepages ? GUEST_MEMORY_HUGEPAGES : 0);
     uint64_t low = MIN(config->memory_size, LAYOUT_HOLE);
     int ret = guest_memory_add(&machine->memory, 0, low, flags, err);
@@ -168,9 +177,9 @@ static int check_unique(const struct machine *machine, const struct machine_devi
                         const char *origin, struct error *err)
 {
     for (size_t i = 0; i < machine->device_count; i++)
-        if (strcmp(machine->devices[i]->common.id, device->common.id) == 0)
+        if (strcmp(machine->devices[i]->setup.common.id, device->setup.common.id) == 0)
             return error_set(err, EEXIST, "%s: id: another device is called '%s' already", origin,
-                             device->common.id);
+                             device->setup.common.id);
     return 0;
 }
 
@@ -179,7 +188,7 @@ static bool id_taken(const struct machine *machine, const char *id)
     const struct vm_config *config = machine->config;
 
     for (size_t i = 0; i < machine->device_count; i++)
-        if (strcmp(machine->devices[i]->common.id, id) == 0)
+        if (strcmp(machine->devices[i]->setup.common.id, id) == 0)
             return true;
     for (size_t i = 0; i < config->device_count; i++) {
         const struct option_list *list = &config->devices[i].options;

@@ -1,5 +1,5 @@
 /*
- * The devices a user can name, and one such device plugged into the machine.
+ * A device plugged into the machine.
  */
 #ifndef VMM_MACHINE_DEVICE_H
 #define VMM_MACHINE_DEVICE_H
@@ -8,48 +8,45 @@
 #include "base/loop.h"
 #include "guest/memory.h"
 #include "transport/pci_bus.h"
-#include "virtio/builtin.h"
 #include "virtio/device.h"
 #include "vmm/config.h"
+#include "vmm/device_setup.h"
 #include "vmm/iothread.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Every built-in device model; NULL-terminated. */
-extern const struct virtio_model *const device_models[];
-
-const struct virtio_model *device_model_find(const char *type);
-
 enum device_transport { TRANSPORT_MMIO, TRANSPORT_PCI };
+enum device_backend { BACKEND_BUILTIN, BACKEND_VHOST_USER };
 
-/* The keys every device has, before the type's own. */
-struct device_common {
-    char *id;
-    int transport;               /* enum device_transport */
-    uint64_t addr;               /* PCI slot, 0: the next free one */
-    bool legacy;                 /* version 1 (MMIO), transitional (PCI) */
-    char *vectors;               /* of MSI-X; NULL: as many as the device can use */
-    uint64_t queues, queue_size; /* 0: the model's default */
-    char *iothread;              /* which thread serves it */
+/* The keys of a device's place in a machine. */
+struct device_slot {
+    int transport;  /* enum device_transport */
+    uint64_t addr;  /* PCI slot, 0: the next free one */
+    bool legacy;    /* version 1 (MMIO), transitional (PCI) */
+    char *vectors;  /* of MSI-X; NULL: as many as the device can use */
+    char *iothread; /* which thread serves it, or its interrupts */
+    int backend;    /* enum device_backend */
+    char *socket;   /* of the process that serves it */
 };
-extern const struct option_spec device_common_options[];
-extern const size_t device_common_option_count;
+extern const struct option_spec device_slot_options[];
+extern const size_t device_slot_option_count;
 
 /* A device in the machine. */
 struct machine_device {
-    const struct virtio_model *model;
-    struct device_common common;
-    void *options;                         /* the model's, by its table */
-    int vectors;                           /* as in struct virtio_pci_config */
-    struct virtio_features wanted, masked; /* by NAME=on and NAME=off */
+    struct device_setup setup;
+    struct device_slot slot;
+    int vectors; /* as in struct virtio_pci_config */
     struct virtio_device virtio;
     bool virtio_ready;
-    struct virtio_mmio *mmio; /* one of the two, by common.transport */
+    struct virtio_mmio *mmio; /* one of the two, by slot.transport */
     struct virtio_pci *pci;
     uint64_t address; /* MMIO base, or PCI slot, for people */
     uint32_t gsi;     /* MMIO only */
 };
+
+/* Whether a device of this configuration has to share the guest's memory with another process. */
+bool machine_device_shares_memory(const struct device_config *config);
 
 /* What a device is plugged into. */
 struct device_site {

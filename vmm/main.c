@@ -2,6 +2,7 @@
 #include "base/bytes.h"
 #include "vmm/check.h"
 #include "vmm/control.h"
+#include "vmm/device_program.h"
 #include "vmm/exit_status.h"
 #include "vmm/help.h"
 #include "vmm/run.h"
@@ -39,6 +40,9 @@ static int dispatch(const char *command, int argc, char **argv)
     if (strcmp(command, "control") == 0)
         return wants_help(argc, argv) ? help_main(1, (char *[]){"control"})
                                       : control_main(argc, argv);
+    if (strcmp(command, "device") == 0)
+        return wants_help(argc, argv) ? help_main(1, (char *[]){"programs"})
+                                      : device_program_main(argc, argv);
     if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
         strcmp(command, "-h") == 0)
         return help_main(argc, argv);

@@ -321,6 +321,8 @@ const struct virtio_model blk_model = {
     .options_size = sizeof(struct blk_options),
     .features = blk_feature_names,
     .feature_count = ARRAY_SIZE(blk_feature_names),
+    .config_size =
+        60, /* without what is about secure erase and zones: some programs know no more */
     .queues_default = 0,
     .queues_max = 64,
     .queue_size_default = 256,

@@ -321,6 +321,7 @@ const struct virtio_model console_model = {
     .options_size = sizeof(struct console_options),
     .features = console_feature_names,
     .feature_count = ARRAY_SIZE(console_feature_names),
+    .config_size = CONSOLE_CONFIG_SIZE,
     .queues_default = 1,
     .queues_max = 1,
     .queue_size_default = 64,

@@ -341,6 +341,7 @@ const struct virtio_model net_model = {
     .options_size = sizeof(struct net_options),
     .features = net_feature_names,
     .feature_count = NET_FEATURE_NAME_COUNT,
+    .config_size = NET_CONFIG_SIZE,
     .queues_default = 1,
     .queues_max = NET_PAIRS_MAX,
     .queue_size_default = 256,

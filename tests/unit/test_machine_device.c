@@ -133,13 +133,13 @@ static void defaults(void **state)
                           *third = plug("readonly,transport=mmio");
 
     (void)state;
-    assert_ptr_equal(first->model, &blk_model);
-    assert_string_equal(first->common.id, "blk0");
+    assert_ptr_equal(first->setup.model, &blk_model);
+    assert_string_equal(first->setup.common.id, "blk0");
     assert_string_equal(first->virtio.name, "blk0");
-    assert_string_equal(second->common.id, "mine");
-    assert_string_equal(third->common.id, "blk2"); /* counted over all devices */
+    assert_string_equal(second->setup.common.id, "mine");
+    assert_string_equal(third->setup.common.id, "blk2"); /* counted over all devices */
 
-    assert_int_equal(first->common.transport, TRANSPORT_PCI);
+    assert_int_equal(first->slot.transport, TRANSPORT_PCI);
     assert_non_null(first->pci);
     assert_null(first->mmio);
     assert_int_equal(first->address, 1);

@@ -1,0 +1,315 @@
+/*
+ * The vhost-user back end against our own server: a disk served over a socket, driven through the
+ * operations that every back end has.
+ */
+#include "base/bytes.h"
+#include "devices/blk/blk.h"
+#include "tests/driver/ring.h"
+#include "transport/vhost_user_server.h"
+#include "virtio/vhost_user.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MEMORY     (4 * MIB)
+#define DATA_AT    (2 * MIB)
+#define QUEUE_SIZE 64
+#define QUEUES     2
+#define SECTORS    64
+#define CONFIG     60
+
+struct fixture {
+    /* The other process: */
+    struct guest_memory served;
+    struct blk_options options;
+    struct virtio_backend *disk;
+    struct loop *server_loop;
+    struct vhost_user_server *server;
+    int image_fd;
+
+    /* Ours: */
+    struct guest_memory memory;
+    struct loop *loop;
+    struct virtio_backend *backend;
+    struct ring ring;
+    int kick, interrupt;
+    atomic_int needs_reset;
+};
+
+static void on_notify_queue(void *opaque, uint16_t index)
+{
+    struct fixture *f = opaque;
+
+    assert_int_equal(index, 0);
+    eventfd_write(f->interrupt, 1);
+}
+
+static void on_config_changed(void *opaque)
+{
+    (void)opaque;
+}
+
+static void on_needs_reset(void *opaque)
+{
+    struct fixture *f = opaque;
+
+    atomic_fetch_add(&f->needs_reset, 1);
+}
+
+/* Returns the front end's end of the connection. */
+static int serve(struct fixture *f)
+{
+    struct vhost_user_server_config config;
+    uint8_t sector[512];
+    int pair[2];
+
+    f->image_fd = memfd_create("image", 0);
+    for (int i = 0; i < SECTORS; i++) {
+        memset(sector, i + 1, sizeof(sector));
+        assert_int_equal(pwrite(f->image_fd, sector, 512, i * 512), 512);
+    }
+    guest_memory_init(&f->served);
+    assert_true(asprintf(&f->options.path, "/proc/self/fd/%d", f->image_fd) > 0);
+    assert_int_equal(loop_create(&f->server_loop, NULL), 0);
+    assert_int_equal(virtio_builtin_create(&blk_model, &f->options, &f->served, f->server_loop,
+                                           QUEUES, QUEUE_SIZE, &f->disk, NULL),
+                     0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    config = (struct vhost_user_server_config){
+        .backend = f->disk,
+        .offered = {.word = {1 << VIRTIO_F_INDIRECT_DESC, 1 << (VIRTIO_F_VERSION_1 - 32)}},
+        .memory = &f->served,
+        .queue_count = QUEUES,
+        .loop = f->server_loop,
+        .name = "disk",
+        .socket = pair[1],
+    };
+    assert_int_equal(vhost_user_server_create(&config, &f->server, NULL), 0);
+    assert_int_equal(loop_start_thread(f->server_loop, "server", NULL), 0);
+    return pair[0];
+}
+
+static void stop_serving(struct fixture *f)
+{
+    if (!f->server)
+        return;
+    loop_join_thread(f->server_loop);
+    vhost_user_server_destroy(f->server);
+    f->disk->ops->destroy(f->disk);
+    loop_destroy(f->server_loop);
+    free(f->options.path);
+    close(f->image_fd);
+    f->server = NULL;
+}
+
+static int create(struct fixture *f, uint16_t queues, unsigned flags, struct error *err)
+{
+    struct vhost_user_options options = {
+        .fd = serve(f), .queue_count = queues, .config_size = CONFIG};
+
+    guest_memory_init(&f->memory);
+    assert_int_equal(guest_memory_add(&f->memory, 0, MEMORY, flags, NULL), 0);
+    assert_int_equal(loop_create(&f->loop, NULL), 0);
+    return vhost_user_create(&options, &f->memory, f->loop, &f->backend, err);
+}
+
+static int setup(void **state)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct error err = ERROR_INIT;
+
+    f->kick = eventfd(0, EFD_NONBLOCK);
+    f->interrupt = eventfd(0, EFD_NONBLOCK);
+    if (create(f, QUEUES, GUEST_MEMORY_SHARED, &err))
+        fail_msg("%s", err.text);
+    f->backend->name = "disk0";
+    f->backend->events =
+        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f};
+    assert_int_equal(loop_start_thread(f->loop, "front", NULL), 0);
+    *state = f;
+    return 0;
+}
+
+static void release(struct fixture *f)
+{
+    loop_destroy(f->loop);
+    guest_memory_destroy(&f->memory);
+    stop_serving(f);
+    close(f->kick);
+    close(f->interrupt);
+    free(f);
+}
+
+static int teardown(void **state)
+{
+    struct fixture *f = *state;
+
+    f->backend->ops->destroy(f->backend);
+    loop_join_thread(f->loop);
+    ring_destroy(&f->ring);
+    release(f);
+    return 0;
+}
+
+static void begin(struct fixture *f, struct virtqueue_position position)
+{
+    struct virtio_features features;
+    struct virtqueue_setup queue;
+
+    f->backend->ops->features(f->backend, &features);
+    assert_true(features_has(&features, VIRTIO_F_VERSION_1));
+    assert_int_equal(f->backend->ops->set_features(f->backend, &features), 0);
+    queue = (struct virtqueue_setup){0, QUEUE_SIZE, GPA(f->ring.desc), GPA(f->ring.avail),
+                                     GPA(f->ring.used)};
+    assert_int_equal(f->backend->ops->queue_start(f->backend, &queue, position, f->kick, NULL), 0);
+}
+
+static void begin_anew(struct fixture *f)
+{
+    ring_destroy(&f->ring);
+    ring_init(&f->ring, &f->memory, 0, QUEUE_SIZE, false);
+    begin(f, (struct virtqueue_position){0, 0});
+}
+
+static void read_sector(struct fixture *f, uint8_t sector)
+{
+    const struct ring_element e[] = {
+        {DATA_AT, 16, false}, {DATA_AT + 4096, 512, true}, {DATA_AT + 8192, 1, true}};
+    uint8_t *header = guest_memory_map(&f->memory, GPA(DATA_AT), 16384);
+    struct pollfd ready = {.fd = f->interrupt, .events = POLLIN};
+    struct ring_used used;
+    eventfd_t count;
+
+    memset(header, 0, 16);
+    header[8] = sector;
+    assert_true(ring_add(&f->ring, e, 3, RING_DIRECT) >= 0);
+    ring_publish(&f->ring);
+    eventfd_write(f->kick, 1);
+    assert_int_equal(poll(&ready, 1, 5000), 1);
+    eventfd_read(f->interrupt, &count);
+    assert_true(ring_collect(&f->ring, &used));
+    assert_int_equal(header[8192], 0);
+    assert_int_equal(header[4096], sector + 1);
+}
+
+static void data(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_anew(f);
+    for (uint8_t i = 0; i < 5; i++)
+        read_sector(f, i);
+}
+
+static void configuration(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t bytes[CONFIG + 8];
+
+    memset(bytes, 0xff, sizeof(bytes));
+    f->backend->ops->config_read(f->backend, 0, bytes, sizeof(bytes));
+    assert_int_equal(load_le64(bytes), SECTORS);
+    assert_int_equal(load_le16(bytes + 34), QUEUES);
+    assert_int_equal(load_le64(bytes + CONFIG), 0);                     /* beyond the end */
+    f->backend->ops->config_write(f->backend, 0, bytes, sizeof(bytes)); /* refused, harmless */
+}
+
+static void stop_and_go(void **state)
+{
+    struct fixture *f = *state;
+    struct virtqueue_position position;
+
+    begin_anew(f);
+    read_sector(f, 1);
+    read_sector(f, 2);
+    position = f->backend->ops->queue_stop(f->backend, 0);
+    assert_int_equal(position.avail, 2);
+    assert_int_equal(position.used, 2);
+    begin(f, position);
+    read_sector(f, 3);
+}
+
+static void reset(void **state)
+{
+    struct fixture *f = *state;
+
+    for (int i = 0; i < 3; i++) {
+        begin_anew(f);
+        read_sector(f, 1);
+        f->backend->ops->queue_stop(f->backend, 0);
+        f->backend->ops->reset(f->backend);
+    }
+}
+
+/* The other process dies: the device needs a reset, and every operation is safe. */
+static void peer_dies(void **state)
+{
+    struct fixture *f = *state;
+    struct virtio_features features = {0};
+    struct virtqueue_position position;
+    uint8_t bytes[8];
+
+    begin_anew(f);
+    read_sector(f, 1);
+    stop_serving(f);
+    for (int i = 0; i < 500 && atomic_load(&f->needs_reset) == 0; i++)
+        usleep(10000);
+    assert_int_equal(atomic_load(&f->needs_reset), 1);
+    f->backend->ops->config_read(f->backend, 0, bytes, sizeof(bytes));
+    assert_int_equal(load_le64(bytes), 0);
+    position = f->backend->ops->queue_stop(f->backend, 0);
+    assert_int_equal(position.avail, 0); /* where it was started */
+    f->backend->ops->reset(f->backend);
+    assert_int_equal(f->backend->ops->set_features(f->backend, &features), -ENOTCONN);
+}
+
+static void refused(uint16_t queues, unsigned flags, const char *reason)
+{
+    struct fixture *f = calloc(1, sizeof(*f));
+    struct error err = ERROR_INIT;
+
+    f->kick = f->interrupt = -1;
+    assert_true(create(f, queues, flags, &err) < 0);
+    assert_string_equal(err.text, reason);
+    release(f);
+}
+
+static void too_many_queues(void **state)
+{
+    (void)state;
+    refused(QUEUES + 1, GUEST_MEMORY_SHARED, "it serves 2 queues, not 3");
+}
+
+static void memory_not_shared(void **state)
+{
+    (void)state;
+    refused(QUEUES, 0, "the guest's memory must be shared with the process that serves it");
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(data),
+        TEST(configuration),
+        TEST(stop_and_go),
+        TEST(reset),
+        TEST(peer_dies),
+        cmocka_unit_test(too_many_queues),
+        cmocka_unit_test(memory_not_shared),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,54 @@
+/*
+ * The vhost-user server: the third transport. It presents a device to somebody else's VMM (the
+ * front end) over a Unix socket, and drives the same back end (virtio/backend.h) that a machine of
+ * ours would have: so each built-in device is also a program, without any code of its own for that.
+ *
+ *     front end                          server                          back end
+ *     SET_FEATURES, SET_VRING_..  -->    vrings, memory table     -->    queue_start, queue_stop
+ *     kick eventfd  ------------------------------------------------>    (its loop)
+ *     call eventfd  <------------------  notify_queue
+ *
+ *   vhost_user_server.c         the connection: requests, answers, features, configuration
+ *   vhost_user_server_vring.c   vrings: when one runs, and with what
+ *   vhost_user_server_memory.c  the front end's memory, mapped here
+ *
+ * One front end at a time; when it goes, the device is reset and the next one may come. What it
+ * says is checked (virtio/vhost_user_channel.h): a request that makes no sense ends the connection,
+ * one that cannot be done is answered with an error where the protocol has room for it.
+ *
+ * Thread: all on `loop`, which is the main one; the back end has loops of its own, or the same.
+ */
+#ifndef TRANSPORT_VHOST_USER_SERVER_H
+#define TRANSPORT_VHOST_USER_SERVER_H
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "guest/memory.h"
+#include "virtio/backend.h"
+
+struct vhost_user_server;
+
+struct vhost_user_server_config {
+    struct virtio_backend *backend; /* made on `memory`; stays the caller's */
+    struct virtio_features offered; /* to the driver */
+    struct guest_memory *memory;    /* empty; filled with the front end's, and emptied again */
+    uint16_t queue_count;
+    struct loop *loop;
+    const char *name; /* for logs */
+
+    /* A connected socket, or one that listens (`listening`); owned by the server from now on. */
+    int socket;
+    bool listening;
+
+    /* The front end of a connected socket is gone. On the loop. */
+    void (*ended)(void *opaque);
+    void *opaque;
+};
+
+int vhost_user_server_create(const struct vhost_user_server_config *config,
+                             struct vhost_user_server **out, struct error *err);
+
+/* Stops what runs. */
+void vhost_user_server_destroy(struct vhost_user_server *server);
+
+#endif

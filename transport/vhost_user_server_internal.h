@@ -1,0 +1,83 @@
+/*
+ * Between the files of the vhost-user server.
+ */
+#ifndef TRANSPORT_VHOST_USER_SERVER_INTERNAL_H
+#define TRANSPORT_VHOST_USER_SERVER_INTERNAL_H
+
+#include "transport/vhost_user_server.h"
+#include "virtio/vhost_user_channel.h"
+
+#include <stdatomic.h>
+
+/* A region of the front end's memory, mapped. */
+struct vhost_user_mapped {
+    uint64_t guest_address, size, user_address;
+    void *base; /* of the mapping, of `length` bytes */
+    size_t length;
+    uint8_t *host; /* of the region in it */
+};
+
+struct vhost_user_vring {
+    uint16_t size;
+    uint64_t descriptor, available, used; /* as SET_VRING_ADDR said */
+    bool addressed;
+    struct virtqueue_position position;
+    int kick_fd;         /* -1: none yet */
+    int call_fd, err_fd; /* constant; what is behind them changes */
+    bool enabled, running;
+};
+
+struct vhost_user_server {
+    struct vhost_user_server_config config;
+    struct loop_fd listener, connection; /* .fd is -1 when there is none */
+    int backend_socket;                  /* for our own requests; -1: none */
+
+    uint64_t features, protocol_features;
+    bool features_set;
+    atomic_uint status;           /* as SET_STATUS said, and NEEDS_RESET */
+    struct loop_task config_task; /* tells the front end of a change */
+    struct vhost_user_mapped mapped[GUEST_MEMORY_REGIONS];
+    size_t mapped_count;
+    struct vhost_user_vring vrings[];
+};
+
+static inline bool server_has(const struct vhost_user_server *server,
+                              enum vhost_user_protocol_feature feature)
+{
+    return server->protocol_features >> feature & 1;
+}
+
+/* --- vhost_user_server_vring.c: 0, or a negative errno with the reason --------------------------
+ */
+
+int server_vrings_create(struct vhost_user_server *server, struct error *err);
+void server_vrings_destroy(struct vhost_user_server *server); /* also after create failed */
+
+/* Requests about vrings. For GET_VRING_BASE the payload becomes the answer. */
+int server_vring_request(struct vhost_user_server *server, struct vhost_user_message *message,
+                         struct error *err);
+
+/* Start and stop vrings so that those run that are ready for it. */
+int server_vrings_update(struct vhost_user_server *server, struct error *err);
+void server_vrings_stop(struct vhost_user_server *server);
+
+/* As before the front end came. */
+void server_vrings_reset(struct vhost_user_server *server);
+
+/* --- vhost_user_server_memory.c -----------------------------------------------------------------
+ */
+
+/* Memory changes only while no vring runs. */
+int server_memory_set(struct vhost_user_server *server, struct vhost_user_message *message,
+                      struct error *err);
+int server_memory_add(struct vhost_user_server *server, struct vhost_user_message *message,
+                      struct error *err);
+int server_memory_remove(struct vhost_user_server *server, struct vhost_user_message *message,
+                         struct error *err);
+void server_memory_clear(struct vhost_user_server *server);
+
+/* The guest address of `length` bytes at an address of the front end; false when it is none. */
+bool server_memory_translate(const struct vhost_user_server *server, uint64_t user_address,
+                             gpa_t *out);
+
+#endif

@@ -1,0 +1,271 @@
+#include "virtio/vhost_user_internal.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct vhost_user *vhost_user_of(struct virtio_backend *backend)
+{
+    return container_of(backend, struct vhost_user, backend);
+}
+
+/* Hold the lock between requests and the loop to the end of the scope. */
+static struct vhost_user *hold(struct virtio_backend *backend)
+{
+    struct vhost_user *v = vhost_user_of(backend);
+
+    pthread_mutex_lock(&v->lock);
+    return v;
+}
+
+static void let_go(struct vhost_user **v)
+{
+    pthread_mutex_unlock(&(*v)->lock);
+}
+
+#define HELD __attribute__((cleanup(let_go))) struct vhost_user
+
+/* Where an error has no other way to go. */
+static void complain(const struct vhost_user *v, const struct error *err)
+{
+    log_limited(LOG_WARN, "vhost-user", "%s: %s", v->backend.name, err->text);
+}
+
+/* --- features and configuration -----------------------------------------------------------------
+ */
+
+static void vhost_user_features(struct virtio_backend *backend, struct virtio_features *out)
+{
+    *out = vhost_user_of(backend)->offered; /* constant */
+}
+
+static int vhost_user_backend_set_features(struct virtio_backend *backend,
+                                           const struct virtio_features *negotiated)
+{
+    HELD *v = hold(backend);
+    struct error err = ERROR_INIT;
+    int ret;
+
+    v->negotiated = *negotiated;
+    ret = vhost_user_set_features(v, &err);
+    if (ret)
+        complain(v, &err);
+    return ret;
+}
+
+static int ask_config(struct vhost_user *v, uint32_t offset, uint8_t *data, uint32_t len,
+                      struct error *err)
+{
+    struct vhost_user_message message = {
+        .header = {.request = VHOST_USER_GET_CONFIG, .size = VHOST_USER_CONFIG_HEADER + len},
+        .payload.config = {.offset = offset, .size = len},
+    };
+    int ret = vhost_user_ask(v, &message, err);
+
+    if (ret)
+        return ret;
+    vhost_user_close_fds(&message);
+    if (message.header.size != VHOST_USER_CONFIG_HEADER + len)
+        return error_set(err, EIO, "it does not tell its configuration");
+    memcpy(data, message.payload.config.bytes, len);
+    return 0;
+}
+
+static void vhost_user_config_read(struct virtio_backend *backend, uint32_t offset, void *data,
+                                   uint32_t len)
+{
+    HELD *v = hold(backend);
+    struct error err = ERROR_INIT;
+    uint32_t end = v->options.config_size;
+    uint32_t there = offset < end ? MIN(len, end - offset) : 0;
+
+    memset(data, 0, len);
+    if (there && ask_config(v, offset, data, there, &err))
+        complain(v, &err);
+}
+
+static void vhost_user_config_write(struct virtio_backend *backend, uint32_t offset,
+                                    const void *data, uint32_t len)
+{
+    HELD *v = hold(backend);
+    struct vhost_user_message message = {
+        .header = {.request = VHOST_USER_SET_CONFIG, .size = VHOST_USER_CONFIG_HEADER + len},
+        .payload.config = {.offset = offset, .size = len},
+    };
+    struct error err = ERROR_INIT;
+
+    if (offset > v->options.config_size || len > v->options.config_size - offset)
+        return;
+    memcpy(message.payload.config.bytes, data, len);
+    if (vhost_user_tell(v, &message, &err))
+        complain(v, &err);
+}
+
+/* --- queues
+ * --------------------------------------------------------------------------------------- */
+
+static int vhost_user_queue_start(struct virtio_backend *backend,
+                                  const struct virtqueue_setup *setup,
+                                  struct virtqueue_position position, int kick_fd,
+                                  struct error *err)
+{
+    HELD *v = hold(backend);
+    struct vhost_user_queue *queue = &v->queues[setup->index];
+
+    queue->setup = *setup;
+    queue->position = position;
+    queue->kick_fd = kick_fd;
+    return vhost_user_queue_begin(v, setup->index, err);
+}
+
+/* A peer that is gone has stopped, too. */
+static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *backend,
+                                                       uint16_t index)
+{
+    HELD *v = hold(backend);
+    struct vhost_user_queue *queue = &v->queues[index];
+    struct vhost_user_message message = {
+        .header = {.request = VHOST_USER_GET_VRING_BASE,
+                   .size = sizeof(struct vhost_user_vring_state)},
+        .payload.state = {.index = index},
+    };
+    struct error err = ERROR_INIT;
+
+    (void)vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 0, &err);
+    if (vhost_user_ask(v, &message, &err) == 0) {
+        vhost_user_close_fds(&message);
+        queue->position.avail = (uint16_t)message.payload.state.num;
+        queue->position.used = features_has(&v->negotiated, VIRTIO_F_RING_PACKED)
+                                   ? (uint16_t)(message.payload.state.num >> 16)
+                                   : queue->position.avail;
+    }
+    return queue->position;
+}
+
+/* --- life
+ * ----------------------------------------------------------------------------------------- */
+
+static void close_on_loop(void *arg)
+{
+    HELD *v = hold(arg);
+
+    vhost_user_queues_destroy(v);
+    vhost_user_close(v);
+}
+
+/* A peer that was lost is looked for: a driver that resets the device wants to use it. */
+static void reset_on_loop(void *arg)
+{
+    HELD *v = hold(arg);
+    struct error err = ERROR_INIT;
+
+    vhost_user_queues_drain(v);
+    if (!v->lost)
+        return;
+    vhost_user_close(v);
+    if (vhost_user_connect(v, &err))
+        complain(v, &err);
+}
+
+/* By the request for it, by the status, or, with a peer that knows neither, by having stopped its
+ * queues. */
+static void vhost_user_reset(struct virtio_backend *backend)
+{
+    struct vhost_user *v = vhost_user_of(backend);
+    struct vhost_user_message message = {.header = {.request = VHOST_USER_RESET_DEVICE}};
+    struct error err = ERROR_INIT;
+
+    pthread_mutex_lock(&v->lock);
+    v->negotiated = (struct virtio_features){0};
+    if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_RESET_DEVICE))
+        (void)vhost_user_tell(v, &message, &err);
+    else if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
+        (void)vhost_user_tell_u64(v, VHOST_USER_SET_STATUS, 0, &err);
+    pthread_mutex_unlock(&v->lock);
+    loop_call(v->loop, reset_on_loop, backend);
+}
+
+static void vhost_user_destroy(struct virtio_backend *backend)
+{
+    struct vhost_user *v = vhost_user_of(backend);
+
+    loop_call(v->loop, close_on_loop, backend);
+    if (v->options.fd >= 0)
+        close(v->options.fd);
+    pthread_mutex_destroy(&v->lock);
+    free(v->path);
+    free(v);
+}
+
+static const struct virtio_backend_ops vhost_user_ops = {
+    .name = "vhost-user",
+    .features = vhost_user_features,
+    .set_features = vhost_user_backend_set_features,
+    .config_read = vhost_user_config_read,
+    .config_write = vhost_user_config_write,
+    .queue_start = vhost_user_queue_start,
+    .queue_stop = vhost_user_queue_stop,
+    .reset = vhost_user_reset,
+    .destroy = vhost_user_destroy,
+};
+
+static int check_memory(const struct guest_memory *memory, struct error *err)
+{
+    for (size_t i = 0; i < memory->count; i++)
+        if (memory->regions[i].fd < 0)
+            return error_set(err, EINVAL,
+                             "the guest's memory must be shared with the process that serves it");
+    return 0;
+}
+
+static int vhost_user_open(struct vhost_user *v, struct error *err)
+{
+    int ret = check_memory(v->backend.memory, err);
+
+    if (!ret)
+        ret = vhost_user_queues_create(v, err);
+    if (ret)
+        return ret;
+    if (v->options.path && !v->path)
+        return error_set(err, ENOMEM, "no memory for a vhost-user device");
+    pthread_mutex_lock(&v->lock);
+    ret = vhost_user_connect(v, err);
+    pthread_mutex_unlock(&v->lock);
+    return ret;
+}
+
+int vhost_user_create(const struct vhost_user_options *options, const struct guest_memory *memory,
+                      struct loop *loop, struct virtio_backend **out, struct error *err)
+{
+    struct vhost_user *v =
+        calloc(1, sizeof(*v) + options->queue_count * sizeof(struct vhost_user_queue));
+    int ret;
+
+    if (!v)
+        return error_set(err, ENOMEM, "no memory for a vhost-user device");
+    v->backend = (struct virtio_backend){
+        .ops = &vhost_user_ops,
+        .memory = memory,
+        .feature_names = options->feature_names,
+        .feature_count = options->feature_count,
+        .foreign = true,
+        .name = "vhost-user",
+    };
+    v->options = *options;
+    v->path = options->path ? strdup(options->path) : NULL;
+    v->loop = loop;
+    v->queue_count = options->queue_count;
+    v->socket.fd = v->backend_socket.fd = -1;
+    pthread_mutex_init(&v->lock, NULL);
+    ret = vhost_user_open(v, err);
+    if (ret) {
+        vhost_user_destroy(&v->backend);
+        return ret;
+    }
+    *out = &v->backend;
+    return 0;
+}

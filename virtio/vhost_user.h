@@ -1,0 +1,46 @@
+/*
+ * The vhost-user back end: a device that another process serves, over a Unix socket.
+ *
+ *     driver --> transport --> virtio_device --> this --socket--> the other process
+ *                                     ^                               |
+ *                                     +------- call eventfds ---------+
+ *
+ * One for every device type: what a type has of its own is in the features and configuration bytes
+ * that the other process offers. It must offer both (VHOST_USER_F_PROTOCOL_FEATURES, CONFIG) unless
+ * `config_size` is 0.
+ *
+ * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS; a peer that is gone,
+ * hangs or answers nonsense is disconnected, and the device needs a reset. When the driver resets
+ * it, the peer is looked for again. The guest's memory must be shared (memfd).
+ *
+ *   vhost_user.c            the back end's operations
+ *   vhost_user_connect.c    connecting, what is agreed on, and the end of it
+ *   vhost_user_request.c    requests and their answers
+ *   vhost_user_queue.c      queues
+ *   vhost_user_channel.h    messages
+ */
+#ifndef VIRTIO_VHOST_USER_H
+#define VIRTIO_VHOST_USER_H
+
+#include "base/error.h"
+#include "base/loop.h"
+#include "virtio/backend.h"
+
+struct vhost_user_options {
+    const char *path; /* of the socket to connect to, or... */
+    int fd;           /* ...a connected one, owned by the back end from now on; else -1 */
+    uint16_t queue_count;
+    uint32_t config_size;                            /* bytes of the type's configuration */
+    const struct virtio_feature_name *feature_names; /* of the type */
+    size_t feature_count;
+};
+
+/*
+ * Connect and agree on what both can do. `loop` hears what the peer has to say, and passes on its
+ * interrupts where the transport cannot take them itself. -ECONNREFUSED and others: nobody is
+ * there; -ENOTSUP: the peer lacks something we need; -EINVAL: the guest's memory is not shared.
+ */
+int vhost_user_create(const struct vhost_user_options *options, const struct guest_memory *memory,
+                      struct loop *loop, struct virtio_backend **out, struct error *err);
+
+#endif
