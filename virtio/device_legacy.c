@@ -52,7 +52,7 @@ int device_settle_legacy(struct virtio_device *dev)
     *choice &= ~unknown;
     while ((row = device_feature_unmet(dev, &dev->driver, true))) {
         device_complain(dev, "DRV-INIT-06", "%s accepted without feature bit %d", row->name,
-                        row->needs);
+                        row->needs & 0xff);
         features_set(&dev->driver, row->bit, false);
     }
     return device_settle_features(dev);

@@ -61,7 +61,8 @@ static inline bool features_subset(const struct virtio_features *a, const struct
  * needs bind device and driver alike; with FEATURE_OFFER_ONLY added, only what is offered.
  */
 #define FEATURE_OFFER_ONLY 0x100
-#define FEATURE_ON_REQUEST (-2) /* as `needs`: none, and only offered if the user asks for it */
+#define FEATURE_REQUESTED  0x200 /* added as well: only offered if the user asks for it */
+#define FEATURE_ON_REQUEST (-2)  /* as `needs`: none, and only offered if the user asks for it */
 
 /* Added as well: having this bit instead is as good ("or"). */
 #define FEATURE_OR(bit)            (((bit) + 1) << 16)
@@ -77,7 +78,7 @@ struct virtio_feature_name {
 /* Is it offered only when the user says NAME=on? */
 static inline bool feature_on_request(const struct virtio_feature_name *row)
 {
-    return row->needs == FEATURE_ON_REQUEST;
+    return row->needs == FEATURE_ON_REQUEST || (row->needs >= 0 && row->needs & FEATURE_REQUESTED);
 }
 
 /* The generic ones we offer and a user may switch; VERSION_1 is not among them (FEAT-04). */

@@ -168,10 +168,21 @@ static void device_ready(struct console *console, uint16_t value)
     }
     if (console->control_ready)
         return;
-    console->control_ready = true;
+    console->control_ready = console->ports_announced = true;
     for (uint16_t i = 0; i < console->port_count; i++)
         if (console->ports[i].chardev)
             console->ports[i].news = CONSOLE_NEWS_ADD;
+}
+
+/* Linux, when it resumes after a reset, remembers the ports and does not say DEVICE_READY again. */
+static void not_ready(struct console *console)
+{
+    driver_broke(console, "DRV-CON-02", "a control message before DEVICE_READY");
+    if (!console->ports_announced)
+        return;
+    console->control_ready = true;
+    for (uint16_t i = 0; i < console->port_count; i++)
+        console->ports[i].added = console->ports[i].chardev != NULL;
 }
 
 static void port_ready(struct console_port *port, uint16_t value)
@@ -208,10 +219,12 @@ static void handle_message(struct console *console, const uint8_t message[MESSAG
     uint16_t event = load_le16(message + 4), value = load_le16(message + 6);
     struct console_port *port = id < console->port_count ? &console->ports[id] : NULL;
 
+    if (event != DEVICE_READY && !console->control_ready)
+        not_ready(console);
     if (event == DEVICE_READY)
         device_ready(console, value);
     else if (!console->control_ready)
-        driver_broke(console, "DRV-CON-02", "a control message before DEVICE_READY");
+        return;
     else if (event != PORT_READY && event != PORT_OPEN)
         driver_broke(console, "DRV-CON-04", "an event that is not the driver's, or unknown");
     else if (!port || !port->added)

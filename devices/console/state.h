@@ -75,6 +75,7 @@ struct console {
 
     struct virtqueue *control_in; /* while it runs, and since its first kick; else NULL */
     bool control_ready;           /* the driver said DEVICE_READY */
+    bool ports_announced;         /* to a driver, perhaps before a reset */
     uint64_t drain_until_ns; /* how long stopping queues may wait for slow hosts; 0: not begun */
 
     uint16_t port_count; /* at least 1: port 0 */

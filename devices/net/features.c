@@ -37,10 +37,10 @@ const struct virtio_feature_name net_feature_names[NET_FEATURE_NAME_COUNT] = {
     {"guest_uso4", NET_F_GUEST_USO4, NET_F_GUEST_CSUM, "the guest takes trains of UDP/IPv4 frames"},
     {"guest_uso6", NET_F_GUEST_USO6, NET_F_GUEST_CSUM, "the guest takes trains of UDP/IPv6 frames"},
     {"host_uso", NET_F_HOST_USO, NET_F_CSUM, "the host takes trains of UDP frames"},
-    {"hash_report", NET_F_HASH_REPORT, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY,
+    {"hash_report", NET_F_HASH_REPORT, NET_F_CTRL_VQ | FEATURE_OFFER_ONLY | FEATURE_REQUESTED,
      "the hash of each frame for the guest"},
     {"guest_hdrlen", NET_F_GUEST_HDRLEN, -1, "the guest gives exact header lengths"},
-    {"rss", NET_F_RSS, NET_F_CTRL_VQ, "receive-side scaling"},
+    {"rss", NET_F_RSS, NET_F_CTRL_VQ | FEATURE_REQUESTED, "receive-side scaling"},
     {"speed_duplex", NET_F_SPEED_DUPLEX, -1, "link speed and duplex"},
 };
 

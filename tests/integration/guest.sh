@@ -79,7 +79,8 @@ await() {
 }
 
 finished() {
-    wait "$runner"
+    # Without the shell's word about one that was killed.
+    { wait "$runner"; } 2> /dev/null
     status=$?
     tr -d '\r' < "$dir/console.raw" > "$dir/console"
 }
