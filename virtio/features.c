@@ -15,7 +15,7 @@ const struct virtio_feature_name virtio_feature_names[] = {
     {"notif_config_data", VIRTIO_F_NOTIF_CONFIG_DATA, FEATURE_ON_REQUEST,
      "notifications carry a word the device chose (PCI, 4.1.4.4)"},
     {"access_platform", VIRTIO_F_ACCESS_PLATFORM, FEATURE_ON_REQUEST,
-     "addresses are the platform's (6): the driver goes through its DMA layer"},
+     "addresses are the platform's (6), through its DMA layer"},
     {"order_platform", VIRTIO_F_ORDER_PLATFORM, FEATURE_ON_REQUEST,
      "memory ordering as for hardware devices (6)"},
     {"suspend", VIRTIO_F_SUSPEND, FEATURE_ON_REQUEST, "the driver may pause the device (3.4)"},

@@ -53,8 +53,9 @@ static void print_features(FILE *out, const struct virtio_feature_name *names, s
     for (size_t i = 0; i < count; i++)
         width = MAX(width, strlen(names[i].name));
     for (size_t i = 0; i < count; i++)
-        fprintf(out, "  %s=on|off%*s%s\n", names[i].name, (int)(width + 2 - strlen(names[i].name)),
-                "", names[i].help);
+        fprintf(out, "  %s=on|off%*s%s%s\n", names[i].name,
+                (int)(width + 2 - strlen(names[i].name)), "", names[i].help,
+                feature_on_request(&names[i]) ? " (default: off)" : "");
 }
 
 static void print_model(FILE *out, const struct virtio_model *model)
@@ -69,7 +70,7 @@ static void print_model(FILE *out, const struct virtio_model *model)
         fprintf(out, "queues=CPUS by default, at most %u; ", model->queues_max);
     fprintf(out, "queue-size=%u.\n", model->queue_size_default);
     if (model->feature_count) {
-        fprintf(out, "\nFeature bits of the type, offered where possible unless switched off:\n\n");
+        fprintf(out, "\nFeature bits of the type, offered where possible unless they are off:\n\n");
         print_features(out, model->features, model->feature_count);
     }
 }
@@ -83,7 +84,8 @@ static void topic_device(FILE *out)
     fprintf(out, "\nKeys of every device:\n\n");
     option_print(out, device_common_options, device_common_option_count);
     option_print(out, device_slot_options, device_slot_option_count);
-    fprintf(out, "\nFeature bits of every device, by the specification's names:\n\n");
+    fprintf(out, "\nFeature bits of every device, by the specification's names, offered unless "
+                 "they are off:\n\n");
     print_features(out, virtio_feature_names, virtio_feature_names_count);
 }
 
