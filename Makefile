@@ -62,7 +62,7 @@ BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
 
-.PHONY: all check conformance test demo install clean format bench-boot bench-ring unit unit-programs fuzz
+.PHONY: all check conformance test demo install clean format bench-boot bench-devices bench-ring unit unit-programs fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -134,6 +134,9 @@ demo:
 
 bench-boot: all
 	tests/bench/boot
+
+bench-devices: all
+	tests/bench/devices
 
 bench-ring: $(BENCHES)
 	tests/bench/ring
