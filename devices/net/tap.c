@@ -79,30 +79,45 @@ static void queue_update(struct tap_queue *q)
     }
 }
 
+static unsigned queue_pair(const struct tap_queue *q)
+{
+    return (unsigned)(q - q->host->queues);
+}
+
+static void queue_unblock(struct tap_queue *q)
+{
+    const struct net_host_events *device = &q->host->base.events;
+
+    q->blocked = false;
+    queue_update(q);
+    device->writable(device->opaque, queue_pair(q));
+}
+
+/* Nothing comes any more, and no frame has to wait: each is lost. */
 static void tap_gone(struct tap_host *t)
 {
     if (!t->gone)
         log_error("net", "the TAP interface of a network device was deleted");
     t->gone = true;
-    for (unsigned i = 0; i < t->pairs; i++)
-        queue_update(&t->queues[i]);
+    for (unsigned i = 0; i < t->pairs; i++) {
+        if (t->queues[i].blocked)
+            queue_unblock(&t->queues[i]);
+        else
+            queue_update(&t->queues[i]);
+    }
 }
 
 static void queue_ready(struct loop_fd *self, uint32_t events)
 {
     struct tap_queue *q = container_of(self, struct tap_queue, fd);
     const struct net_host_events *device = &q->host->base.events;
-    unsigned pair = (unsigned)(q - q->host->queues);
 
     if (events & EPOLLERR && !(events & EPOLLIN))
         tap_gone(q->host);
-    if (q->blocked && (events & EPOLLOUT || q->host->gone)) {
-        q->blocked = false;
-        queue_update(q);
-        device->writable(device->opaque, pair);
-    }
+    if (q->blocked && events & EPOLLOUT)
+        queue_unblock(q);
     if (events & EPOLLIN)
-        device->readable(device->opaque, pair);
+        device->readable(device->opaque, queue_pair(q));
 }
 
 static void tap_watch(struct net_host *base, unsigned pair, bool on)

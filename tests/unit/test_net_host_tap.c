@@ -97,6 +97,17 @@ static struct frame *ours(const struct end *end, unsigned index)
     return NULL;
 }
 
+/* The kernel takes no frames now, as behind a send buffer that is full. */
+static bool writes_block;
+
+ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+    if (!writes_block)
+        return syscall(SYS_writev, fd, iov, count);
+    errno = EAGAIN;
+    return -1;
+}
+
 /* --- the network they run in --- */
 
 static void put(const char *file, const char *format, unsigned value)
@@ -415,6 +426,30 @@ static void deleted_interface(void **state)
     log_threshold = LOG_WARN;
 }
 
+/* Frames that wait when the interface goes away wait no longer, on any pair. */
+static void deleted_while_blocked(void **state)
+{
+    uint8_t header[NET_HEADER_SIZE] = {0};
+    struct iovec iov[2] = {{header, sizeof(header)}, {test_frame(60, 0), 60}};
+    struct end end;
+
+    (void)state;
+    need_tap();
+    log_threshold = LOG_ERROR;
+    end_open(&end, "tap,ifname=vireo0", 3);
+    end.host->ops->set_pairs(end.host, 3);
+    writes_block = true;
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(end.host->ops->send(end.host, i, iov, 2), -EAGAIN);
+    writes_block = false;
+    command("ip link delete vireo0");
+    WAIT_FOR(end.writable == 3);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(end.host->ops->send(end.host, i, iov, 2), 0);
+    end_close(&end);
+    log_threshold = LOG_WARN;
+}
+
 static int open_tun(const char *name, int flags)
 {
     struct ifreq request = {.ifr_flags = (short)flags};
@@ -522,11 +557,17 @@ static void no_permission(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(frames_both_ways),      TEST(bad_frames_are_dropped),
-        TEST(many_pieces),           TEST(offloads_from_the_host),
-        TEST(offloads_to_the_host),  TEST(pairs),
-        TEST(waits_for_room),        TEST(deleted_interface),
-        TEST(inherited_descriptors), TEST(refusals),
+        TEST(frames_both_ways),
+        TEST(bad_frames_are_dropped),
+        TEST(many_pieces),
+        TEST(offloads_from_the_host),
+        TEST(offloads_to_the_host),
+        TEST(pairs),
+        TEST(waits_for_room),
+        TEST(deleted_interface),
+        TEST(deleted_while_blocked),
+        TEST(inherited_descriptors),
+        TEST(refusals),
         TEST(no_permission),
     };
 
