@@ -20,8 +20,7 @@
      PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | \
      PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES))
 
-/* --- what the back end reports: any thread ------------------------------------------------------
- */
+/* --- what the back end reports: any thread --- */
 
 static void on_notify_queue(void *opaque, uint16_t index)
 {
@@ -67,8 +66,7 @@ static void on_needs_reset(void *opaque)
     on_config_changed(server);
 }
 
-/* --- features -----------------------------------------------------------------------------------
- */
+/* --- features --- */
 
 static uint64_t low_features(const struct virtio_features *features)
 {
@@ -112,8 +110,7 @@ static int set_protocol_features(struct vhost_user_server *server, uint64_t feat
     return 0;
 }
 
-/* --- configuration, status, reset
- * ----------------------------------------------------------------- */
+/* --- configuration, status, reset --- */
 
 static void device_reset(struct vhost_user_server *server)
 {
@@ -173,8 +170,7 @@ static int set_backend_socket(struct vhost_user_server *server, struct vhost_use
     return 0;
 }
 
-/* --- requests
- * ------------------------------------------------------------------------------------- */
+/* --- requests --- */
 
 /* Answers that are one number. */
 static void answer_u64(struct vhost_user_message *message, uint64_t value)
@@ -227,11 +223,8 @@ static int handle(struct vhost_user_server *server, struct vhost_user_message *m
     case VHOST_USER_GET_CONFIG:
         get_config(server, message);
         return 1;
-    case VHOST_USER_GET_VRING_BASE: {
-        int ret = server_vring_request(server, message, err);
-
-        return ret ? ret : 1;
-    }
+    case VHOST_USER_GET_VRING_BASE: /* it waits for an answer that has no room for an error */
+        return server_vring_request(server, message, err) ? -EPROTO : 1;
     case VHOST_USER_SET_OWNER:
     case VHOST_USER_RESET_OWNER: /* deprecated: nothing to do is right */
         return 0;
@@ -267,8 +260,7 @@ static int handle(struct vhost_user_server *server, struct vhost_user_message *m
     }
 }
 
-/* --- the connection
- * ------------------------------------------------------------------------------- */
+/* --- the connection --- */
 
 static void disconnect(struct vhost_user_server *server)
 {
@@ -307,7 +299,7 @@ static int answer(struct vhost_user_server *server, struct vhost_user_message *m
     return vhost_user_send(server->connection.fd, message, err);
 }
 
-/* 0 to go on, anything else ends the connection. */
+/* 0 to go on, anything else ends the connection: nonsense does, what cannot be done does not. */
 static int serve_one(struct vhost_user_server *server, struct error *err)
 {
     struct vhost_user_message message;
@@ -320,7 +312,6 @@ static int serve_one(struct vhost_user_server *server, struct error *err)
         result = handle(server, &message, err);
     if (result < 0)
         log_limited(LOG_WARN, "vhost-user", "%s: %s", server->config.name, err->text);
-    /* Where the front end waits for its own answer there is no room for an error. */
     ret = result == -EPROTO ? result : answer(server, &message, result, err);
     vhost_user_close_fds(&message);
     return ret;
@@ -362,8 +353,7 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
     loop_fd_remove(server->config.loop, self); /* the next one waits */
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 int vhost_user_server_create(const struct vhost_user_server_config *config,
                              struct vhost_user_server **out, struct error *err)

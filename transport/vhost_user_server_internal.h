@@ -47,8 +47,7 @@ static inline bool server_has(const struct vhost_user_server *server,
     return server->protocol_features >> feature & 1;
 }
 
-/* --- vhost_user_server_vring.c: 0, or a negative errno with the reason --------------------------
- */
+/* --- vhost_user_server_vring.c: 0, or a negative errno with the reason --- */
 
 int server_vrings_create(struct vhost_user_server *server, struct error *err);
 void server_vrings_destroy(struct vhost_user_server *server); /* also after create failed */
@@ -64,8 +63,7 @@ void server_vrings_stop(struct vhost_user_server *server);
 /* As before the front end came. */
 void server_vrings_reset(struct vhost_user_server *server);
 
-/* --- vhost_user_server_memory.c -----------------------------------------------------------------
- */
+/* --- vhost_user_server_memory.c --- */
 
 /* Memory changes only while no vring runs. */
 int server_memory_set(struct vhost_user_server *server, struct vhost_user_message *message,

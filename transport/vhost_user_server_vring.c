@@ -7,8 +7,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define WRAP_SHIFT 15 /* of the wrap counter in a packed ring's index */
-
 static bool is_packed(const struct vhost_user_server *server)
 {
     return server->features >> VIRTIO_F_RING_PACKED & 1;
@@ -168,6 +166,12 @@ static int take_event_fd(struct vhost_user_message *message, int *out, struct er
         return error_set(err, EPROTO, "%s contradicts itself about its descriptor",
                          vhost_user_request_name(message->header.request, false));
     *out = vhost_user_take_fd(message, 0);
+    /* Whatever it is, writing to it must not hold us up. */
+    if (*out >= 0 && fcntl(*out, F_SETFL, O_NONBLOCK) < 0) {
+        close(*out);
+        return error_errno(err, errno, "%s with a descriptor that blocks",
+                           vhost_user_request_name(message->header.request, false));
+    }
     return 0;
 }
 

@@ -35,8 +35,7 @@ static void complain(const struct vhost_user *v, const struct error *err)
     log_limited(LOG_WARN, "vhost-user", "%s: %s", v->backend.name, err->text);
 }
 
-/* --- features and configuration -----------------------------------------------------------------
- */
+/* --- features and configuration --- */
 
 static void vhost_user_features(struct virtio_backend *backend, struct virtio_features *out)
 {
@@ -105,8 +104,7 @@ static void vhost_user_config_write(struct virtio_backend *backend, uint32_t off
         complain(v, &err);
 }
 
-/* --- queues
- * --------------------------------------------------------------------------------------- */
+/* --- queues --- */
 
 static int vhost_user_queue_start(struct virtio_backend *backend,
                                   const struct virtqueue_setup *setup,
@@ -146,8 +144,7 @@ static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *ba
     return queue->position;
 }
 
-/* --- life
- * ----------------------------------------------------------------------------------------- */
+/* --- life --- */
 
 static void close_on_loop(void *arg)
 {

@@ -31,7 +31,7 @@ void vhost_user_disconnect(struct vhost_user *v)
     v->lost = true;
 }
 
-static void close_watched(struct vhost_user *v, struct loop_fd *fd)
+void vhost_user_unwatch(struct vhost_user *v, struct loop_fd *fd)
 {
     if (fd->fd < 0)
         return;
@@ -42,8 +42,8 @@ static void close_watched(struct vhost_user *v, struct loop_fd *fd)
 
 void vhost_user_close(struct vhost_user *v)
 {
-    close_watched(v, &v->socket);
-    close_watched(v, &v->backend_socket);
+    vhost_user_unwatch(v, &v->socket);
+    vhost_user_unwatch(v, &v->backend_socket);
 }
 
 /* Nobody has asked for anything: it can only be the end. */
@@ -66,8 +66,7 @@ static void socket_ready(struct loop_fd *self, uint32_t events)
     v->backend.events.needs_reset(v->backend.events.opaque);
 }
 
-/* --- the peer's own requests --------------------------------------------------------------------
- */
+/* --- the peer's own requests --- */
 
 static void acknowledge(struct vhost_user *v, struct vhost_user_message *message, int result)
 {
@@ -102,7 +101,7 @@ static void backend_ready(struct loop_fd *self, uint32_t events)
 
     (void)events;
     if (ret <= 0) { /* the main channel will tell */
-        close_watched(v, self);
+        vhost_user_unwatch(v, self);
         return;
     }
     ret = handle(v, &message, &err);
@@ -135,8 +134,7 @@ static int open_backend_channel(struct vhost_user *v, struct error *err)
     return ret;
 }
 
-/* --- the beginning of a connection
- * ---------------------------------------------------------------- */
+/* --- the beginning of a connection --- */
 
 static int agree_on_protocol(struct vhost_user *v, struct error *err)
 {
@@ -231,9 +229,10 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     if (!ret)
         ret = loop_fd_add(v->loop, &v->socket, err);
     if (ret) {
-        close_watched(v, &v->backend_socket);
+        vhost_user_unwatch(v, &v->backend_socket);
         close(v->socket.fd);
         v->socket.fd = -1;
+        v->lost = true; /* the next reset looks again */
         return ret;
     }
     v->connected_before = true;

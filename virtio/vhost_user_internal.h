@@ -16,9 +16,8 @@ struct vhost_user_queue {
     struct vhost_user *owner;
     struct virtqueue_setup setup;
     struct virtqueue_position position;
-    int kick_fd;         /* the device's, while it runs */
-    struct loop_fd call; /* ours: the peer's interrupts */
-    int error_fd;        /* ours: the peer found the ring broken */
+    int kick_fd;                /* the device's, while it runs */
+    struct loop_fd call, error; /* ours: the peer's interrupts, and that it found the ring broken */
 };
 
 struct vhost_user {
@@ -47,19 +46,20 @@ static inline bool vhost_user_has(const struct vhost_user *v,
     return v->protocol_features >> feature & 1;
 }
 
-/* --- vhost_user_connect.c: with v->lock held ----------------------------------------------------
- */
+/* --- vhost_user_connect.c: with v->lock held --- */
 
 int vhost_user_connect(struct vhost_user *v, struct error *err);
 
 /* No more requests. Any thread. */
 void vhost_user_disconnect(struct vhost_user *v);
 
+/* Close a descriptor that is watched; -1 is none. On the loop. */
+void vhost_user_unwatch(struct vhost_user *v, struct loop_fd *fd);
+
 /* Close what is left of a connection. On the loop. */
 void vhost_user_close(struct vhost_user *v);
 
-/* --- vhost_user_request.c: with v->lock held. A failed request disconnects. ----------------------
- */
+/* --- vhost_user_request.c: with v->lock held. A failed request disconnects. --- */
 
 /* Send, and wait for the answer where the request has one, or for its acknowledgement. */
 int vhost_user_tell(struct vhost_user *v, struct vhost_user_message *message, struct error *err);
@@ -76,14 +76,13 @@ int vhost_user_tell_state(struct vhost_user *v, enum vhost_user_request request,
 int vhost_user_set_memory(struct vhost_user *v, struct error *err);
 int vhost_user_set_features(struct vhost_user *v, struct error *err);
 
-/* --- vhost_user_queue.c --------------------------------------------------------------------------
- */
+/* --- vhost_user_queue.c --- */
 
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err);
 int vhost_user_queues_create(struct vhost_user *v, struct error *err);
 void vhost_user_queues_destroy(struct vhost_user *v); /* on the loop */
 
-/* Interrupts of before are forgotten. On the loop. */
+/* What the peer said before is forgotten. On the loop. */
 void vhost_user_queues_drain(struct vhost_user *v);
 
 #endif

@@ -106,8 +106,7 @@ struct vhost_user_header {
     uint32_t request, flags, size;
 };
 
-/* --- payloads ----------------------------------------------------------------------------------
- */
+/* --- payloads --- */
 
 /* SET_VRING_KICK, _CALL, _ERR: a queue's index, and whether there is a descriptor with it. */
 #define VHOST_USER_VRING_INDEX 0xff

@@ -9,62 +9,90 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
+
+/* Whether it was signalled. The peer has the same file and could make it block us. */
+static bool take_signal(int fd)
+{
+    eventfd_t count;
+    const struct iovec iov = {&count, sizeof(count)};
+
+    return preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(count);
+}
 
 /* The peer's interrupt, passed on. */
 static void call_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, call);
     const struct virtio_device_events *device = &queue->owner->backend.events;
-    eventfd_t count;
 
     (void)events;
-    if (eventfd_read(self->fd, &count) == 0)
+    if (take_signal(self->fd))
         device->notify_queue(device->opaque, queue->setup.index);
+}
+
+static void error_ready(struct loop_fd *self, uint32_t events)
+{
+    struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, error);
+    const struct virtio_backend *backend = &queue->owner->backend;
+
+    (void)events;
+    if (!take_signal(self->fd))
+        return;
+    log_limited(LOG_WARN, "vhost-user", "%s: the process that serves it finds queue %u broken",
+                backend->name, queue->setup.index);
+    backend->events.needs_reset(backend->events.opaque);
+}
+
+/* An eventfd of ours that the peer signals. */
+static int listen_for(struct vhost_user *v, struct loop_fd *fd,
+                      void (*ready)(struct loop_fd *self, uint32_t events), struct error *err)
+{
+    int ret;
+
+    *fd = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, ready};
+    if (fd->fd < 0)
+        return error_errno(err, errno, "cannot make an eventfd");
+    ret = loop_fd_add(v->loop, fd, err);
+    if (ret) {
+        close(fd->fd);
+        fd->fd = -1;
+    }
+    return ret;
 }
 
 int vhost_user_queues_create(struct vhost_user *v, struct error *err)
 {
+    int ret = 0;
+
     for (uint16_t i = 0; i < v->queue_count; i++)
-        v->queues[i].call.fd = v->queues[i].error_fd = -1;
-    for (uint16_t i = 0; i < v->queue_count; i++) {
+        v->queues[i].call.fd = v->queues[i].error.fd = -1;
+    for (uint16_t i = 0; i < v->queue_count && !ret; i++) {
         struct vhost_user_queue *queue = &v->queues[i];
-        int call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 
         queue->owner = v;
         queue->setup.index = i;
-        queue->error_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-        if (call < 0 || queue->error_fd < 0)
-            return error_errno(err, errno, "cannot make an eventfd");
-        queue->call = (struct loop_fd){call, EPOLLIN, call_ready};
-        if (loop_fd_add(v->loop, &queue->call, err)) {
-            queue->call.fd = -1;
-            close(call);
-            return -ENOMEM;
-        }
+        ret = listen_for(v, &queue->call, call_ready, err);
+        if (!ret)
+            ret = listen_for(v, &queue->error, error_ready, err);
     }
-    return 0;
+    return ret;
 }
 
 void vhost_user_queues_drain(struct vhost_user *v)
 {
-    eventfd_t count;
-
-    for (uint16_t i = 0; i < v->queue_count; i++)
-        (void)eventfd_read(v->queues[i].call.fd, &count);
+    for (uint16_t i = 0; i < v->queue_count; i++) {
+        take_signal(v->queues[i].call.fd);
+        take_signal(v->queues[i].error.fd);
+    }
 }
 
 void vhost_user_queues_destroy(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++) {
-        struct vhost_user_queue *queue = &v->queues[i];
-
-        if (queue->call.fd >= 0) {
-            loop_fd_remove(v->loop, &queue->call);
-            close(queue->call.fd);
-        }
-        if (queue->error_fd >= 0)
-            close(queue->error_fd);
+        vhost_user_unwatch(v, &v->queues[i].call);
+        vhost_user_unwatch(v, &v->queues[i].error);
     }
 }
 
@@ -124,7 +152,7 @@ int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *e
     if (!ret)
         ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, queue->call.fd, err);
     if (!ret)
-        ret = tell_fd(v, VHOST_USER_SET_VRING_ERR, index, queue->error_fd, err);
+        ret = tell_fd(v, VHOST_USER_SET_VRING_ERR, index, queue->error.fd, err);
     if (!ret)
         ret = tell_fd(v, VHOST_USER_SET_VRING_KICK, index, queue->kick_fd, err);
     if (!ret)

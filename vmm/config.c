@@ -321,13 +321,10 @@ void vm_config_free(struct vm_config *config)
 
 bool vm_config_has_console(const struct vm_config *config)
 {
-    for (size_t i = 0; i < config->device_count; i++) {
-        const struct option_list *list = &config->devices[i].options;
-
-        for (size_t n = 0; strcmp(config->devices[i].type, "console") == 0 && n < list->count; n++)
-            if (strcmp(list->values[n].key, "to") == 0)
-                return true;
-    }
+    for (size_t i = 0; i < config->device_count; i++)
+        if (strcmp(config->devices[i].type, "console") == 0 &&
+            option_list_peek(&config->devices[i].options, "to"))
+            return true;
     return false;
 }
 

@@ -3,6 +3,7 @@
  * operations that every back end has.
  */
 #include "base/bytes.h"
+#include "base/unix_socket.h"
 #include "devices/blk/blk.h"
 #include "tests/driver/ring.h"
 #include "transport/vhost_user_server.h"
@@ -37,6 +38,7 @@ struct fixture {
     struct loop *server_loop;
     struct vhost_user_server *server;
     int image_fd;
+    char path[64]; /* where it listens; empty: its end of a connection is handed over */
 
     /* Ours: */
     struct guest_memory memory;
@@ -67,12 +69,12 @@ static void on_needs_reset(void *opaque)
     atomic_fetch_add(&f->needs_reset, 1);
 }
 
-/* Returns the front end's end of the connection. */
+/* Returns the front end's end of the connection, -1 when it is to connect. */
 static int serve(struct fixture *f)
 {
     struct vhost_user_server_config config;
     uint8_t sector[512];
-    int pair[2];
+    int pair[2] = {-1, -1};
 
     f->image_fd = memfd_create("image", 0);
     for (int i = 0; i < SECTORS; i++) {
@@ -85,7 +87,11 @@ static int serve(struct fixture *f)
     assert_int_equal(virtio_builtin_create(&blk_model, &f->options, &f->served, f->server_loop,
                                            QUEUES, QUEUE_SIZE, &f->disk, NULL),
                      0);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    if (f->path[0])
+        pair[1] = unix_socket_listen(f->path, NULL);
+    else
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    assert_true(pair[1] >= 0);
     config = (struct vhost_user_server_config){
         .backend = f->disk,
         .offered = {.word = {1 << VIRTIO_F_INDIRECT_DESC, 1 << (VIRTIO_F_VERSION_1 - 32)}},
@@ -94,6 +100,7 @@ static int serve(struct fixture *f)
         .loop = f->server_loop,
         .name = "disk",
         .socket = pair[1],
+        .listening = f->path[0],
     };
     assert_int_equal(vhost_user_server_create(&config, &f->server, NULL), 0);
     assert_int_equal(loop_start_thread(f->server_loop, "server", NULL), 0);
@@ -115,8 +122,10 @@ static void stop_serving(struct fixture *f)
 
 static int create(struct fixture *f, uint16_t queues, unsigned flags, struct error *err)
 {
-    struct vhost_user_options options = {
-        .fd = serve(f), .queue_count = queues, .config_size = CONFIG};
+    struct vhost_user_options options = {.path = f->path[0] ? f->path : NULL,
+                                         .fd = serve(f),
+                                         .queue_count = queues,
+                                         .config_size = CONFIG};
 
     guest_memory_init(&f->memory);
     assert_int_equal(guest_memory_add(&f->memory, 0, MEMORY, flags, NULL), 0);
@@ -124,10 +133,12 @@ static int create(struct fixture *f, uint16_t queues, unsigned flags, struct err
     return vhost_user_create(&options, &f->memory, f->loop, &f->backend, err);
 }
 
-static int setup(void **state)
+static int setup_at(void **state, const char *path)
 {
     struct fixture *f = calloc(1, sizeof(*f));
     struct error err = ERROR_INIT;
+
+    snprintf(f->path, sizeof(f->path), "%s", path);
 
     f->kick = eventfd(0, EFD_NONBLOCK);
     f->interrupt = eventfd(0, EFD_NONBLOCK);
@@ -141,11 +152,26 @@ static int setup(void **state)
     return 0;
 }
 
+static int setup(void **state)
+{
+    return setup_at(state, "");
+}
+
+static int setup_listening(void **state)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/tmp/vireo-vhost-user-%d", getpid());
+    return setup_at(state, path);
+}
+
 static void release(struct fixture *f)
 {
     loop_destroy(f->loop);
     guest_memory_destroy(&f->memory);
     stop_serving(f);
+    if (f->path[0])
+        unlink(f->path);
     close(f->kick);
     close(f->interrupt);
     free(f);
@@ -252,6 +278,13 @@ static void reset(void **state)
     }
 }
 
+static void wait_for_reset_wanted(struct fixture *f)
+{
+    for (int i = 0; i < 500 && atomic_load(&f->needs_reset) == 0; i++)
+        usleep(10000);
+    assert_int_equal(atomic_load(&f->needs_reset), 1);
+}
+
 /* The other process dies: the device needs a reset, and every operation is safe. */
 static void peer_dies(void **state)
 {
@@ -263,15 +296,50 @@ static void peer_dies(void **state)
     begin_anew(f);
     read_sector(f, 1);
     stop_serving(f);
-    for (int i = 0; i < 500 && atomic_load(&f->needs_reset) == 0; i++)
-        usleep(10000);
-    assert_int_equal(atomic_load(&f->needs_reset), 1);
+    wait_for_reset_wanted(f);
     f->backend->ops->config_read(f->backend, 0, bytes, sizeof(bytes));
     assert_int_equal(load_le64(bytes), 0);
     position = f->backend->ops->queue_stop(f->backend, 0);
     assert_int_equal(position.avail, 0); /* where it was started */
     f->backend->ops->reset(f->backend);
     assert_int_equal(f->backend->ops->set_features(f->backend, &features), -ENOTCONN);
+}
+
+/* It finds the ring broken, and says so. */
+static void broken_ring(void **state)
+{
+    struct fixture *f = *state;
+
+    begin_anew(f);
+    read_sector(f, 1);
+    ring_set_avail_idx(&f->ring, 1000);
+    eventfd_write(f->kick, 1);
+    wait_for_reset_wanted(f);
+    f->backend->ops->queue_stop(f->backend, 0);
+    f->backend->ops->reset(f->backend);
+    begin_anew(f);
+    read_sector(f, 2);
+}
+
+/* It is away for some resets of the driver, and serves on when it is back. */
+static void peer_returns(void **state)
+{
+    struct fixture *f = *state;
+    struct virtio_features features = {0};
+
+    begin_anew(f);
+    read_sector(f, 1);
+    stop_serving(f);
+    wait_for_reset_wanted(f);
+    for (int i = 0; i < 2; i++) {
+        f->backend->ops->queue_stop(f->backend, 0);
+        f->backend->ops->reset(f->backend);
+        assert_true(f->backend->ops->set_features(f->backend, &features) < 0);
+    }
+    serve(f);
+    f->backend->ops->reset(f->backend);
+    begin_anew(f);
+    read_sector(f, 2);
 }
 
 static void refused(uint16_t queues, unsigned flags, const char *reason)
@@ -307,6 +375,8 @@ int main(void)
         TEST(stop_and_go),
         TEST(reset),
         TEST(peer_dies),
+        TEST(broken_ring),
+        cmocka_unit_test_setup_teardown(peer_returns, setup_listening, teardown),
         cmocka_unit_test(too_many_queues),
         cmocka_unit_test(memory_not_shared),
     };

@@ -282,8 +282,7 @@ static void assert_dropped(struct fixture *f)
     assert_int_equal(atomic_load(&f->ended), 1);
 }
 
-/* --- what a sound front end does ----------------------------------------------------------------
- */
+/* --- what a sound front end does --- */
 
 static void data(void **state)
 {
@@ -436,6 +435,40 @@ static void refused(void **state)
     read_sector(f, 1); /* and it still works */
 }
 
+/* What waits for an answer that has no room for an error is not left waiting. */
+static void base_of_no_queue(void **state)
+{
+    struct fixture *f = *state;
+    const struct vhost_user_vring_state queue = {QUEUES, 0};
+
+    begin(f);
+    send_message(f, VHOST_USER_GET_VRING_BASE, 0, &queue, sizeof(queue), -1);
+    assert_dropped(f);
+}
+
+/* Where interrupts go, nothing can be written, and whoever tries would wait. */
+static void call_that_blocks(void **state)
+{
+    struct fixture *f = *state;
+    const struct ring_element e = {DATA_AT + 4096, 512, true};
+    uint64_t queue = 0;
+    int ends[2];
+
+    begin(f);
+    assert_int_equal(pipe2(ends, O_NONBLOCK), 0);
+    while (write(ends[1], f->host, 4096) > 0)
+        ;
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+    assert_int_equal(tell_fd(f, VHOST_USER_SET_VRING_CALL, &queue, 8, ends[1]), 0);
+    assert_true(ring_add(&f->ring, &e, 1, RING_DIRECT) >= 0);
+    ring_publish(&f->ring);
+    eventfd_write(f->kick, 1);
+    usleep(20000);
+    assert_int_equal(ask(f, VHOST_USER_GET_QUEUE_NUM), QUEUES);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 static void version(void **state)
 {
     struct fixture *f = *state;
@@ -509,6 +542,8 @@ int main(void)
         TEST(reset),
         TEST(broken_ring),
         TEST(refused),
+        TEST(base_of_no_queue),
+        TEST(call_that_blocks),
         TEST(version),
         TEST(too_long),
         TEST(wrong_size),
