@@ -56,12 +56,17 @@ static int vring_start(struct vhost_user_server *server, uint16_t index, struct 
         !server_memory_translate(server, vring->available, &setup.driver) ||
         !server_memory_translate(server, vring->used, &setup.device))
         return error_set(err, EFAULT, "queue %u is not in the memory given", index);
+    ret = server_inflight_record(server, index, &server->records[index], err);
+    if (ret)
+        return ret;
     read_used_index(server, setup.device, &vring->position);
     ret = backend->ops->queue_start(backend, &setup, vring->position, vring->kick_fd, err);
     if (ret)
         return ret;
     vring->running = true;
-    eventfd_write(vring->kick_fd, 1); /* there may be buffers already */
+    eventfd_write(vring->kick_fd, 1);  /* there may be buffers already */
+    if (server->records[index].region) /* and used ones that nobody was told of */
+        eventfd_write(vring->call_fd, 1);
     return 0;
 }
 
@@ -231,6 +236,7 @@ int server_vring_request(struct vhost_user_server *server, struct vhost_user_mes
         return 0;
     case VHOST_USER_GET_VRING_BASE: /* it stops until the next kick descriptor */
         message->payload.state.num = get_base(server, vring);
+        server_inflight_settle(server, (uint16_t)index);
         if (vring->kick_fd >= 0)
             close(vring->kick_fd);
         vring->kick_fd = -1;

@@ -80,6 +80,11 @@ struct virtio_backend {
     const struct virtio_feature_name *feature_names;
     size_t feature_count;
 
+    /* For each queue, where to keep record of its buffers in flight, for whoever serves it after
+     * us; .region NULL: nowhere. Set before queue_start by who drives a built-in back end; or NULL.
+     */
+    const struct virtqueue_record *records;
+
     /* Set by virtio_device_init. */
     const char *name; /* the device's, for logs */
     struct virtio_device_events events;
