@@ -404,7 +404,7 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
     server->connection = (struct loop_fd){-1, EPOLLIN, connection_ready};
     config->backend->name = config->name;
     config->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, server};
+        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, server, NULL};
     ret = server_vrings_create(server, err);
     if (!ret && config->listening) {
         server->listener.fd = config->socket;

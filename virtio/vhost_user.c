@@ -145,7 +145,11 @@ static int vhost_user_queue_start(struct virtio_backend *backend,
     queue->position = position;
     queue->kick_fd = kick_fd;
     ret = begin_queue(backend, setup->index, err);
-    return ret ? ret : vhost_user_inband_start(queue, err);
+    if (!ret)
+        ret = vhost_user_inband_start(queue, err);
+    if (ret)
+        virtio_call_disconnect(&queue->call);
+    return ret;
 }
 
 /* A peer that is gone has stopped, too. */
@@ -167,6 +171,7 @@ static struct virtqueue_position end_queue(struct virtio_backend *backend, uint1
                                    ? (uint16_t)(message.payload.state.num >> 16)
                                    : queue->position.avail;
     }
+    virtio_call_disconnect(&queue->call);
     return queue->position;
 }
 
@@ -279,10 +284,10 @@ static int check_memory(const struct guest_memory *memory, struct error *err)
 
 static int vhost_user_open(struct vhost_user *v, struct error *err)
 {
-    int ret = check_memory(v->backend.memory, err);
+    int ret = vhost_user_queues_create(v, err);
 
     if (!ret)
-        ret = vhost_user_queues_create(v, err);
+        ret = check_memory(v->backend.memory, err);
     if (ret)
         return ret;
     if (v->options.path && !v->path)

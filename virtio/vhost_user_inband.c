@@ -44,7 +44,7 @@ static void kick_ready(struct loop_fd *self, uint32_t events)
     struct error err = ERROR_INIT;
 
     (void)events;
-    if (!vhost_user_take_signal(self->fd))
+    if (!virtio_call_take(self->fd))
         return;
     if (pthread_mutex_trylock(&v->lock)) { /* not yet: who waits for an answer needs us to hear */
         eventfd_write(self->fd, 1);

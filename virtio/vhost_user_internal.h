@@ -4,6 +4,7 @@
 #ifndef VIRTIO_VHOST_USER_INTERNAL_H
 #define VIRTIO_VHOST_USER_INTERNAL_H
 
+#include "virtio/call.h"
 #include "virtio/vhost_user.h"
 #include "virtio/vhost_user_channel.h"
 
@@ -19,9 +20,10 @@ struct vhost_user_queue {
     struct vhost_user *owner;
     struct virtqueue_setup setup;
     struct virtqueue_position position;
-    int kick_fd;                /* the device's, while it runs */
-    struct loop_fd kick;        /* the same, where its signals become messages; .fd -1: nowhere */
-    struct loop_fd call, error; /* ours: the peer's interrupts, and that it found the ring broken */
+    int kick_fd;             /* the device's, while it runs */
+    struct loop_fd kick;     /* the same, where its signals become messages; .fd -1: nowhere */
+    struct virtio_call call; /* the peer's interrupts */
+    struct loop_fd error;    /* an eventfd of ours: the peer found the ring broken */
 };
 
 struct vhost_user {
@@ -140,9 +142,6 @@ void vhost_user_inband_stop(struct vhost_user_queue *queue);
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err);
 /* The peer found its ring broken. On the loop. */
 void vhost_user_queue_broken(struct vhost_user *v, uint16_t index);
-
-/* Whether an eventfd was signalled; not any more. Never blocks. */
-bool vhost_user_take_signal(int fd);
 
 int vhost_user_queues_create(struct vhost_user *v, struct error *err);
 void vhost_user_queues_destroy(struct vhost_user *v); /* on the loop */
