@@ -37,17 +37,22 @@ static void on_bus_error(int signal, siginfo_t *info, void *context)
 {
     uintptr_t address = (uintptr_t)info->si_addr;
 
-    (void)context;
     for (size_t i = 0; i < MEMORY_GUARDS; i++)
         if (address - atomic_load(&guards[i].start) < atomic_load(&guards[i].length) &&
             replace(&guards[i]))
             return;
-    sigaction(signal, &before, NULL); /* the instruction comes again, and finds that */
+    if (before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(signal, info, context);
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+        before.sa_handler(signal);
+    else
+        sigaction(signal, &before, NULL); /* the instruction comes again, and finds that */
 }
 
 static int install(struct error *err)
 {
-    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO};
+    /* SA_NODEFER: the handler of before may leave by a jump. */
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
 
     if (installed)
         return 0;

@@ -93,6 +93,13 @@ static inline bool inflight_any(const void *region, bool packed, uint16_t entry_
     return false;
 }
 
+/* Whether nothing has been in flight yet. The first words of both layouts are the same. */
+static inline bool inflight_is_fresh(const void *region)
+{
+    return __atomic_load_n(&((const struct inflight_split *)region)->version, __ATOMIC_ACQUIRE) ==
+           0;
+}
+
 /* Whoever starts the queue next says where. */
 static inline void inflight_set_fresh(void *region)
 {
