@@ -4,13 +4,14 @@
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <string.h>
 
 /* Where this thread goes on after a fault; NULL: it copies nothing. */
 static _Thread_local sigjmp_buf *volatile resume;
 
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of installing */
 static struct sigaction before_bus, before_segv;
-static pthread_once_t installed = PTHREAD_ONCE_INIT;
 
 /* A fault of somebody else's happens again once the old handler is back, and is then its own. */
 static void on_fault(int number)
@@ -21,12 +22,25 @@ static void on_fault(int number)
 }
 
 /* SA_NODEFER: the handler is left by a jump, which does not unblock its signal. */
-static void install(void)
+static void install(int number, struct sigaction *before)
 {
-    struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
+    const struct sigaction action = {.sa_handler = on_fault, .sa_flags = SA_NODEFER};
+    struct sigaction now;
 
-    sigaction(SIGBUS, &action, &before_bus);
-    sigaction(SIGSEGV, &action, &before_segv);
+    sigaction(number, NULL, &now);
+    if (now.sa_handler == on_fault)
+        return;
+    *before = now;
+    sigaction(number, &action, NULL);
+}
+
+/* Libraries have handlers of their own, too, and install them when they like. */
+static void install_all(void)
+{
+    pthread_mutex_lock(&lock);
+    install(SIGBUS, &before_bus);
+    install(SIGSEGV, &before_segv);
+    pthread_mutex_unlock(&lock);
 }
 
 int guarded_copy(void *to, const void *from, size_t length)
@@ -34,11 +48,13 @@ int guarded_copy(void *to, const void *from, size_t length)
     sigjmp_buf here;
     int fault;
 
-    pthread_once(&installed, install);
+    install_all();
     fault = sigsetjmp(here, 0);
     if (!fault) {
         resume = &here;
+        atomic_signal_fence(memory_order_seq_cst); /* the copy is between the two, not near them */
         memcpy(to, from, length);
+        atomic_signal_fence(memory_order_seq_cst);
     }
     resume = NULL;
     if (fault)
