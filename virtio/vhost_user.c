@@ -27,6 +27,15 @@ static struct vhost_user *hold(struct virtio_backend *backend)
     return v;
 }
 
+/* The same, without waiting for a peer that is just being looked for. */
+static struct vhost_user *hold_soon(struct virtio_backend *backend)
+{
+    struct vhost_user *v = vhost_user_of(backend);
+
+    vhost_user_lock_soon(v);
+    return v;
+}
+
 static void let_go(struct vhost_user **v)
 {
     pthread_mutex_unlock(&(*v)->lock);
@@ -178,7 +187,7 @@ static int vhost_user_queue_start(struct virtio_backend *backend,
 /* A peer that is gone has stopped, too. */
 static struct virtqueue_position end_queue(struct virtio_backend *backend, uint16_t index)
 {
-    HELD *v = hold(backend);
+    HELD *v = hold_soon(backend);
     struct vhost_user_queue *queue = &v->queues[index];
     struct vhost_user_message message = {
         .header = {.request = VHOST_USER_GET_VRING_BASE,
@@ -195,7 +204,7 @@ static struct virtqueue_position end_queue(struct virtio_backend *backend, uint1
                                    ? (uint16_t)(message.payload.state.num >> 16)
                                    : queue->position.avail;
     } else if (queue->begun) {
-        (void)vhost_user_queue_catch_up(v, queue, &err);
+        (void)vhost_user_queue_catch_up(v, queue, v->inflight_fd >= 0, &err);
     }
     virtio_call_disconnect(&queue->call);
     return queue->position;
@@ -266,7 +275,7 @@ static void vhost_user_reset(struct virtio_backend *backend)
     struct vhost_user_message message = {.header = {.request = VHOST_USER_RESET_DEVICE}};
     struct error err = ERROR_INIT;
 
-    pthread_mutex_lock(&v->lock);
+    vhost_user_lock_soon(v);
     v->negotiated = (struct virtio_features){0};
     v->features_settled = false;
     v->status = 0;

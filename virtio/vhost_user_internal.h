@@ -141,6 +141,10 @@ void vhost_user_peer_gone(struct vhost_user *v);
 void vhost_user_reconnect_begin(struct vhost_user *v);
 void vhost_user_reconnect_cancel(struct vhost_user *v);
 
+/* As pthread_mutex_lock(&v->lock), but an attempt that takes long is made to fail. Not on the loop.
+ */
+void vhost_user_lock_soon(struct vhost_user *v);
+
 /* There is no peer, and the next one will be told of whatever happens. With v->lock held. */
 bool vhost_user_waits(const struct vhost_user *v);
 
@@ -154,9 +158,9 @@ int vhost_user_inflight_begin(struct vhost_user *v, struct error *err);
 void vhost_user_inflight_drop(struct vhost_user *v);
 
 /* The peer is gone: note how far it may have got. Then, queue->position := where the next one goes
- * on; -ENOTSUP when that cannot be known. */
+ * on; -ENOTSUP when that cannot be known. `recorded`: the one that is gone kept a record. */
 void vhost_user_queue_note_loss(struct vhost_user *v, struct vhost_user_queue *queue);
-int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue,
+int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue, bool recorded,
                               struct error *err);
 
 /* --- vhost_user_memory.c, with v->lock held --- */

@@ -351,6 +351,7 @@ static void killed_while_busy(bool packed)
     }
     while (busy(f))
         progress(f);
+    print_message("%llu requests\n", (unsigned long long)f->completed);
     assert_true(f->completed > KILLS);
     destroy(f);
 }
