@@ -126,6 +126,7 @@ static int create(struct fixture *f, uint16_t queues, unsigned flags, struct err
     struct vhost_user_options options = {.path = f->path[0] ? f->path : NULL,
                                          .fd = serve(f),
                                          .queue_count = queues,
+                                         .queue_size = QUEUE_SIZE,
                                          .config_size = CONFIG};
 
     guest_memory_init(&f->memory);
@@ -283,7 +284,7 @@ static void wait_for_reset_wanted(struct fixture *f)
 {
     for (int i = 0; i < 500 && atomic_load(&f->needs_reset) == 0; i++)
         usleep(10000);
-    assert_int_equal(atomic_load(&f->needs_reset), 1);
+    assert_true(atomic_load(&f->needs_reset) > 0); /* by the queue's eventfd, and by the status */
 }
 
 /* The other process dies: the device needs a reset, and every operation is safe. */
@@ -301,7 +302,7 @@ static void peer_dies(void **state)
     f->backend->ops->config_read(f->backend, 0, bytes, sizeof(bytes));
     assert_int_equal(load_le64(bytes), 0);
     position = f->backend->ops->queue_stop(f->backend, 0);
-    assert_int_equal(position.avail, 0); /* where it was started */
+    assert_int_equal(position.avail, 1); /* as far as it was used */
     f->backend->ops->reset(f->backend);
     assert_int_equal(f->backend->ops->set_features(f->backend, &features), -ENOTCONN);
 }
