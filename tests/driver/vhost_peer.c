@@ -205,14 +205,25 @@ static void keep(struct vhost_peer *peer, const struct vhost_user_message *messa
     }
 }
 
-/* False: the connection is over. */
+/* The same. */
+static bool send_answer(struct vhost_peer *peer, struct vhost_user_message *message)
+{
+    bool goes_on = !peer->meddle || peer->meddle(peer, message);
+
+    goes_on = goes_on && vhost_user_send(peer->socket, message, NULL) == 0;
+    vhost_user_close_fds(message);
+    return goes_on;
+}
+
+/* The same. */
 static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
 {
     uint32_t request = message->header.request;
     bool wanted = message->header.flags & VHOST_USER_FLAG_NEED_REPLY;
 
     REQUIRE(vhost_user_check(message, false, NULL) == 0);
-    REQUIRE(vhost_user_allowed(request, false, peer->protocol_features));
+    REQUIRE(vhost_user_allowed(request, false,
+                               peer->told[VHOST_USER_SET_PROTOCOL_FEATURES].payload.u64));
     keep(peer, message);
     if (request == VHOST_USER_VRING_KICK && peer->calls_before_kicked)
         call_first(peer);
@@ -228,7 +239,7 @@ static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
     message->fd_count = 0;
     if (peer->fault != PEER_SOUND && request == peer->fault_at)
         return do_wrong(peer, message);
-    return vhost_user_send(peer->socket, message, NULL) == 0;
+    return send_answer(peer, message);
 }
 
 static void *run(void *arg)

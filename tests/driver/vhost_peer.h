@@ -51,6 +51,10 @@ struct vhost_peer {
     enum vhost_peer_fault fault;
     uint32_t fault_at;
 
+    /* NULL, or: may change what it is about to answer, descriptors included, which are closed
+     * afterwards; false: the connection is over instead. */
+    bool (*meddle)(struct vhost_peer *peer, struct vhost_user_message *answer);
+
     /* How it answers VRING_KICK: with a VRING_CALL first, which must be heard before. */
     bool calls_before_kicked;
 
