@@ -1,6 +1,7 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
+#include "base/guarded.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 
 static void unmap(struct vhost_user_mapped *mapped)
 {
+    guarded_map_remove(mapped->base);
     munmap(mapped->base, mapped->length);
 }
 
@@ -23,7 +25,8 @@ void server_memory_clear(struct vhost_user_server *server)
     server->mapped_count = 0;
 }
 
-/* A file shorter than the region would be a SIGBUS at the first access beyond its end. */
+/* What is beyond the end of its file is no memory; what the front end takes away later is made up
+ * for by the guard. */
 static int check_file(const struct vhost_user_region *region, int fd, struct error *err)
 {
     struct stat status;
@@ -63,8 +66,10 @@ static int map_region(struct vhost_user_server *server, const struct vhost_user_
     if (mapped->base == MAP_FAILED)
         return error_errno(err, errno, "cannot map a memory region");
     mapped->host = (uint8_t *)mapped->base + region->mmap_offset;
-    ret = guest_memory_add_external(server->config.memory, mapped->guest_address, mapped->size,
-                                    mapped->host, err);
+    ret = guarded_map_add(mapped->base, mapped->length, err);
+    if (!ret)
+        ret = guest_memory_add_external(server->config.memory, mapped->guest_address, mapped->size,
+                                        mapped->host, err);
     if (ret)
         unmap(mapped);
     else

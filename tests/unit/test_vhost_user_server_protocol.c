@@ -456,6 +456,24 @@ static void too_many_descriptors(void **state)
     assert_dropped(f);
 }
 
+/* Memory that shrinks under a running queue would be a SIGBUS. The next front end is served. */
+static void memory_shrinks(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f);
+    read_sector(f, 1);
+    assert_int_equal(ftruncate(f->memory_fd, 0), 0);
+    eventfd_write(f->kick, 1);
+    wait_fd(f->error);
+    assert_true(ask(f, VHOST_USER_GET_STATUS) & VIRTIO_STATUS_NEEDS_RESET);
+    assert_int_equal(ftruncate(f->memory_fd, MEMORY), 0);
+    assert_int_equal(tell(f, VHOST_USER_RESET_DEVICE, "", 0), 0);
+    ring_destroy(&f->ring);
+    begin(f);
+    read_sector(f, 2);
+}
+
 #define TEST_WITH_CACHE(name) cmocka_unit_test_setup_teardown(name, setup_with_cache, teardown)
 
 int main(void)
@@ -479,6 +497,7 @@ int main(void)
         TEST_WITH_CACHE(state_that_is_none),
         TEST(state_at_the_wrong_time),
         TEST(too_many_descriptors),
+        TEST(memory_shrinks),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -1,0 +1,126 @@
+#include "base/guarded.h"
+
+#include "base/bytes.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define PAGE (4 * KIB)
+
+/* Where this thread goes on after a fault; NULL: it copies nothing. */
+static _Thread_local sigjmp_buf *volatile resume;
+
+/* Read by the handler, which takes no lock: `base` says whether the rest counts. */
+static struct {
+    _Atomic(uint8_t *) base;
+    size_t length;
+} maps[GUARDED_MAPS];
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* of changes to the rest */
+static struct sigaction before_bus, before_segv;
+
+static bool replace(void *at, size_t length)
+{
+    return mmap(at, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+                0) != MAP_FAILED;
+}
+
+/* One page, or, where that cannot be cut out of huge ones, all of it. */
+static bool mend(void *where)
+{
+    for (size_t i = 0; i < GUARDED_MAPS; i++) {
+        uint8_t *base = atomic_load(&maps[i].base);
+        size_t offset = (size_t)((uint8_t *)where - base);
+
+        if (base && (uint8_t *)where >= base && offset < maps[i].length)
+            return replace(base + offset / PAGE * PAGE, PAGE) || replace(base, maps[i].length);
+    }
+    return false;
+}
+
+/* A fault of somebody else's happens again once the old handler is back, and is then its own. */
+static void on_fault(int number, siginfo_t *info, void *context)
+{
+    int code = errno;
+
+    (void)context;
+    if (resume)
+        siglongjmp(*resume, number);
+    if (number != SIGBUS || !mend(info->si_addr))
+        sigaction(number, number == SIGBUS ? &before_bus : &before_segv, NULL);
+    errno = code;
+}
+
+/* SA_NODEFER: the handler may be left by a jump, which does not unblock its signal. */
+static void install(int number, struct sigaction *before)
+{
+    const struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_NODEFER | SA_SIGINFO};
+    struct sigaction now;
+
+    sigaction(number, NULL, &now);
+    if (now.sa_sigaction == on_fault)
+        return;
+    *before = now;
+    sigaction(number, &action, NULL);
+}
+
+/* Libraries have handlers of their own, too, and install them when they like. */
+static void install_all(void)
+{
+    pthread_mutex_lock(&lock);
+    install(SIGBUS, &before_bus);
+    install(SIGSEGV, &before_segv);
+    pthread_mutex_unlock(&lock);
+}
+
+int guarded_copy(void *to, const void *from, size_t length)
+{
+    sigjmp_buf here;
+    int fault;
+
+    install_all();
+    fault = sigsetjmp(here, 0);
+    if (!fault) {
+        resume = &here;
+        atomic_signal_fence(memory_order_seq_cst); /* the copy is between the two, not near them */
+        memcpy(to, from, length);
+        atomic_signal_fence(memory_order_seq_cst);
+    }
+    resume = NULL;
+    if (fault)
+        return fault == SIGBUS ? -EIO : -EFAULT;
+    return 0;
+}
+
+int guarded_map_add(void *base, size_t length, struct error *err)
+{
+    size_t i = 0;
+
+    install_all();
+    pthread_mutex_lock(&lock);
+    while (i < GUARDED_MAPS && atomic_load(&maps[i].base))
+        i++;
+    if (i < GUARDED_MAPS) {
+        maps[i].length = length;
+        atomic_store(&maps[i].base, base);
+    }
+    pthread_mutex_unlock(&lock);
+    return i < GUARDED_MAPS
+               ? 0
+               : error_set(err, ENOSPC, "more than %d mappings of others' files", GUARDED_MAPS);
+}
+
+void guarded_map_remove(void *base)
+{
+    pthread_mutex_lock(&lock);
+    for (size_t i = 0; i < GUARDED_MAPS; i++)
+        if (atomic_load(&maps[i].base) == base)
+            atomic_store(&maps[i].base, NULL);
+    pthread_mutex_unlock(&lock);
+}
