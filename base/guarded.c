@@ -8,7 +8,6 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdint.h>
-#include <string.h>
 #include <sys/mman.h>
 
 #define PAGE (4 * KIB)
@@ -36,9 +35,9 @@ static bool mend(void *where)
 {
     for (size_t i = 0; i < GUARDED_MAPS; i++) {
         uint8_t *base = atomic_load(&maps[i].base);
-        size_t offset = (size_t)((uint8_t *)where - base);
+        size_t offset = (uintptr_t)where - (uintptr_t)base; /* huge when it is below */
 
-        if (base && (uint8_t *)where >= base && offset < maps[i].length)
+        if (base && offset < maps[i].length)
             return replace(base + offset / PAGE * PAGE, PAGE) || replace(base, maps[i].length);
     }
     return false;
@@ -57,10 +56,9 @@ static void on_fault(int number, siginfo_t *info, void *context)
     errno = code;
 }
 
-/* SA_NODEFER: the handler may be left by a jump, which does not unblock its signal. */
 static void install(int number, struct sigaction *before)
 {
-    const struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_NODEFER | SA_SIGINFO};
+    const struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO};
     struct sigaction now;
 
     sigaction(number, NULL, &now);
@@ -79,18 +77,41 @@ static void install_all(void)
     pthread_mutex_unlock(&lock);
 }
 
+/* What a guest reads or writes at once, others see at once. That others do so meanwhile, or map
+ * something else here, is what this is for. */
+__attribute__((no_sanitize("thread"))) static void copy(void *to, const void *from, size_t length)
+{
+    typedef uint16_t __attribute__((aligned(1), may_alias)) unaligned16;
+    typedef uint32_t __attribute__((aligned(1), may_alias)) unaligned32;
+    typedef uint64_t __attribute__((aligned(1), may_alias)) unaligned64;
+
+    switch (length) {
+    case 2:
+        *(volatile unaligned16 *)to = *(const volatile unaligned16 *)from;
+        break;
+    case 4:
+        *(volatile unaligned32 *)to = *(const volatile unaligned32 *)from;
+        break;
+    case 8:
+        *(volatile unaligned64 *)to = *(const volatile unaligned64 *)from;
+        break;
+    default:
+        for (size_t i = 0; i < length; i++)
+            ((volatile uint8_t *)to)[i] = ((const volatile uint8_t *)from)[i];
+        break;
+    }
+}
+
 int guarded_copy(void *to, const void *from, size_t length)
 {
     sigjmp_buf here;
     int fault;
 
     install_all();
-    fault = sigsetjmp(here, 0);
+    fault = sigsetjmp(here, 1); /* the handler blocks its signal, and does not return */
     if (!fault) {
         resume = &here;
-        atomic_signal_fence(memory_order_seq_cst); /* the copy is between the two, not near them */
-        memcpy(to, from, length);
-        atomic_signal_fence(memory_order_seq_cst);
+        copy(to, from, length); /* volatile, as `resume` is: it stays between the two */
     }
     resume = NULL;
     if (fault)

@@ -324,6 +324,24 @@ unsigned vhost_peer_count(struct vhost_peer *peer, uint32_t request)
     return count;
 }
 
+void vhost_peer_do_wrong(struct vhost_peer *peer, uint32_t request, enum vhost_peer_fault fault)
+{
+    pthread_mutex_lock(&peer->lock);
+    peer->fault_at = request;
+    peer->fault = fault;
+    pthread_mutex_unlock(&peer->lock);
+}
+
+static int channel_of(struct vhost_peer *peer)
+{
+    int channel;
+
+    pthread_mutex_lock(&peer->lock);
+    channel = peer->channel;
+    pthread_mutex_unlock(&peer->lock);
+    return channel;
+}
+
 int64_t vhost_peer_say(struct vhost_peer *peer, uint32_t request, const void *payload,
                        uint32_t size, int fd)
 {
@@ -333,9 +351,11 @@ int64_t vhost_peer_say(struct vhost_peer *peer, uint32_t request, const void *pa
         .fd_count = fd >= 0,
     };
 
+    int channel = channel_of(peer);
+
     memcpy(&message.payload, payload, size);
-    if (vhost_user_send(peer->channel, &message, NULL) ||
-        vhost_user_receive(peer->channel, &message, NULL) <= 0)
+    if (vhost_user_send(channel, &message, NULL) ||
+        vhost_user_receive(channel, &message, NULL) <= 0)
         return -1;
     REQUIRE(vhost_user_check_answer(&message, request, true, NULL) == 0);
     return (int64_t)message.payload.u64;

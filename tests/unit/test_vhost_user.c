@@ -232,9 +232,10 @@ static void read_sector(struct fixture *f, uint8_t sector)
     assert_true(ring_add(&f->ring, e, 3, RING_DIRECT) >= 0);
     ring_publish(&f->ring);
     eventfd_write(f->kick, 1);
-    assert_int_equal(poll(&ready, 1, 5000), 1);
-    eventfd_read(f->interrupt, &count);
-    assert_true(ring_collect(&f->ring, &used));
+    while (!ring_collect(&f->ring, &used)) { /* there may be interrupts for nothing */
+        assert_int_equal(poll(&ready, 1, 5000), 1);
+        eventfd_read(f->interrupt, &count);
+    }
     assert_int_equal(header[8192], 0);
     assert_int_equal(header[4096], sector + 1);
 }
