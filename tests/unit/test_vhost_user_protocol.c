@@ -61,6 +61,27 @@ static void no_channel_for_inband(void **state)
     assert_string_equal(err.text, "it takes no messages for notifications");
 }
 
+/* Devices of a type that always has as many queues need not say so. */
+static void fixed_queues_without_mq(void **state)
+{
+    struct front *f = *state;
+
+    f->peer.protocol_features &= ~FEATURE(MQ);
+    f->options.id = VIRTIO_ID_CONSOLE;
+    front_connect(f);
+    assert_int_equal(vhost_peer_count(&f->peer, VHOST_USER_GET_QUEUE_NUM), 0);
+}
+
+static void many_queues_without_mq(void **state)
+{
+    struct front *f = *state;
+    struct error err = ERROR_INIT;
+
+    f->peer.protocol_features &= ~FEATURE(MQ);
+    assert_int_equal(front_try(f, &err), -ENOTSUP);
+    assert_string_equal(err.text, "it serves 1 queues, not 2 (MQ)");
+}
+
 /* --- memory and addresses --- */
 
 static void memory_in_one_table(void **state)
@@ -433,6 +454,8 @@ int main(void)
         FRONT_TEST(only_what_is_offered),
         FRONT_TEST(only_what_goes_together),
         FRONT_TEST(no_channel_for_inband),
+        FRONT_TEST(fixed_queues_without_mq),
+        FRONT_TEST(many_queues_without_mq),
         FRONT_TEST(memory_in_one_table),
         FRONT_TEST(memory_region_by_region),
         FRONT_TEST(too_few_slots),

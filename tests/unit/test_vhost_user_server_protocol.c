@@ -456,6 +456,27 @@ static void too_many_descriptors(void **state)
     assert_dropped(f);
 }
 
+static uint64_t give(struct fixture *f, int fd)
+{
+    const struct vhost_user_single_region one = {.region = {GUEST_AT, 4096, USER_AT, 0}};
+
+    return tell_fd(f, VHOST_USER_ADD_MEM_REG, &one, sizeof(one), fd);
+}
+
+static void memory_that_is_none(void **state)
+{
+    struct fixture *f = *state;
+    int zero = open("/dev/zero", O_RDWR | O_CLOEXEC), folder = open("/", O_RDONLY | O_CLOEXEC);
+
+    negotiate(f);
+    assert_int_equal(give(f, f->kick), 1);
+    assert_int_equal(give(f, zero), 1);
+    assert_int_equal(give(f, folder), 1);
+    assert_int_equal(give_memory(f), 0);
+    close(zero);
+    close(folder);
+}
+
 /* Memory that shrinks under a running queue would be a SIGBUS. The next front end is served. */
 static void memory_shrinks(void **state)
 {
@@ -497,6 +518,7 @@ int main(void)
         TEST_WITH_CACHE(state_that_is_none),
         TEST(state_at_the_wrong_time),
         TEST(too_many_descriptors),
+        TEST(memory_that_is_none),
         TEST(memory_shrinks),
     };
 
