@@ -1,6 +1,6 @@
 #include "transport/shared_memory.h"
 
-#include "base/guarded_copy.h"
+#include "base/guarded.h"
 #include "base/log.h"
 
 #include <errno.h>

@@ -27,7 +27,7 @@ struct virtio_backend;
  * it behind their registers and name it by its id. */
 struct virtio_shared_region {
     uint8_t id;      /* what it is for is the type's affair; unique in the device */
-    bool guarded;    /* parts of it may be missing at any time: base/guarded_copy.h */
+    bool guarded;    /* parts of it may be missing at any time: base/guarded.h */
     void *memory;    /* the device's, and may change at any time */
     uint64_t length; /* bytes, a multiple of 4096 */
 };

@@ -86,10 +86,10 @@ static inline bool vhost_user_has(const struct vhost_user *v,
     return v->protocol_features >> feature & 1;
 }
 
-/* Notifications are messages, not eventfds. */
+/* Notifications are messages, not eventfds: there is no connection that has not agreed on it. */
 static inline bool vhost_user_inband(const struct vhost_user *v)
 {
-    return vhost_user_has(v, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
+    return v->options.inband;
 }
 
 /* --- vhost_user_connect.c: with v->lock held --- */

@@ -13,10 +13,12 @@
 #include "base/bytes.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #define PAGE (4 * KIB)
 
@@ -152,6 +154,14 @@ static bool is_free(const struct vhost_user *v, const struct virtio_shared_regio
     return true;
 }
 
+/* Whoever reads a file of such a file system waits for a process, which may be the peer. */
+static bool can_hang(int fd)
+{
+    struct statfs status;
+
+    return fstatfs(fd, &status) < 0 || status.f_type == FUSE_SUPER_MAGIC;
+}
+
 static void clear(const struct shmem_mapping *mapping)
 {
     mmap((char *)mapping->region->memory + mapping->offset, mapping->length, PROT_NONE,
@@ -169,6 +179,8 @@ int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *
         return error_set(err, EINVAL, "SHMEM_MAP of what is not in shared memory %u", wanted->id);
     if (!is_free(v, region, wanted))
         return error_set(err, EEXIST, "SHMEM_MAP over another mapping");
+    if (can_hang(fd))
+        return error_set(err, EINVAL, "SHMEM_MAP of a file that another process provides");
     if (v->shmem->count == MAPPINGS_MAX)
         return error_set(err, ENOSPC, "more than %d mappings of shared memory", MAPPINGS_MAX);
     if (mmap((char *)region->memory + wanted->shm_offset, wanted->length, rights,

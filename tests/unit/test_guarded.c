@@ -1,7 +1,7 @@
 /*
- * Copies from and to memory that is not there.
+ * Memory that is not there: copies from and to it, and mappings that are mended.
  */
-#include "base/guarded_copy.h"
+#include "base/guarded.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -9,6 +9,7 @@
 #include <stdarg.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -35,7 +36,6 @@ static void there(void **state)
     (void)state;
     assert_int_equal(guarded_copy(to, "here", 5), 0);
     assert_string_equal(to, "here");
-    assert_int_equal(guarded_copy(to, NULL, 0), 0);
 }
 
 static void truncated(void **state)
@@ -91,13 +91,51 @@ static void elsewhere(void **state)
     assert_int_equal(WTERMSIG(status), SIGSEGV);
 }
 
+/* Its first page is left, the second has become ours. */
+static void mended(void **state)
+{
+    int fd, lost = eventfd(0, EFD_NONBLOCK);
+    eventfd_t count;
+    char *memory;
+
+    (void)state;
+    memory = map_file(&fd, PROT_READ | PROT_WRITE);
+    assert_int_equal(guarded_map_add(memory, 2 * PAGE, lost, NULL), 0);
+    memory[0] = memory[PAGE] = 'x';
+    assert_int_equal(ftruncate(fd, PAGE), 0);
+    assert_int_equal(eventfd_read(lost, &count), -1);
+    assert_int_equal(((volatile char *)memory)[PAGE], 0);
+    assert_int_equal(eventfd_read(lost, &count), 0);
+    memory[2 * PAGE - 1] = 'y';
+    assert_int_equal(memory[0], 'x');
+    assert_int_equal(ftruncate(fd, 2 * PAGE), 0);
+    assert_int_equal(((volatile char *)memory)[2 * PAGE - 1], 'y');
+    guarded_map_remove(memory);
+    munmap(memory, 2 * PAGE);
+    close(lost);
+    close(fd);
+}
+
+static void too_many_mappings(void **state)
+{
+    static char bases[GUARDED_MAPS + 1];
+
+    (void)state;
+    for (int i = 0; i < GUARDED_MAPS; i++)
+        assert_int_equal(guarded_map_add(&bases[i], 1, -1, NULL), 0);
+    assert_int_equal(guarded_map_add(&bases[GUARDED_MAPS], 1, -1, NULL), -ENOSPC);
+    guarded_map_remove(&bases[7]);
+    assert_int_equal(guarded_map_add(&bases[GUARDED_MAPS], 1, -1, NULL), 0);
+    for (int i = 0; i <= GUARDED_MAPS; i++)
+        guarded_map_remove(&bases[i]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(there),
-        cmocka_unit_test(truncated),
-        cmocka_unit_test(not_mapped),
-        cmocka_unit_test(elsewhere),
+        cmocka_unit_test(there),      cmocka_unit_test(truncated),
+        cmocka_unit_test(not_mapped), cmocka_unit_test(elsewhere),
+        cmocka_unit_test(mended),     cmocka_unit_test(too_many_mappings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
