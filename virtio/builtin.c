@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "virtio/virtqueue_log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@ struct virtio_builtin {
     void *state; /* the model's */
     struct loop *loop;
     struct virtio_features negotiated;
+    struct dirty_log *log; /* of what is written to guest memory, or NULL */
     uint16_t queue_count, queue_size;
     struct builtin_queue queues[];
 };
@@ -138,6 +140,7 @@ static void start_on_loop(void *arg)
         virtqueue_stop(&queue->ring);
         return;
     }
+    virtqueue_set_log(&queue->ring, b->log);
     queue->listening = true;
     queue->broken = false;
 }
@@ -284,6 +287,31 @@ static void builtin_reset(struct virtio_backend *backend)
     loop_call(b->loop, reset_on_loop, b);
 }
 
+struct log_call {
+    struct virtio_builtin *builtin;
+    struct dirty_log *log;
+};
+
+static void log_on_loop(void *arg)
+{
+    struct log_call *call = arg;
+    struct virtio_builtin *b = call->builtin;
+
+    b->log = call->log;
+    for (uint16_t i = 0; i < b->queue_count; i++)
+        virtqueue_set_log(&b->queues[i].ring, b->log);
+}
+
+static int builtin_dirty_log(struct virtio_backend *backend, struct dirty_log *log,
+                             struct error *err)
+{
+    struct log_call call = {builtin_of(backend), log};
+
+    (void)err;
+    loop_call(call.builtin->loop, log_on_loop, &call);
+    return 0;
+}
+
 static void destroy_on_loop(void *arg)
 {
     struct virtio_builtin *b = arg;
@@ -340,6 +368,7 @@ static const struct virtio_backend_ops builtin_ops = {
     .queue_start = builtin_queue_start,
     .queue_stop = builtin_queue_stop,
     .reset = builtin_reset,
+    .dirty_log = builtin_dirty_log,
     .destroy = builtin_destroy,
 };
 

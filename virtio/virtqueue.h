@@ -77,6 +77,7 @@ struct virtqueue_rule {
     const char *id, *what;
 };
 
+struct dirty_log;
 struct virtqueue_format;
 
 struct virtqueue {
@@ -126,6 +127,11 @@ struct virtqueue {
     /* In order (2.7.9): what was popped and is not used yet, a ring of `size`. */
     struct virtqueue_buffer **order;
     uint16_t order_first, order_count;
+
+    /* With a log of dirty pages (virtqueue_log.h): what the logging wraps. */
+    struct dirty_log *log;
+    const struct virtqueue_format *logged;
+    void (*logged_push)(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
 
     /* Called by publish when the driver wants an interrupt (2.7.7.2). Set before start. */
     void (*notify)(void *opaque, uint16_t index);
