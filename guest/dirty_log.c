@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/memfd.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -15,7 +16,7 @@ static int log_map(struct dirty_log *log, int fd, uint64_t offset, uint64_t size
 {
     void *bits = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, (off_t)offset);
 
-    *log = (struct dirty_log){.bits = bits, .size = size, .fd = -1};
+    *log = (struct dirty_log){.bits = bits, .size = size, .fd = -1, .signal_fd = -1};
     if (bits != MAP_FAILED)
         return 0;
     log->bits = NULL;
@@ -69,6 +70,7 @@ void dirty_log_destroy(struct dirty_log *log)
 void dirty_log_mark(struct dirty_log *log, gpa_t addr, uint64_t len)
 {
     uint64_t page = addr.value / DIRTY_PAGE_SIZE, last;
+    bool news = false;
 
     if (len == 0 || __builtin_add_overflow(addr.value, len - 1, &last))
         return;
@@ -79,8 +81,10 @@ void dirty_log_mark(struct dirty_log *log, gpa_t addr, uint64_t len)
         /* Most pages are written to again and again: a look is cheaper than a locked write. What
          * clears the bit at this moment has not copied the page yet. */
         if (!(__atomic_load_n(byte, __ATOMIC_SEQ_CST) & bit))
-            __atomic_fetch_or(byte, bit, __ATOMIC_SEQ_CST);
+            news |= !(__atomic_fetch_or(byte, bit, __ATOMIC_SEQ_CST) & bit);
     }
+    if (news && log->signal_fd >= 0)
+        eventfd_write(log->signal_fd, 1);
 }
 
 void dirty_log_mark_host(struct dirty_log *log, const struct guest_memory *mem, const void *host,

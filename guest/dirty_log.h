@@ -23,6 +23,7 @@ struct dirty_log {
     uint8_t *bits;
     uint64_t size; /* bytes, a multiple of 8 */
     int fd;        /* memfd behind it; -1: none of ours */
+    int signal_fd; /* an eventfd that is signalled when a page is marked that was not; -1: none */
 };
 
 /* An empty log of all of `mem`, in a memfd. -errno of the host's refusal. */

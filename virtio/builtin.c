@@ -2,7 +2,6 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "virtio/virtqueue_log.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 struct builtin_queue {
     struct virtio_builtin *owner;
     struct virtqueue ring;
+    struct virtqueue_setup setup;
     struct loop_fd kick; /* the driver's notifications */
     bool listening;      /* `kick` is on the loop */
     bool broken;         /* and reported */
@@ -128,6 +128,8 @@ static void start_on_loop(void *arg)
     struct virtio_builtin *b = call->builtin;
     struct builtin_queue *queue = &b->queues[call->setup->index];
 
+    queue->setup = *call->setup;
+    queue->ring.log = b->log;
     call->ret = virtqueue_start(&queue->ring, b->backend.memory, call->setup, &b->negotiated,
                                 call->position, call->err);
     if (call->ret)
@@ -140,7 +142,6 @@ static void start_on_loop(void *arg)
         virtqueue_stop(&queue->ring);
         return;
     }
-    virtqueue_set_log(&queue->ring, b->log);
     queue->listening = true;
     queue->broken = false;
 }
@@ -292,14 +293,39 @@ struct log_call {
     struct dirty_log *log;
 };
 
+/* A ring learns of a log when it starts; what was in flight is done by then. One that is broken
+ * writes nothing new. */
+static void restart(struct builtin_queue *queue)
+{
+    struct stop_call stop = {.queue = queue};
+    struct error err = ERROR_INIT;
+    struct start_call start = {queue->owner, &queue->setup, {0}, queue->kick.fd, &err, 0};
+
+    stop_on_loop(&stop);
+    start.position = stop.position;
+    start_on_loop(&start);
+    if (start.ret)
+        queue_broken(queue, start.ret);
+    else
+        eventfd_write(queue->kick.fd, 1); /* there may be buffers already */
+}
+
 static void log_on_loop(void *arg)
 {
     struct log_call *call = arg;
     struct virtio_builtin *b = call->builtin;
 
     b->log = call->log;
-    for (uint16_t i = 0; i < b->queue_count; i++)
-        virtqueue_set_log(&b->queues[i].ring, b->log);
+    for (uint16_t i = 0; i < b->queue_count; i++) {
+        struct builtin_queue *queue = &b->queues[i];
+
+        if (!b->log)
+            virtqueue_stop_logging(&queue->ring);
+        else if (queue->listening)
+            restart(queue);
+        else if (queue->broken && queue->ring.format && b->model->queue_drain)
+            b->model->queue_drain(b->state, &queue->ring);
+    }
 }
 
 static int builtin_dirty_log(struct virtio_backend *backend, struct dirty_log *log,

@@ -200,6 +200,14 @@ static int vhost_user_load(struct virtio_backend *backend, const struct virtio_s
     return vhost_user_load_state(v, state, err);
 }
 
+static int vhost_user_dirty_log(struct virtio_backend *backend, struct dirty_log *log,
+                                struct error *err)
+{
+    HELD *v = hold(backend);
+
+    return vhost_user_set_log(v, log, err);
+}
+
 /* --- life --- */
 
 static void close_on_loop(void *arg)
@@ -237,6 +245,7 @@ static void vhost_user_reset(struct virtio_backend *backend)
 
     pthread_mutex_lock(&v->lock);
     v->negotiated = (struct virtio_features){0};
+    v->settled = false;
     v->status = 0;
     if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_RESET_DEVICE))
         (void)vhost_user_tell(v, &message, &err);
@@ -270,6 +279,7 @@ static const struct virtio_backend_ops vhost_user_ops = {
     .save = vhost_user_save,
     .load = vhost_user_load,
     .reset = vhost_user_reset,
+    .dirty_log = vhost_user_dirty_log,
     .destroy = vhost_user_destroy,
 };
 

@@ -21,9 +21,9 @@
 /* What is agreed on when the peer offers it... */
 #define WANTED                                                                                    \
     (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(MTU) | PROTOCOL_BIT(BACKEND_REQ) | \
-     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(RESET_DEVICE) |          \
-     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(DEVICE_STATE) |      \
-     PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM))
+     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(LOG_SHMFD) | PROTOCOL_BIT(BACKEND_SEND_FD) |             \
+     PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) |      \
+     PROTOCOL_BIT(DEVICE_STATE) | PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM))
 
 /* ...and what that takes. In-band notifications are for those who ask for them. */
 #define WITH_BACKEND_REQ (PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(SHMEM))
@@ -134,6 +134,8 @@ static int take_features(struct vhost_user *v, uint64_t features, struct error *
     if (!features_has(&now, VIRTIO_F_VERSION_1))
         return error_set(err, ENOTSUP, "it serves legacy drivers only");
     features_set(&now, VHOST_USER_F_PROTOCOL_FEATURES, false);
+    v->logs = features_has(&now, VHOST_F_LOG_ALL);
+    features_set(&now, VHOST_F_LOG_ALL, false);
     if (v->connected_before && !features_subset(&v->offered, &now))
         return error_set(err, ENOTSUP, "it offers fewer features than before");
     if (!v->connected_before)
@@ -187,6 +189,8 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     ret = agree(v, err);
     if (!ret)
         ret = vhost_user_set_memory(v, err);
+    if (!ret)
+        ret = vhost_user_tell_log(v, err);
     if (!ret)
         ret = loop_fd_add(v->loop, &v->socket, err);
     if (ret) {

@@ -43,7 +43,10 @@ struct vhost_user {
     struct virtio_features offered; /* by the first peer: later ones must offer as much */
     uint64_t protocol_features;
     struct virtio_features negotiated;
-    uint8_t status; /* as the peer was told */
+    bool settled;          /* the peer was told of them */
+    bool logs;             /* the peer can keep a log of dirty pages... */
+    struct dirty_log *log; /* ...and has to; NULL: not now */
+    uint8_t status;        /* as the peer was told */
 
     /* What to do until there is an answer, other than nothing. */
     int (*meanwhile)(struct vhost_user *v, struct error *err);
@@ -95,11 +98,17 @@ int vhost_user_tell_state(struct vhost_user *v, enum vhost_user_request request,
 
 /* What the driver chose; the peer may refuse it. Then, once: the driver is ready. */
 int vhost_user_set_features(struct vhost_user *v, struct error *err);
+int vhost_user_tell_features(struct vhost_user *v, struct error *err); /* without questions */
 int vhost_user_driver_ok(struct vhost_user *v, struct error *err);
 
 /* --- vhost_user_memory.c, with v->lock held --- */
 
 int vhost_user_set_memory(struct vhost_user *v, struct error *err);
+
+/* --- vhost_user_log.c, with v->lock held --- */
+
+int vhost_user_set_log(struct vhost_user *v, struct dirty_log *log, struct error *err);
+int vhost_user_tell_log(struct vhost_user *v, struct error *err); /* to a peer that is new */
 
 /* --- vhost_user_state.c, with v->lock held --- */
 
@@ -139,6 +148,8 @@ void vhost_user_inband_stop(struct vhost_user_queue *queue);
 
 /* --- vhost_user_queue.c --- */
 
+int vhost_user_tell_addresses(struct vhost_user *v, const struct vhost_user_queue *queue,
+                              struct error *err);
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err);
 /* The peer found its ring broken. On the loop. */
 void vhost_user_queue_broken(struct vhost_user *v, uint16_t index);

@@ -129,6 +129,7 @@ static void queue_free(struct virtqueue *queue)
     free(queue->iovecs);
     free(queue->order);
     free(queue->id_in_flight);
+    virtqueue_log_free(queue);
 }
 
 static int create_buffers(struct virtqueue *queue)
@@ -151,6 +152,13 @@ static int create_buffers(struct virtqueue *queue)
     return 0;
 }
 
+static void set_format(struct virtqueue *queue, const struct virtqueue_format *format)
+{
+    queue->format = format;
+    queue->pop = queue->in_order ? virtqueue_order_pop : format->pop;
+    queue->push = queue->in_order ? virtqueue_order_push : format->push;
+}
+
 int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
                     struct virtqueue_position position, struct error *err)
@@ -164,6 +172,7 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
         .packed = features_has(negotiated, VIRTIO_F_RING_PACKED),
         .in_order = features_has(negotiated, VIRTIO_F_IN_ORDER),
         .budget = UINT64_MAX,
+        .log = queue->log,
         .notify = queue->notify,
         .notify_opaque = queue->notify_opaque,
     };
@@ -172,9 +181,10 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
     if (setup->size == 0 || setup->size > VIRTQUEUE_SIZE_MAX)
         return error_set(err, EINVAL, "%s: a queue cannot have size %u",
                          fresh.packed && !setup->size ? "DRV-QCFG-02" : "DRV-QCFG-03", setup->size);
-    fresh.format = fresh.packed ? &virtqueue_packed : &virtqueue_split;
-    fresh.pop = fresh.in_order ? virtqueue_order_pop : fresh.format->pop;
-    fresh.push = fresh.in_order ? virtqueue_order_push : fresh.format->push;
+    if (fresh.log)
+        set_format(&fresh, &virtqueue_logged);
+    else
+        set_format(&fresh, fresh.packed ? &virtqueue_packed : &virtqueue_split);
     ret = fresh.format->start(&fresh, setup, position, err);
     if (!ret && create_buffers(&fresh) < 0)
         ret = error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
@@ -190,13 +200,23 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 {
     struct virtqueue_position position = {0};
-    struct virtqueue stopped = {.notify = queue->notify, .notify_opaque = queue->notify_opaque};
+    struct virtqueue stopped = {
+        .log = queue->log, .notify = queue->notify, .notify_opaque = queue->notify_opaque};
 
     if (queue->format)
         position = queue->format->position(queue);
     queue_free(queue);
     *queue = stopped;
     return position;
+}
+
+void virtqueue_stop_logging(struct virtqueue *queue)
+{
+    queue->log = NULL;
+    if (!queue->logged)
+        return;
+    set_format(queue, queue->logged);
+    queue->logged = NULL;
 }
 
 /* --- pop, push, publish ----------------------------------------------------------------------- */

@@ -79,6 +79,7 @@ struct virtqueue_rule {
 
 struct dirty_log;
 struct virtqueue_format;
+struct virtqueue_logged_buffer;
 
 struct virtqueue {
     const struct guest_memory *memory;
@@ -128,10 +129,10 @@ struct virtqueue {
     struct virtqueue_buffer **order;
     uint16_t order_first, order_count;
 
-    /* With a log of dirty pages (virtqueue_log.h): what the logging wraps. */
+    /* The pages that are written to are marked here. Set before start; NULL: nowhere. */
     struct dirty_log *log;
-    const struct virtqueue_format *logged;
-    void (*logged_push)(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
+    const struct virtqueue_format *logged; /* the one it would have without */
+    struct virtqueue_logged_buffer *logged_buffers;
 
     /* Called by publish when the driver wants an interrupt (2.7.7.2). Set before start. */
     void (*notify)(void *opaque, uint16_t index);
@@ -143,8 +144,8 @@ struct virtqueue_position virtqueue_position_first(const struct virtio_features 
 
 /*
  * Start a queue: check sizes, alignment (DRV-QCFG-01..06, -17) and that each area lies in guest
- * memory. `queue` was zeroed or stopped before; `notify` fields are kept. -EINVAL names the rule in
- * err.
+ * memory. `queue` was zeroed or stopped before; `notify` fields and `log` are kept. -EINVAL names
+ * the rule in err.
  */
 int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
@@ -153,6 +154,9 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
 /* Forget the rings; buffers in flight become invalid. Returns where the ring stood. A stopped queue
  * may still be popped from and published: it is empty. */
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue);
+
+/* Mark nothing in the log any more, from now on and after the next start. */
+void virtqueue_stop_logging(struct virtqueue *queue);
 
 /* What pop says when its budget is 0: 0, or -EPROTO when the ring is broken. */
 int virtqueue_pop_nothing(const struct virtqueue *queue);

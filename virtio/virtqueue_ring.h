@@ -75,10 +75,14 @@ struct virtqueue_format {
     void (*publish)(struct virtqueue *queue);
     bool (*enable_kicks)(struct virtqueue *queue);
     void (*disable_kicks)(struct virtqueue *queue);
-    struct virtqueue_written (*written)(const struct virtqueue *queue);
+    struct virtqueue_written (*written)(const struct virtqueue *queue); /* not of the logged one */
 };
 
 extern const struct virtqueue_format virtqueue_split, virtqueue_packed;
+
+/* virtqueue_log.c: of a queue with a log, around one of these. */
+extern const struct virtqueue_format virtqueue_logged;
+void virtqueue_log_free(struct virtqueue *queue);
 
 /* iovecs every buffer has from the start: most requests of most devices fit. */
 #define VIRTQUEUE_SHORT_CHAIN 8

@@ -1,10 +1,9 @@
 /*
- * The log of dirty pages (guest/dirty_log.h), and what rings mark in it (virtio/virtqueue_log.h).
+ * The log of dirty pages (guest/dirty_log.h), and what rings mark in it.
  */
 #include "tests/unit/queue_fixture.h"
 
 #include "guest/dirty_log.h"
-#include "virtio/virtqueue_log.h"
 
 #include <fcntl.h>
 #include <linux/memfd.h>
@@ -145,6 +144,7 @@ static void ring_start(struct logged_ring *r, uint16_t size, bool packed, bool e
     features_set(&features, VIRTIO_F_RING_PACKED, packed);
     r->packed = packed;
     r->queue.notify = ignore;
+    r->queue.log = &r->log;
     if (packed) {
         packed_ring_init(&r->packed_ring, &r->memory, 0, size, event_idx);
         r->packed_ring.in_order = in_order;
@@ -161,7 +161,6 @@ static void ring_start(struct logged_ring *r, uint16_t size, bool packed, bool e
     assert_int_equal(virtqueue_start(&r->queue, &r->memory, &setup, &features,
                                      virtqueue_position_first(&features), NULL),
                      0);
-    virtqueue_set_log(&r->queue, &r->log);
 }
 
 static void ring_end(struct logged_ring *r)
@@ -205,7 +204,8 @@ static void driver_collects(struct logged_ring *r)
             ;
 }
 
-/* Bytes grow by one: at most 200 times in a round, so that what was written differs. */
+/* As devices may, the iovecs are used up on the way. Bytes grow by one: at most 200 times in a
+ * round, so that what was written differs. */
 static void write_data(const struct virtqueue_buffer *buffer, uint32_t written)
 {
     for (unsigned i = 0; i < buffer->writable_count; i++) {
@@ -213,6 +213,7 @@ static void write_data(const struct virtqueue_buffer *buffer, uint32_t written)
 
         for (size_t j = 0; j < buffer->writable[i].iov_len && written > 0; j++, written--)
             bytes[j]++;
+        buffer->writable[i] = (struct iovec){0};
     }
 }
 
@@ -274,39 +275,13 @@ static void all_rings(void **state)
             ring_marks(size, i & 1, i & 2, i & 4);
 }
 
-/* Without a log nothing is marked, and the ring is what it was. */
-static void switched_off(void **state)
-{
-    struct logged_ring *r = calloc(1, sizeof(*r));
-    const struct virtqueue_format *format;
-    struct pages pages = {.runs = 0};
-
-    (void)state;
-    ring_start(r, 8, false, true, false);
-    format = r->queue.format;
-    virtqueue_set_log(&r->queue, &r->log); /* again */
-    assert_ptr_equal(r->queue.format, format);
-    virtqueue_set_log(&r->queue, NULL);
-    virtqueue_set_log(&r->queue, NULL);
-    assert_ptr_not_equal(r->queue.format, format);
-    dirty_log_take(&r->log, note_run, &pages);
-    driver_adds(r, 2);
-    device_works(r);
-    driver_collects(r);
-    assert_int_equal(dirty_log_take(&r->log, note_run, &pages), 0);
-    virtqueue_stop(&r->queue);
-    virtqueue_set_log(&r->queue, &r->log);
-    assert_null(r->queue.format);
-    ring_end(r);
-    free(r);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mark_and_take), cmocka_unit_test(beyond_the_log),
-        cmocka_unit_test(bad_logs),      cmocka_unit_test(all_rings),
-        cmocka_unit_test(switched_off),
+        cmocka_unit_test(mark_and_take),
+        cmocka_unit_test(beyond_the_log),
+        cmocka_unit_test(bad_logs),
+        cmocka_unit_test(all_rings),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
