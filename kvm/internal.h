@@ -61,6 +61,8 @@ struct kvm_vm {
     struct irqfd *irqfds;
     struct msi_irqfd *msi_irqfds; /* by gsi */
 
+    bool log_dirty; /* KVM logs what vCPUs write; under `lock` */
+
     struct kvm_cpuid2 *cpuid; /* what KVM supports, read once */
 };
 

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "guest/dirty_log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -65,12 +66,14 @@ static int kvm_check_capabilities(int fd, struct error *err)
     return 0;
 }
 
-static int kvm_memory_slots_add(struct kvm_vm *vm, struct error *err)
+/* Or change their flags. */
+static int kvm_memory_slots_set(struct kvm_vm *vm, struct error *err)
 {
     for (size_t i = 0; i < vm->memory->count; i++) {
         const struct guest_region *region = &vm->memory->regions[i];
         struct kvm_userspace_memory_region slot = {
             .slot = (uint32_t)i,
+            .flags = vm->log_dirty ? KVM_MEM_LOG_DIRTY_PAGES : 0,
             .guest_phys_addr = region->start,
             .memory_size = region->size,
             .userspace_addr = (uintptr_t)region->host,
@@ -108,7 +111,7 @@ static int kvm_vm_open(struct kvm_vm *vm, struct error *err)
                            "processor's virtualization)");
     ret = kvm_arch_vm_init(vm, err);
     if (!ret)
-        ret = kvm_memory_slots_add(vm, err);
+        ret = kvm_memory_slots_set(vm, err);
     for (unsigned i = 0; !ret && i < vm->cpus; i++)
         ret = kvm_vcpu_open(vm, &vm->vcpus[i], err);
     return ret;
@@ -204,6 +207,60 @@ void kvm_vm_destroy(struct kvm_vm *vm)
     free(vm->vcpus);
     free(vm->cpuid);
     free(vm);
+}
+
+int kvm_vm_log_dirty(struct kvm_vm *vm, bool on, struct error *err)
+{
+    int ret;
+
+    pthread_mutex_lock(&vm->lock);
+    vm->log_dirty = on;
+    ret = kvm_memory_slots_set(vm, err);
+    if (ret)
+        vm->log_dirty = false;
+    pthread_mutex_unlock(&vm->lock);
+    return ret;
+}
+
+/* Pages of one slot, as KVM has them: bit 0 is its first page. */
+static void mark_slot(struct dirty_log *log, const struct guest_region *region,
+                      const uint64_t *words, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        for (uint64_t bits = words[i]; bits; bits &= bits - 1) {
+            uint64_t page = i * 64 + (uint64_t)__builtin_ctzll(bits);
+
+            dirty_log_mark(log, GPA(region->start + page * DIRTY_PAGE_SIZE), DIRTY_PAGE_SIZE);
+        }
+}
+
+static int take_slot(struct kvm_vm *vm, size_t i, struct dirty_log *log, struct error *err)
+{
+    const struct guest_region *region = &vm->memory->regions[i];
+    size_t count = align_up(region->size / DIRTY_PAGE_SIZE, 64) / 64;
+    uint64_t *words = calloc(count, sizeof(*words));
+    struct kvm_dirty_log taken = {.slot = (uint32_t)i, .dirty_bitmap = words};
+    int ret = 0;
+
+    if (!words)
+        return error_set(err, ENOMEM, "no memory for KVM's log of dirty pages");
+    if (ioctl(vm->fd, KVM_GET_DIRTY_LOG, &taken) < 0)
+        ret = error_errno(err, errno, "KVM does not tell which pages are dirty");
+    else
+        mark_slot(log, region, words, count);
+    free(words);
+    return ret;
+}
+
+int kvm_vm_take_dirty(struct kvm_vm *vm, struct dirty_log *log, struct error *err)
+{
+    int ret = 0;
+
+    pthread_mutex_lock(&vm->lock);
+    for (size_t i = 0; i < vm->memory->count && !ret; i++)
+        ret = take_slot(vm, i, log, err);
+    pthread_mutex_unlock(&vm->lock);
+    return ret;
 }
 
 struct platform *kvm_vm_platform(struct kvm_vm *vm)

@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct dirty_log;
 struct kvm_vm;
 
 /*
@@ -38,6 +39,12 @@ struct platform *kvm_vm_platform(struct kvm_vm *vm);
  * were reset, so that none sends messages (msi_send) meanwhile; other calls of the platform wait.
  */
 int kvm_vm_reset(struct kvm_vm *vm, struct error *err);
+
+/* Have KVM log the pages that vCPUs write to, or no more; kept by kvm_vm_reset. */
+int kvm_vm_log_dirty(struct kvm_vm *vm, bool on, struct error *err);
+
+/* Mark what vCPUs wrote to since the last call, or since logging began, in `log`. vCPUs may run. */
+int kvm_vm_take_dirty(struct kvm_vm *vm, struct dirty_log *log, struct error *err);
 
 /*
  * Run a few instructions every stock kernel uses, some of which incomplete KVMs cannot execute, on

@@ -16,11 +16,11 @@
 
 /* What we can do, for any device. Nothing here has shared memory (SHMEM) or a page whose being
  * written to it notices (HOST_NOTIFIER), so BACKEND_SEND_FD is not offered either. */
-#define PROTOCOL_FEATURES                                                                     \
-    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ) |                 \
-     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(INBAND_NOTIFICATIONS) | \
-     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES) | \
-     PROTOCOL_BIT(INFLIGHT_SHMFD))
+#define PROTOCOL_FEATURES                                                              \
+    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(LOG_SHMFD) | PROTOCOL_BIT(REPLY_ACK) |            \
+     PROTOCOL_BIT(BACKEND_REQ) | PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(INFLIGHT_SHMFD) | \
+     PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(INBAND_NOTIFICATIONS) |                 \
+     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES))
 
 /* In-band notifications cannot be without these. */
 #define FOR_INBAND (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
@@ -58,9 +58,12 @@ static uint64_t low_features(const struct virtio_features *features)
     return features->word[0] | (uint64_t)features->word[1] << 32;
 }
 
+/* Bits of SET_FEATURES that are no features of the device. */
+#define NOT_VIRTIO (UINT64_C(1) << VHOST_USER_F_PROTOCOL_FEATURES | UINT64_C(1) << VHOST_F_LOG_ALL)
+
 static uint64_t offered_features(const struct vhost_user_server *server)
 {
-    return low_features(&server->config.offered) | UINT64_C(1) << VHOST_USER_F_PROTOCOL_FEATURES;
+    return low_features(&server->config.offered) | NOT_VIRTIO;
 }
 
 static int set_features(struct vhost_user_server *server, uint64_t features, struct error *err)
@@ -68,7 +71,7 @@ static int set_features(struct vhost_user_server *server, uint64_t features, str
     const uint64_t protocol = UINT64_C(1) << VHOST_USER_F_PROTOCOL_FEATURES;
     struct virtio_backend *backend = server->config.backend;
     struct virtio_features negotiated = {
-        .word = {(uint32_t)(features & ~protocol), (uint32_t)(features >> 32)},
+        .word = {(uint32_t)(features & ~NOT_VIRTIO), (uint32_t)(features >> 32)},
     };
 
     if (features & ~offered_features(server))
@@ -82,6 +85,8 @@ static int set_features(struct vhost_user_server *server, uint64_t features, str
     /* Who knows nothing of enabling has all enabled. */
     for (uint16_t i = 0; !(features & protocol) && i < server->config.queue_count; i++)
         server->vrings[i].enabled = true;
+    if (server_log_update(server, err))
+        return -EINVAL;
     return server_vrings_update(server, err);
 }
 
@@ -244,6 +249,10 @@ static int handle_question(struct vhost_user_server *server, struct vhost_user_m
     case VHOST_USER_GET_VRING_BASE:
         ret = server_vring_request(server, message, err);
         return ret ? ret : 1;
+    case VHOST_USER_SET_LOG_BASE:
+        ret = server_log_set(server, message, err);
+        answer_u64(message, 0);
+        return ret ? ret : 1;
     case VHOST_USER_SET_DEVICE_STATE_FD:
         answer_u64(message, server_state_transfer(server, message, err));
         return 1;
@@ -263,6 +272,8 @@ static int handle_order(struct vhost_user_server *server, struct vhost_user_mess
     case VHOST_USER_SET_OWNER:   /* who is connected owns the device anyway */
     case VHOST_USER_RESET_OWNER: /* deprecated: nothing to do is right */
         return 0;
+    case VHOST_USER_SET_LOG_FD:
+        return server_log_set_signal(server, message, err);
     case VHOST_USER_NET_SET_MTU:
         return set_mtu(server, message->payload.u64, err);
     case VHOST_USER_SET_FEATURES:
@@ -311,6 +322,7 @@ static void disconnect(struct vhost_user_server *server)
     server_channel_close(server);
     server_vrings_reset(server);
     device_reset(server);
+    server_log_forget(server);
     server_memory_clear(server);
     server->features = server->protocol_features = 0;
     if (server->listener.fd >= 0)
@@ -467,7 +479,7 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
         return error_set(err, ENOMEM, "no memory for a vhost-user server");
     }
     server->config = *config;
-    server->load_fd = -1;
+    server->load_fd = server->log_signal_fd = -1;
     server_state_forget(server);
     server_channel_init(server);
     server->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};

@@ -4,6 +4,7 @@
 #ifndef TRANSPORT_VHOST_USER_SERVER_INTERNAL_H
 #define TRANSPORT_VHOST_USER_SERVER_INTERNAL_H
 
+#include "guest/dirty_log.h"
 #include "transport/vhost_user_server.h"
 #include "virtio/builtin.h"
 #include "virtio/vhost_user_channel.h"
@@ -53,9 +54,11 @@ struct vhost_user_server {
 
     uint64_t features, protocol_features;
     bool features_set;
-    atomic_uint status; /* as SET_STATUS said, and NEEDS_RESET */
-    int load_fd;        /* the pipe of a state to be loaded; -1: none */
-    int state_result;   /* of the last transfer of state: 0 or a negative errno */
+    struct dirty_log log; /* the front end's; .bits is NULL: none */
+    int log_signal_fd;    /* what SET_LOG_FD gave; -1: nothing */
+    atomic_uint status;   /* as SET_STATUS said, and NEEDS_RESET */
+    int load_fd;          /* the pipe of a state to be loaded; -1: none */
+    int state_result;     /* of the last transfer of state: 0 or a negative errno */
     struct vhost_user_mapped mapped[GUEST_MEMORY_REGIONS];
     size_t mapped_count;
     struct loop_fd lost; /* an eventfd: the front end took mapped memory away */
@@ -131,6 +134,18 @@ uint64_t server_state_check(struct vhost_user_server *server, struct error *err)
 
 /* A transfer that was begun is over. */
 void server_state_forget(struct vhost_user_server *server);
+
+/* --- vhost_user_server_log.c --- */
+
+int server_log_set(struct vhost_user_server *server, struct vhost_user_message *message,
+                   struct error *err);
+
+int server_log_set_signal(struct vhost_user_server *server, struct vhost_user_message *message,
+                          struct error *err);
+
+/* Features changed. */
+int server_log_update(struct vhost_user_server *server, struct error *err);
+void server_log_forget(struct vhost_user_server *server);
 
 /* --- vhost_user_server_memory.c --- */
 

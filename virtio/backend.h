@@ -21,6 +21,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct dirty_log;
 struct virtio_backend;
 
 /* A shared memory region (2.10): memory of the device that the driver sees, too. Transports decode
@@ -97,6 +98,11 @@ struct virtio_backend_ops {
     /* Back to the state after creation; all queues are stopped by then, and once it returns no
      * event of the time before may come any more (STAT-06). */
     void (*reset)(struct virtio_backend *b);
+
+    /* Mark what is written to guest memory in `log` from now on, also by queues that start later;
+     * NULL: no more, and none is marked any more when it returns. -ENOTSUP when the back end cannot
+     * tell; a reset leaves it as it is. May be NULL: it cannot. */
+    int (*dirty_log)(struct virtio_backend *b, struct dirty_log *log, struct error *err);
 
     void (*destroy)(struct virtio_backend *b);
 };

@@ -17,6 +17,7 @@
 struct builtin_queue {
     struct virtio_builtin *owner;
     struct virtqueue ring;
+    struct virtqueue_setup setup;
     struct loop_fd kick; /* the driver's notifications */
     bool listening;      /* `kick` is on the loop */
     bool broken;         /* and reported */
@@ -28,6 +29,7 @@ struct virtio_builtin {
     void *state; /* the model's */
     struct loop *loop;
     struct virtio_features negotiated;
+    struct dirty_log *log; /* of what is written to guest memory, or NULL */
     uint16_t queue_count, queue_size;
     struct builtin_queue queues[];
 };
@@ -126,6 +128,8 @@ static void start_on_loop(void *arg)
     struct virtio_builtin *b = call->builtin;
     struct builtin_queue *queue = &b->queues[call->setup->index];
 
+    queue->setup = *call->setup;
+    queue->ring.log = b->log;
     call->ret = virtqueue_start(&queue->ring, b->backend.memory, call->setup, &b->negotiated,
                                 call->position, call->err);
     if (call->ret)
@@ -286,6 +290,56 @@ static void builtin_reset(struct virtio_backend *backend)
     loop_call(b->loop, reset_on_loop, b);
 }
 
+struct log_call {
+    struct virtio_builtin *builtin;
+    struct dirty_log *log;
+};
+
+/* A ring learns of a log when it starts; what was in flight is done by then. One that is broken
+ * writes nothing new. */
+static void restart(struct builtin_queue *queue)
+{
+    struct stop_call stop = {.queue = queue};
+    struct error err = ERROR_INIT;
+    struct start_call start = {queue->owner, &queue->setup, {0}, queue->kick.fd, &err, 0};
+
+    stop_on_loop(&stop);
+    start.position = stop.position;
+    start_on_loop(&start);
+    if (start.ret)
+        queue_broken(queue, start.ret);
+    else
+        eventfd_write(queue->kick.fd, 1); /* there may be buffers already */
+}
+
+static void log_on_loop(void *arg)
+{
+    struct log_call *call = arg;
+    struct virtio_builtin *b = call->builtin;
+
+    b->log = call->log;
+    for (uint16_t i = 0; i < b->queue_count; i++) {
+        struct builtin_queue *queue = &b->queues[i];
+
+        if (!b->log)
+            virtqueue_stop_logging(&queue->ring);
+        else if (queue->listening)
+            restart(queue);
+        else if (queue->broken && queue->ring.format && b->model->queue_drain)
+            b->model->queue_drain(b->state, &queue->ring);
+    }
+}
+
+static int builtin_dirty_log(struct virtio_backend *backend, struct dirty_log *log,
+                             struct error *err)
+{
+    struct log_call call = {builtin_of(backend), log};
+
+    (void)err;
+    loop_call(call.builtin->loop, log_on_loop, &call);
+    return 0;
+}
+
 /* --- state: a header that says whose it is, and the model's bytes --- */
 
 enum state_header { STATE_VERSION = 0, STATE_ID = 2, STATE_SIZE = 4, STATE_HEADER = 8 };
@@ -409,6 +463,7 @@ static const struct virtio_backend_ops builtin_ops = {
     .save = builtin_save,
     .load = builtin_load,
     .reset = builtin_reset,
+    .dirty_log = builtin_dirty_log,
     .destroy = builtin_destroy,
 };
 

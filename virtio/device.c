@@ -158,6 +158,18 @@ int virtio_device_command(struct virtio_device *dev, const char *name, const cha
     return dev->backend->ops->command(dev->backend, name, argument, err);
 }
 
+int virtio_device_dirty_log(struct virtio_device *dev, struct dirty_log *log, struct error *err)
+{
+    struct virtio_backend *backend = dev->backend;
+    DEVICE_LOCK(dev);
+
+    if (backend->ops->dirty_log)
+        return backend->ops->dirty_log(backend, log, err);
+    return log ? error_set(err, ENOTSUP, "%s (%s) cannot tell what it writes", dev->name,
+                           backend->ops->name)
+               : 0;
+}
+
 /* --- status and reset ------------------------------------------------------------------------ */
 
 uint8_t virtio_device_status(struct virtio_device *dev)

@@ -178,6 +178,11 @@ int virtio_device_start(struct virtio_device *dev, struct error *err);
 int virtio_device_command(struct virtio_device *dev, const char *name, const char *argument,
                           struct error *err);
 
+/* Mark what the device writes to guest memory in `log`, or no more; see
+ * virtio_backend_ops.dirty_log. -ENOTSUP, naming the device, when its back end cannot tell. Main
+ * thread. */
+int virtio_device_dirty_log(struct virtio_device *dev, struct dirty_log *log, struct error *err);
+
 /* A notification that came by register access instead of ioeventfd. */
 void virtio_device_kick(struct virtio_device *dev, uint16_t index);
 

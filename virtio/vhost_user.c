@@ -235,6 +235,14 @@ static int vhost_user_load(struct virtio_backend *backend, const struct virtio_s
     return vhost_user_load_state(v, state, err);
 }
 
+static int vhost_user_dirty_log(struct virtio_backend *backend, struct dirty_log *log,
+                                struct error *err)
+{
+    HELD *v = hold(backend);
+
+    return vhost_user_set_log(v, log, err);
+}
+
 /* --- life --- */
 
 static void close_on_loop(void *arg)
@@ -313,6 +321,7 @@ static const struct virtio_backend_ops vhost_user_ops = {
     .save = vhost_user_save,
     .load = vhost_user_load,
     .reset = vhost_user_reset,
+    .dirty_log = vhost_user_dirty_log,
     .destroy = vhost_user_destroy,
 };
 

@@ -27,7 +27,7 @@ static const struct request_kind front_requests[VHOST_USER_REQUESTS] = {
     [VHOST_USER_RESET_OWNER] = {"RESET_OWNER", NONE, NONE},
     [VHOST_USER_SET_MEM_TABLE] = {"SET_MEM_TABLE", FROM_TO(U64, sizeof(struct vhost_user_memory)),
                                   FROM_TO(0, VHOST_USER_REGIONS)},
-    [VHOST_USER_SET_LOG_BASE] = {"SET_LOG_BASE", EXACT(struct vhost_user_log), FROM_TO(0, 1)},
+    [VHOST_USER_SET_LOG_BASE] = {"SET_LOG_BASE", EXACT(struct vhost_user_log), 1, 1},
     [VHOST_USER_SET_LOG_FD] = {"SET_LOG_FD", FROM_TO(0, U64), FROM_TO(0, 1)},
     [VHOST_USER_SET_VRING_NUM] = {"SET_VRING_NUM", EXACT(struct vhost_user_vring_state), NONE},
     [VHOST_USER_SET_VRING_ADDR] = {"SET_VRING_ADDR", EXACT(struct vhost_user_vring_address), NONE},
@@ -87,6 +87,7 @@ static const struct answer_kind {
     uint8_t fds_max;
 } answers[VHOST_USER_REQUESTS] = {
     [VHOST_USER_GET_FEATURES] = {U64, U64, 0},
+    [VHOST_USER_SET_LOG_BASE] = {FROM_TO(0, U64), 0}, /* what is in it is of no matter */
     [VHOST_USER_GET_VRING_BASE] = {EXACT(struct vhost_user_vring_state), 0},
     [VHOST_USER_GET_PROTOCOL_FEATURES] = {U64, U64, 0},
     [VHOST_USER_GET_QUEUE_NUM] = {U64, U64, 0},
@@ -103,6 +104,7 @@ static const struct answer_kind {
 
 static const uint64_t front_needs[VHOST_USER_REQUESTS] = {
     [VHOST_USER_GET_QUEUE_NUM] = NEEDS(MQ),
+    [VHOST_USER_SET_LOG_BASE] = NEEDS(LOG_SHMFD),
     [VHOST_USER_SEND_RARP] = NEEDS(RARP),
     [VHOST_USER_NET_SET_MTU] = NEEDS(MTU),
     [VHOST_USER_SET_BACKEND_REQ_FD] = NEEDS(BACKEND_REQ),

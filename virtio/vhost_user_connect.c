@@ -22,9 +22,10 @@
 /* What is agreed on when the peer offers it... */
 #define WANTED                                                                                    \
     (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(MTU) | PROTOCOL_BIT(BACKEND_REQ) | \
-     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(RESET_DEVICE) |          \
-     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(DEVICE_STATE) |      \
-     PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM) | PROTOCOL_BIT(INFLIGHT_SHMFD))
+     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(LOG_SHMFD) | PROTOCOL_BIT(BACKEND_SEND_FD) |             \
+     PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) |      \
+     PROTOCOL_BIT(DEVICE_STATE) | PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM) |             \
+     PROTOCOL_BIT(INFLIGHT_SHMFD))
 
 /* ...and what that takes. In-band notifications are for those who ask for them. */
 #define WITH_BACKEND_REQ (PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(SHMEM))
@@ -156,6 +157,8 @@ static int take_features(struct vhost_user *v, uint64_t features, struct error *
     if (!features_has(&now, VIRTIO_F_VERSION_1))
         return error_set(err, ENOTSUP, "it serves legacy drivers only");
     features_set(&now, VHOST_USER_F_PROTOCOL_FEATURES, false);
+    v->logs = features_has(&now, VHOST_F_LOG_ALL);
+    features_set(&now, VHOST_F_LOG_ALL, false);
     if (v->connected_before && !features_subset(&v->offered, &now))
         return error_set(err, ENOTSUP, "it offers fewer features than before");
     if (!v->connected_before)
@@ -215,6 +218,8 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     ret = agree(v, err);
     if (!ret)
         ret = vhost_user_set_memory(v, err);
+    if (!ret)
+        ret = vhost_user_tell_log(v, err);
     v->deadline_ns = 0;
     if (ret)
         v->lost = true; /* the next attempt, or the next reset, looks again */

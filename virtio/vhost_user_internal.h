@@ -67,6 +67,8 @@ struct vhost_user {
     bool features_settled;                 /* the driver has chosen */
     uint8_t status;                        /* as the peer was told */
     uint8_t config[VHOST_USER_CONFIG_MAX]; /* as last read, for when there is no peer */
+    bool logs;                             /* the peer can keep a log of dirty pages... */
+    struct dirty_log *log;                 /* ...and has to; NULL: not now */
 
     int inflight_fd; /* memory of the peer's record of requests in flight; -1: none */
     struct vhost_user_inflight inflight;
@@ -127,6 +129,7 @@ int vhost_user_settle_features(struct vhost_user *v, struct error *err);
 
 /* What the driver chose; the peer may refuse it. Then, once: the driver is ready. */
 int vhost_user_set_features(struct vhost_user *v, struct error *err);
+int vhost_user_tell_features(struct vhost_user *v, struct error *err); /* without questions */
 int vhost_user_driver_ok(struct vhost_user *v, struct error *err);
 
 /* --- vhost_user_reconnect.c: on the loop, or before it runs --- */
@@ -167,6 +170,11 @@ int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *que
 
 int vhost_user_set_memory(struct vhost_user *v, struct error *err);
 
+/* --- vhost_user_log.c, with v->lock held --- */
+
+int vhost_user_set_log(struct vhost_user *v, struct dirty_log *log, struct error *err);
+int vhost_user_tell_log(struct vhost_user *v, struct error *err); /* to a peer that is new */
+
 /* --- vhost_user_state.c, with v->lock held --- */
 
 int vhost_user_save_state(struct vhost_user *v, struct virtio_state *out, struct error *err);
@@ -205,6 +213,8 @@ void vhost_user_inband_stop(struct vhost_user_queue *queue);
 
 /* --- vhost_user_queue.c --- */
 
+int vhost_user_tell_addresses(struct vhost_user *v, const struct vhost_user_queue *queue,
+                              struct error *err);
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err);
 /* The peer found its ring broken. On the loop. */
 void vhost_user_queue_broken(struct vhost_user *v, uint16_t index);

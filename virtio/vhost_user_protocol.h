@@ -82,6 +82,9 @@ enum vhost_user_backend_request {
 /* The virtio feature bit that says that there are protocol features. */
 #define VHOST_USER_F_PROTOCOL_FEATURES 30
 
+/* The one that says: mark what you write in the log. */
+#define VHOST_F_LOG_ALL 26
+
 enum vhost_user_protocol_feature {
     VHOST_USER_PROTOCOL_F_MQ = 0,
     VHOST_USER_PROTOCOL_F_LOG_SHMFD = 1,

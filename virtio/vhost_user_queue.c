@@ -98,8 +98,8 @@ static int tell_fd(struct vhost_user *v, enum vhost_user_request request, uint16
     return vhost_user_tell(v, &message, err);
 }
 
-static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *queue,
-                          struct error *err)
+int vhost_user_tell_addresses(struct vhost_user *v, const struct vhost_user_queue *queue,
+                              struct error *err)
 {
     const struct virtqueue_setup *setup = &queue->setup;
     const gpa_t guest[3] = {setup->desc, setup->driver, setup->device};
@@ -119,7 +119,13 @@ static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *q
         told[i] = as_guest ? guest[i].value : (uintptr_t)host;
     }
     message.payload.address = (struct vhost_user_vring_address){
-        .index = setup->index, .descriptor = told[0], .available = told[1], .used = told[2]};
+        .index = setup->index,
+        .flags = v->log ? VHOST_USER_VRING_F_LOG : 0,
+        .descriptor = told[0],
+        .available = told[1],
+        .used = told[2],
+        .log = setup->device.value,
+    };
     return vhost_user_tell(v, &message, err);
 }
 
@@ -139,7 +145,7 @@ int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *e
     if (!ret)
         ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_BASE, index, base_of(v, queue), err);
     if (!ret)
-        ret = tell_addresses(v, queue, err);
+        ret = vhost_user_tell_addresses(v, queue, err);
     if (!ret)
         ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, virtio_call_connect(&queue->call), err);
     if (!ret)

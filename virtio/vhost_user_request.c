@@ -125,12 +125,20 @@ static int tell_features_ok(struct vhost_user *v, struct error *err)
     return ret;
 }
 
-int vhost_user_set_features(struct vhost_user *v, struct error *err)
+int vhost_user_tell_features(struct vhost_user *v, struct error *err)
 {
     /* Bits that are the transport's, such as RING_RESET, may be none of the peer's. */
     uint64_t features = (v->negotiated.word[0] & v->offered.word[0]) |
                         (uint64_t)(v->negotiated.word[1] & v->offered.word[1]) << 32;
-    int ret = vhost_user_tell_u64(v, VHOST_USER_SET_FEATURES, features | PROTOCOL_BIT, err);
+
+    if (v->log)
+        features |= UINT64_C(1) << VHOST_F_LOG_ALL;
+    return vhost_user_tell_u64(v, VHOST_USER_SET_FEATURES, features | PROTOCOL_BIT, err);
+}
+
+int vhost_user_set_features(struct vhost_user *v, struct error *err)
+{
+    int ret = vhost_user_tell_features(v, err);
 
     if (!ret && vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
         ret = tell_features_ok(v, err);

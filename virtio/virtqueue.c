@@ -130,6 +130,7 @@ static void queue_free(struct virtqueue *queue)
     free(queue->iovecs);
     free(queue->order);
     free(queue->id_in_flight);
+    virtqueue_log_free(queue);
 }
 
 static int create_buffers(struct virtqueue *queue)
@@ -176,6 +177,7 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
         .packed = features_has(negotiated, VIRTIO_F_RING_PACKED),
         .in_order = features_has(negotiated, VIRTIO_F_IN_ORDER),
         .budget = UINT64_MAX,
+        .log = queue->log,
         .notify = queue->notify,
         .notify_opaque = queue->notify_opaque,
         .record = queue->record,
@@ -186,6 +188,8 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
         return error_set(err, EINVAL, "%s: a queue cannot have size %u",
                          fresh.packed && !setup->size ? "DRV-QCFG-02" : "DRV-QCFG-03", setup->size);
     fresh.format = fresh.packed ? &virtqueue_packed : &virtqueue_split;
+    if (fresh.log)
+        fresh.format = &virtqueue_logged;
     ret = fresh.record.region ? virtqueue_inflight_begin(&fresh, setup, &position, err) : 0;
     choose_calls(&fresh);
     if (!ret)
@@ -206,7 +210,11 @@ struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 {
     struct virtqueue_position position = {0};
     struct virtqueue stopped = {
-        .notify = queue->notify, .notify_opaque = queue->notify_opaque, .record = queue->record};
+        .log = queue->log,
+        .notify = queue->notify,
+        .notify_opaque = queue->notify_opaque,
+        .record = queue->record,
+    };
 
     if (queue->format)
         position = queue->format->position(queue);
@@ -214,6 +222,16 @@ struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
     queue_free(queue);
     *queue = stopped;
     return position;
+}
+
+void virtqueue_stop_logging(struct virtqueue *queue)
+{
+    queue->log = NULL;
+    if (!queue->logged)
+        return;
+    queue->format = queue->logged;
+    queue->logged = NULL;
+    choose_calls(queue);
 }
 
 /* --- pop, push, publish ----------------------------------------------------------------------- */

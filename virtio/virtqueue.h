@@ -85,8 +85,10 @@ struct virtqueue_rule {
     const char *id, *what;
 };
 
+struct dirty_log;
 struct virtqueue_format;
 struct virtqueue_inflight;
+struct virtqueue_logged_buffer;
 
 struct virtqueue {
     const struct guest_memory *memory;
@@ -139,6 +141,10 @@ struct virtqueue {
     /* Where to keep record of the buffers in flight. Set before start; .region NULL: nowhere. */
     struct virtqueue_record record;
     struct virtqueue_inflight *inflight; /* virtqueue_inflight.h; NULL: no record is kept */
+    /* The pages that are written to are marked here. Set before start; NULL: nowhere. */
+    struct dirty_log *log;
+    const struct virtqueue_format *logged; /* the one it would have without */
+    struct virtqueue_logged_buffer *logged_buffers;
 
     /* Called by publish when the driver wants an interrupt (2.7.7.2). Set before start. */
     void (*notify)(void *opaque, uint16_t index);
@@ -150,9 +156,9 @@ struct virtqueue_position virtqueue_position_first(const struct virtio_features 
 
 /*
  * Start a queue: check sizes, alignment (DRV-QCFG-01..06, -17) and that each area lies in guest
- * memory. `queue` was zeroed or stopped before; `notify` and `record` are kept. -EINVAL names the
- * rule in err. With a record of buffers in flight that is not fresh, pop hands those out first, and
- * `position` is not looked at.
+ * memory. `queue` was zeroed or stopped before; `notify` fields, `record` and `log` are kept.
+ * -EINVAL names the rule in err. With a record of buffers in flight that is not fresh, pop hands
+ * those out first, and `position` is not looked at.
  */
 int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
@@ -161,6 +167,9 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
 /* Forget the rings; buffers in flight become invalid. Returns where the ring stood. A stopped queue
  * may still be popped from and published: it is empty. */
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue);
+
+/* Mark nothing in the log any more, from now on and after the next start. */
+void virtqueue_stop_logging(struct virtqueue *queue);
 
 /* What pop says when its budget is 0: 0, or -EPROTO when the ring is broken. */
 int virtqueue_pop_nothing(const struct virtqueue *queue);

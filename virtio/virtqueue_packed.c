@@ -481,6 +481,16 @@ static int packed_start(struct virtqueue *queue, const struct virtqueue_setup *s
     return 0;
 }
 
+static struct virtqueue_written packed_written(const struct virtqueue *queue)
+{
+    return (struct virtqueue_written){
+        .entries = queue->desc,
+        .entry_size = PACKED_DESCRIPTOR_SIZE,
+        .mask = (1 << PACKED_EVENT_WRAP) - 1,
+        .wish = queue->used, /* and the flags behind it, in the same page */
+    };
+}
+
 const struct virtqueue_format virtqueue_packed = {
     .start = packed_start,
     .position = packed_position,
@@ -493,4 +503,5 @@ const struct virtqueue_format virtqueue_packed = {
     .publish = packed_publish,
     .enable_kicks = packed_enable_kicks,
     .disable_kicks = packed_disable_kicks,
+    .written = packed_written,
 };

@@ -46,6 +46,15 @@ struct virtqueue_area {
 int virtqueue_map_areas(const struct guest_memory *memory, const struct virtqueue_area areas[3],
                         struct error *err);
 
+/* Where a ring is written to. */
+struct virtqueue_written {
+    const uint8_t *entries; /* of used buffers, one for each place of the ring... */
+    uint32_t entry_size;    /* ...in bytes */
+    uint16_t mask;          /* a position's place is what these bits of it say */
+    const uint8_t *index;   /* le16 that publish writes, too; or NULL */
+    const uint8_t *wish;    /* le16 by which kicks are asked for, or not */
+};
+
 /*
  * A format of rings. The functions do what virtqueue.h says of those they are named like, pop for a
  * queue that has a budget and push for `written` within the buffer; it falls to virtqueue.c that a
@@ -72,9 +81,14 @@ struct virtqueue_format {
     void (*publish)(struct virtqueue *queue);
     bool (*enable_kicks)(struct virtqueue *queue);
     void (*disable_kicks)(struct virtqueue *queue);
+    struct virtqueue_written (*written)(const struct virtqueue *queue); /* not of the logged one */
 };
 
 extern const struct virtqueue_format virtqueue_split, virtqueue_packed;
+
+/* virtqueue_log.c: of a queue with a log, around one of these. */
+extern const struct virtqueue_format virtqueue_logged;
+void virtqueue_log_free(struct virtqueue *queue);
 
 /* iovecs every buffer has from the start: most requests of most devices fit. */
 #define VIRTQUEUE_SHORT_CHAIN 8

@@ -388,6 +388,17 @@ static int split_start(struct virtqueue *queue, const struct virtqueue_setup *se
     return 0;
 }
 
+static struct virtqueue_written split_written(const struct virtqueue *queue)
+{
+    return (struct virtqueue_written){
+        .entries = queue->used + SPLIT_RING,
+        .entry_size = SPLIT_USED_ENTRY,
+        .mask = (uint16_t)queue->mask,
+        .index = queue->used + SPLIT_IDX,
+        .wish = queue->event_idx ? avail_event(queue) : queue->used + SPLIT_FLAGS,
+    };
+}
+
 const struct virtqueue_format virtqueue_split = {
     .start = split_start,
     .position = split_position,
@@ -400,4 +411,5 @@ const struct virtqueue_format virtqueue_split = {
     .publish = split_publish,
     .enable_kicks = split_enable_kicks,
     .disable_kicks = split_disable_kicks,
+    .written = split_written,
 };

@@ -2,9 +2,11 @@
 
 #include "base/bytes.h"
 #include "base/unix_socket.h"
+#include "vmm/dirty.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,8 +56,10 @@ __attribute__((format(printf, 2, 3))) static void say(struct answer *answer, con
 
 /* --- commands --------------------------------------------------------------------------------- */
 
-static int list_devices(struct machine *machine, struct answer *answer, struct error *err)
+static int list_devices(struct machine *machine, const char *argument, struct answer *answer,
+                        struct error *err)
 {
+    (void)argument;
     (void)err;
     for (size_t i = 0; i < machine->device_count; i++) {
         const struct machine_device *device = machine->devices[i];
@@ -66,29 +70,78 @@ static int list_devices(struct machine *machine, struct answer *answer, struct e
     return 0;
 }
 
-static int press_power(struct machine *machine, struct answer *answer, struct error *err)
+static int press_power(struct machine *machine, const char *argument, struct answer *answer,
+                       struct error *err)
 {
+    (void)argument;
     (void)answer;
     (void)err;
     power_button_press(machine->power);
     return 0;
 }
 
-static int quit(struct machine *machine, struct answer *answer, struct error *err)
+static int quit(struct machine *machine, const char *argument, struct answer *answer,
+                struct error *err)
 {
+    (void)argument;
     (void)answer;
     (void)err;
     machine_request(machine, REQUEST_QUIT);
     return 0;
 }
 
+static int log_dirty(struct machine *machine, const char *argument, struct answer *answer,
+                     struct error *err)
+{
+    (void)answer;
+    if (strcmp(argument, "on") == 0)
+        return machine_dirty_start(machine, err);
+    if (strcmp(argument, "off") != 0)
+        return error_set(err, EINVAL, "'%s' is neither on nor off", argument);
+    machine_dirty_stop(machine);
+    return 0;
+}
+
+static void print_run(void *opaque, gpa_t start, uint64_t pages)
+{
+    fprintf(opaque, "0x%" PRIx64 " %" PRIu64 "\n", start.value, pages);
+}
+
+/* The list may be long: it goes to a file. */
+static int list_dirty(struct machine *machine, const char *argument, struct answer *answer,
+                      struct error *err)
+{
+    FILE *file = fopen(argument, "wxe");
+    uint64_t pages = 0;
+    int ret;
+
+    if (!file)
+        return error_errno(err, errno, "cannot create '%s'", argument);
+    ret = machine_dirty_take(machine, print_run, file, &pages, err);
+    if (fclose(file) == EOF && !ret)
+        ret = error_errno(err, errno, "cannot write '%s'", argument);
+    if (ret)
+        unlink(argument);
+    else
+        say(answer, " %" PRIu64 "\n", pages);
+    return ret;
+}
+
 static const struct machine_command {
-    const char *name, *help;
-    int (*run)(struct machine *machine, struct answer *answer, struct error *err);
+    const char *name;
+    const char *metavar; /* of its argument; NULL: it takes none */
+    const char *help;
+    int (*run)(struct machine *machine, const char *argument, struct answer *answer,
+               struct error *err);
 } machine_commands[] = {
-    {"devices", "list the devices: id, type, transport", list_devices},
-    {"power", "press the power button", press_power},
-    {"quit", "end the machine at once", quit},
+    {"devices", NULL, "list the devices: id, type, transport", list_devices},
+    {"power", NULL, "press the power button", press_power},
+    {"quit", NULL, "end the machine at once", quit},
+    {"dirty-log", "on|off", "log which pages of 4 KiB vCPUs and devices write to", log_dirty},
+    {"dirty-pages", "FILE",
+     "print how many pages were written to since the last time, and into a new file where: "
+     "'ADDRESS PAGES' lines",
+     list_dirty},
 };
 
 static int run_device_command(struct machine *machine, const char *id, char *rest,
@@ -108,11 +161,18 @@ static int run_line(struct machine *machine, char *line, struct answer *answer, 
     char *rest = line;
     const char *word = strsep(&rest, " ");
 
+    for (size_t i = 0; i < ARRAY_SIZE(machine_commands); i++) {
+        const struct machine_command *command = &machine_commands[i];
+
+        if (strcmp(command->name, word) != 0)
+            continue;
+        if (!command->metavar == !rest)
+            return command->run(machine, rest, answer, err);
+        return rest ? error_set(err, EINVAL, "%s takes no argument", word)
+                    : error_set(err, EINVAL, "%s needs its %s", word, command->metavar);
+    }
     if (rest)
         return run_device_command(machine, word, rest, err);
-    for (size_t i = 0; i < ARRAY_SIZE(machine_commands); i++)
-        if (strcmp(machine_commands[i].name, word) == 0)
-            return machine_commands[i].run(machine, answer, err);
     return error_set(err, EINVAL, "unknown command '%s'; 'vireo help control' lists them", word);
 }
 
@@ -269,17 +329,26 @@ void control_destroy(struct control *control)
     free(control);
 }
 
+static void print_command(FILE *out, const char *before, const char *name, const char *metavar,
+                          const char *type, const char *help)
+{
+    char words[80];
+
+    snprintf(words, sizeof(words), "%s%s%s%s", before, name, metavar ? " " : "",
+             metavar ? metavar : "");
+    fprintf(out, "  %-24s %s%s%s\n", words, type, type[0] ? ": " : "", help);
+}
+
 void control_print_help(FILE *out)
 {
     for (size_t i = 0; i < ARRAY_SIZE(machine_commands); i++)
-        fprintf(out, "  %-24s %s\n", machine_commands[i].name, machine_commands[i].help);
+        print_command(out, "", machine_commands[i].name, machine_commands[i].metavar, "",
+                      machine_commands[i].help);
     for (size_t i = 0; device_models[i]; i++)
         for (size_t j = 0; j < device_models[i]->command_count; j++) {
             const struct virtio_command *command = &device_models[i]->commands[j];
-            char words[80];
 
-            snprintf(words, sizeof(words), "ID %s%s%s", command->name, command->metavar ? " " : "",
-                     command->metavar ? command->metavar : "");
-            fprintf(out, "  %-24s %s: %s\n", words, device_models[i]->name, command->help);
+            print_command(out, "ID ", command->name, command->metavar, device_models[i]->name,
+                          command->help);
         }
 }

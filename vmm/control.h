@@ -4,6 +4,8 @@
  *     devices                         what is there: ID TYPE PLACE, a line each
  *     power                           press the power button
  *     quit                            end at once
+ *     dirty-log on|off                log which pages are written to
+ *     dirty-pages FILE                which were, since the last time
  *     DEVICE COMMAND [ARGUMENT]       what the device's type knows, as "disk0 resize 2G"
  *
  * The answer to each line is any number of lines that start with a space, then "ok" or "error:

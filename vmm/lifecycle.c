@@ -6,6 +6,7 @@
 #include "base/terminal.h"
 #include "vmm/cmdline.h"
 #include "vmm/control.h"
+#include "vmm/dirty.h"
 #include "vmm/exit_status.h"
 #include "vmm/machine.h"
 #include "vmm/timing.h"
@@ -246,6 +247,7 @@ static int machine_reset(struct machine *machine, struct error *err)
         machine_device_reset(machine->devices[i]);
     pci_bus_reset(machine->pci);
     serial_reset(machine->serial);
+    machine_dirty_all(machine);
     ret = guest_memory_clear(&machine->memory, err);
     if (!ret)
         ret = kvm_vm_reset(machine->vm, err);

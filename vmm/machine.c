@@ -297,6 +297,7 @@ void machine_destroy(struct machine *machine)
     for (size_t i = 0; i < machine->device_count; i++)
         machine_device_destroy(machine->devices[i]);
     free(machine->devices);
+    dirty_log_destroy(&machine->dirty_log);
     if (machine->pci)
         pci_bus_destroy(machine->pci);
     if (machine->power)

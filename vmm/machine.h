@@ -20,6 +20,7 @@
 #include "devices/serial.h"
 #include "firmware/acpi.h"
 #include "firmware/boot_params.h"
+#include "guest/dirty_log.h"
 #include "guest/initrd.h"
 #include "guest/kernel.h"
 #include "guest/memory.h"
@@ -55,7 +56,8 @@ struct machine {
     struct iothreads iothreads;
 
     struct guest_memory memory;
-    char *cache_dir; /* for unpacked kernels; NULL: none */
+    struct dirty_log dirty_log; /* .bits is NULL: not logging */
+    char *cache_dir;            /* for unpacked kernels; NULL: none */
     struct kernel *kernel;
     struct initrd initrd;
     char *cmdline;

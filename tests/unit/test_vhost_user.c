@@ -5,6 +5,7 @@
 #include "base/bytes.h"
 #include "base/unix_socket.h"
 #include "devices/blk/blk.h"
+#include "guest/dirty_log.h"
 #include "tests/driver/ring.h"
 #include "transport/vhost_user_server.h"
 #include "virtio/device.h"
@@ -351,6 +352,70 @@ static void broken_ring(void **state)
     read_sector(f, 2);
 }
 
+static void note_pages(void *opaque, gpa_t start, uint64_t pages)
+{
+    bool *marked = opaque;
+
+    for (uint64_t i = 0; i < pages; i++)
+        marked[start.value / DIRTY_PAGE_SIZE + i] = true;
+}
+
+/* The server answers on the thread that serves rings: so it is done with what came before. */
+static void wait_for_server(struct fixture *f)
+{
+    uint8_t byte;
+
+    f->backend->ops->config_read(f->backend, 0, &byte, 1);
+}
+
+/* Pages with data and status, and the used ring's: no others. */
+static void take_pages(struct fixture *f, struct dirty_log *log)
+{
+    const uint64_t expected[] = {f->ring.used, DATA_AT + 4096, DATA_AT + 8192};
+    bool marked[MEMORY / DIRTY_PAGE_SIZE] = {false};
+
+    wait_for_server(f);
+    assert_int_equal(dirty_log_take(log, note_pages, marked), ARRAY_SIZE(expected));
+    for (size_t i = 0; i < ARRAY_SIZE(expected); i++)
+        assert_true(marked[expected[i] / DIRTY_PAGE_SIZE]);
+}
+
+/* The process marks what it writes, whether it is told before it begins or in the middle. */
+static void dirty_pages(void **state)
+{
+    struct fixture *f = *state;
+    const struct virtio_backend_ops *ops = f->backend->ops;
+    bool marked[MEMORY / DIRTY_PAGE_SIZE];
+    struct dirty_log log;
+
+    assert_int_equal(dirty_log_create(&log, &f->memory, NULL), 0);
+    begin_anew(f);
+    read_sector(f, 1);
+    assert_int_equal(ops->dirty_log(f->backend, &log, NULL), 0);
+    wait_for_server(f);
+    dirty_log_take(&log, note_pages, marked); /* the ring that started anew */
+    read_sector(f, 2);
+    take_pages(f, &log);
+    read_sector(f, 3);
+    take_pages(f, &log);
+    assert_int_equal(ops->dirty_log(f->backend, NULL, NULL), 0);
+    read_sector(f, 4);
+    wait_for_server(f);
+    assert_int_equal(dirty_log_take(&log, note_pages, marked), 0);
+
+    ops->queue_stop(f->backend, 0);
+    ops->reset(f->backend);
+    assert_int_equal(ops->dirty_log(f->backend, &log, NULL), 0);
+    begin_anew(f);
+    wait_for_server(f);
+    dirty_log_take(&log, note_pages, marked);
+    read_sector(f, 5);
+    take_pages(f, &log);
+    ops->queue_stop(f->backend, 0);
+    assert_int_equal(ops->dirty_log(f->backend, NULL, NULL), 0);
+    dirty_log_destroy(&log);
+}
+
 /* It is away for some resets of the driver, and serves on when it is back. */
 static void peer_returns(void **state)
 {
@@ -411,6 +476,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(broken_ring, setup_inband, teardown),
         TEST(peer_dies),
         TEST(broken_ring),
+        TEST(dirty_pages),
         cmocka_unit_test_setup_teardown(peer_returns, setup_listening, teardown),
         cmocka_unit_test(too_many_queues),
         cmocka_unit_test(memory_not_shared),
