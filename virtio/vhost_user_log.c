@@ -41,6 +41,9 @@ int vhost_user_set_log(struct vhost_user *v, struct dirty_log *log, struct error
     if (log && (!v->logs || !vhost_user_has(v, VHOST_USER_PROTOCOL_F_LOG_SHMFD)))
         return error_set(err, ENOTSUP, "%s: the process that serves it cannot tell what it writes",
                          v->backend.name);
+    if (log && v->relay)
+        return error_set(err, ENOTSUP, "%s: what relay=on passes on is not logged",
+                         v->backend.name);
     v->log = log;
     if (v->lost) /* it hears of it when it is back */
         return 0;
