@@ -19,7 +19,8 @@
 #define PROTOCOL_FEATURES                                                                     \
     (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ) |                 \
      PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(INBAND_NOTIFICATIONS) | \
-     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES))
+     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES) | \
+     PROTOCOL_BIT(INFLIGHT_SHMFD))
 
 /* In-band notifications cannot be without these. */
 #define FOR_INBAND (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
@@ -130,6 +131,7 @@ static void device_reset(struct vhost_user_server *server)
 
     server_vrings_disable(server);
     server_state_forget(server);
+    server_inflight_clear(server);
     backend->ops->reset(backend);
     server->features_set = false;
     atomic_store(&server->status, 0);
@@ -236,6 +238,9 @@ static int handle_question(struct vhost_user_server *server, struct vhost_user_m
     case VHOST_USER_GET_CONFIG:
         get_config(server, message);
         return 1;
+    case VHOST_USER_GET_INFLIGHT_FD:
+        server_inflight_get(server, message);
+        return 1;
     case VHOST_USER_GET_VRING_BASE:
         ret = server_vring_request(server, message, err);
         return ret ? ret : 1;
@@ -277,6 +282,8 @@ static int handle_order(struct vhost_user_server *server, struct vhost_user_mess
     case VHOST_USER_SET_VRING_ENABLE:
     case VHOST_USER_VRING_KICK:
         return server_vring_request(server, message, err);
+    case VHOST_USER_SET_INFLIGHT_FD:
+        return server_inflight_set(server, message, err);
     case VHOST_USER_SET_BACKEND_REQ_FD:
         return server_channel_open(server, vhost_user_take_fd(message, 0), err);
     case VHOST_USER_SET_CONFIG:
@@ -322,10 +329,11 @@ static int answer(struct vhost_user_server *server, struct vhost_user_message *m
 
     if (result <= 0 && !wanted)
         return 0;
-    if (result <= 0)
+    if (result <= 0) { /* else its descriptors are the answer's */
+        vhost_user_close_fds(message);
         answer_u64(message, result < 0);
+    }
     message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
-    vhost_user_close_fds(message);
     return vhost_user_send(server->connection.fd, message, err);
 }
 
@@ -377,6 +385,20 @@ static void connection_ready(struct loop_fd *self, uint32_t events)
     disconnect(server);
 }
 
+/* What it gave us is not there any more: it was replaced, and means nothing. */
+static void memory_lost(struct loop_fd *self, uint32_t events)
+{
+    struct vhost_user_server *server = container_of(self, struct vhost_user_server, lost);
+    eventfd_t count;
+
+    (void)events;
+    if (eventfd_read(self->fd, &count) == 0 && server->connection.fd >= 0) {
+        log_warn("vhost-user", "%s: the front end is dropped: it took its memory away",
+                 server->config.name);
+        disconnect(server);
+    }
+}
+
 static int connection_begin(struct vhost_user_server *server, int fd, struct error *err)
 {
     server->connection.fd = fd;
@@ -401,6 +423,38 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
 
 /* --- life --- */
 
+static int server_open(struct vhost_user_server *server, struct error *err)
+{
+    struct loop *loop = server->config.loop;
+    int ret = server_vrings_create(server, err);
+
+    server->lost = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, memory_lost};
+    server->records = calloc(server->config.queue_count, sizeof(server->records[0]));
+    server->config.backend->records = server->records;
+    if (!ret && server->lost.fd < 0)
+        ret = error_errno(err, errno, "cannot make an eventfd");
+    if (!ret && !server->records)
+        ret = error_set(err, ENOMEM, "no memory for a vhost-user server");
+    if (!ret)
+        ret = loop_fd_add(loop, &server->lost, err);
+    if (ret || !server->config.listening)
+        return ret ? ret : connection_begin(server, server->config.socket, err);
+    server->listener.fd = server->config.socket;
+    return loop_fd_add(loop, &server->listener, err);
+}
+
+static void server_free(struct vhost_user_server *server)
+{
+    server_vrings_destroy(server);
+    if (server->lost.fd >= 0) {
+        loop_fd_remove(server->config.loop, &server->lost);
+        close(server->lost.fd);
+    }
+    server->config.backend->records = NULL;
+    free(server->records);
+    free(server);
+}
+
 int vhost_user_server_create(const struct vhost_user_server_config *config,
                              struct vhost_user_server **out, struct error *err)
 {
@@ -421,17 +475,10 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
     config->backend->name = config->name;
     config->backend->events = (struct virtio_device_events){on_notify_queue, on_config_changed,
                                                             on_needs_reset, server, NULL};
-    ret = server_vrings_create(server, err);
-    if (!ret && config->listening) {
-        server->listener.fd = config->socket;
-        ret = loop_fd_add(config->loop, &server->listener, err);
-    } else if (!ret) {
-        ret = connection_begin(server, config->socket, err);
-    }
+    ret = server_open(server, err);
     if (ret) {
-        server_vrings_destroy(server);
         close(config->socket);
-        free(server);
+        server_free(server);
         return ret;
     }
     *out = server;
@@ -449,6 +496,5 @@ void vhost_user_server_destroy(struct vhost_user_server *server)
         close(server->listener.fd);
     }
     server_channel_close(server);
-    server_vrings_destroy(server);
-    free(server);
+    server_free(server);
 }

@@ -16,6 +16,15 @@ struct vhost_user_mapped {
     void *base; /* of the mapping, of `length` bytes */
     size_t length;
     uint8_t *host; /* of the region in it */
+    int guard;     /* base/memory_guard.h */
+};
+
+/* The record of buffers in flight that the front end keeps; .base is NULL when there is none. */
+struct server_inflight {
+    void *base;
+    uint64_t length, offset; /* of the mapping; of the record in it */
+    uint16_t queue_count, queue_size;
+    int guard;
 };
 
 struct vhost_user_vring {
@@ -51,6 +60,9 @@ struct vhost_user_server {
     int state_result;   /* of the last transfer of state: 0 or a negative errno */
     struct vhost_user_mapped mapped[GUEST_MEMORY_REGIONS];
     size_t mapped_count;
+    struct loop_fd lost; /* an eventfd: the front end took mapped memory away */
+    struct server_inflight inflight;
+    struct virtqueue_record *records; /* the back end's view of it, for each queue */
     struct vhost_user_vring vrings[];
 };
 
@@ -78,6 +90,25 @@ void server_vrings_disable(struct vhost_user_server *server);
 
 /* As before the front end came. */
 void server_vrings_reset(struct vhost_user_server *server);
+
+/* --- vhost_user_server_inflight.c --- */
+
+/* Make a record. The message becomes the answer, with a descriptor; without, and of size 0, when
+ * that cannot be done. */
+void server_inflight_get(struct vhost_user_server *server, struct vhost_user_message *message);
+
+/* Use a record from now on. Queues that are in it go on where it says. */
+int server_inflight_set(struct vhost_user_server *server, struct vhost_user_message *message,
+                        struct error *err);
+void server_inflight_clear(struct vhost_user_server *server); /* while no vring runs */
+
+/* A queue's part, none when there is no record. */
+int server_inflight_record(const struct vhost_user_server *server, uint16_t index,
+                           struct virtqueue_record *out, struct error *err);
+
+/* The front end is told where the queue stopped: when nothing of it is in flight, it starts next
+ * where the front end says. */
+void server_inflight_settle(struct vhost_user_server *server, uint16_t index);
 
 /* --- vhost_user_server_tell.c --- */
 

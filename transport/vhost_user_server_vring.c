@@ -1,6 +1,7 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
+#include "virtio/inflight.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,18 +51,25 @@ static int vring_start(struct vhost_user_server *server, uint16_t index, struct 
     struct vhost_user_vring *vring = &server->vrings[index];
     struct virtio_backend *backend = server->config.backend;
     struct virtqueue_setup setup = {.index = index, .size = vring->size};
+    bool taken_over;
     int ret;
 
     if (!server_memory_translate(server, vring->descriptor, &setup.desc) ||
         !server_memory_translate(server, vring->available, &setup.driver) ||
         !server_memory_translate(server, vring->used, &setup.device))
         return error_set(err, EFAULT, "queue %u is not in the memory given", index);
+    ret = server_inflight_record(server, index, &server->records[index], err);
+    if (ret)
+        return ret;
+    taken_over = server->records[index].region && !inflight_is_fresh(server->records[index].region);
     read_used_index(server, setup.device, &vring->position);
     ret = backend->ops->queue_start(backend, &setup, vring->position, vring->kick_fd, err);
     if (ret)
         return ret;
     vring->running = true;
     eventfd_write(vring->kick_fd, 1); /* there may be buffers already */
+    if (taken_over)                   /* and used ones that nobody was told of */
+        eventfd_write(vring->call_fd, 1);
     return 0;
 }
 
@@ -277,6 +285,7 @@ int server_vring_request(struct vhost_user_server *server, struct vhost_user_mes
         return 0;
     case VHOST_USER_GET_VRING_BASE: /* it stops until the next kick descriptor */
         message->payload.state.num = get_base(server, vring);
+        server_inflight_settle(server, (uint16_t)index);
         forget_kick(vring);
         return 0;
     case VHOST_USER_VRING_KICK:

@@ -156,6 +156,8 @@ static int builtin_queue_start(struct virtio_backend *backend, const struct virt
     struct start_call call = {builtin_of(backend), setup, position, kick_fd, err, 0};
     struct virtqueue *ring = &call.builtin->queues[setup->index].ring;
 
+    ring->record =
+        backend->records ? backend->records[setup->index] : (struct virtqueue_record){NULL, 0};
     /* Straight to the device: one call less for each interrupt. */
     ring->notify = backend->events.notify_queue;
     ring->notify_opaque = backend->events.opaque;

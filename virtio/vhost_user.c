@@ -27,6 +27,15 @@ static struct vhost_user *hold(struct virtio_backend *backend)
     return v;
 }
 
+/* The same, without waiting for a peer that is just being looked for. */
+static struct vhost_user *hold_soon(struct virtio_backend *backend)
+{
+    struct vhost_user *v = vhost_user_of(backend);
+
+    vhost_user_lock_soon(v);
+    return v;
+}
+
 static void let_go(struct vhost_user **v)
 {
     pthread_mutex_unlock(&(*v)->lock);
@@ -78,6 +87,15 @@ static int tell_mtu(struct vhost_user *v, struct error *err)
     return ret ? ret : vhost_user_tell_u64(v, VHOST_USER_NET_SET_MTU, load_le16(mtu), err);
 }
 
+int vhost_user_settle_features(struct vhost_user *v, struct error *err)
+{
+    int ret = vhost_user_set_features(v, err);
+
+    if (!ret)
+        ret = tell_mtu(v, err);
+    return ret ? ret : vhost_user_inflight_begin(v, err);
+}
+
 static int vhost_user_backend_set_features(struct virtio_backend *backend,
                                            const struct virtio_features *negotiated)
 {
@@ -86,9 +104,11 @@ static int vhost_user_backend_set_features(struct virtio_backend *backend,
     int ret;
 
     v->negotiated = *negotiated;
-    ret = vhost_user_set_features(v, &err);
-    if (!ret)
-        ret = tell_mtu(v, &err);
+    v->features_settled = true;
+    vhost_user_inflight_drop(v); /* what it says is of an earlier driver */
+    ret = vhost_user_settle_features(v, &err);
+    if (ret && vhost_user_waits(v))
+        return 0;
     if (ret)
         complain(v, &err);
     return ret;
@@ -103,7 +123,13 @@ static void vhost_user_config_read(struct virtio_backend *backend, uint32_t offs
     uint32_t there = offset < end ? MIN(len, end - offset) : 0;
 
     memset(data, 0, len);
-    if (there && ask_config(v, offset, data, there, &err))
+    if (!there)
+        return;
+    if (ask_config(v, offset, data, there, &err) == 0)
+        memcpy(v->config + offset, data, there);
+    else if (vhost_user_waits(v))
+        memcpy(data, v->config + offset, there);
+    else
         complain(v, &err);
 }
 
@@ -126,11 +152,17 @@ static void vhost_user_config_write(struct virtio_backend *backend, uint32_t off
 
 /* --- queues --- */
 
+/* Now, or when there is a peer. */
 static int begin_queue(struct virtio_backend *backend, uint16_t index, struct error *err)
 {
     HELD *v = hold(backend);
+    struct vhost_user_queue *queue = &v->queues[index];
+    int ret;
 
-    return vhost_user_queue_begin(v, index, err);
+    queue->begun = !v->lost;
+    ret = vhost_user_queue_begin(v, index, err);
+    queue->running = !ret || vhost_user_waits(v);
+    return queue->running ? 0 : ret;
 }
 
 static int vhost_user_queue_start(struct virtio_backend *backend,
@@ -155,7 +187,7 @@ static int vhost_user_queue_start(struct virtio_backend *backend,
 /* A peer that is gone has stopped, too. */
 static struct virtqueue_position end_queue(struct virtio_backend *backend, uint16_t index)
 {
-    HELD *v = hold(backend);
+    HELD *v = hold_soon(backend);
     struct vhost_user_queue *queue = &v->queues[index];
     struct vhost_user_message message = {
         .header = {.request = VHOST_USER_GET_VRING_BASE,
@@ -164,12 +196,15 @@ static struct virtqueue_position end_queue(struct virtio_backend *backend, uint1
     };
     struct error err = ERROR_INIT;
 
+    queue->running = false;
     (void)vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 0, &err);
     if (vhost_user_ask(v, &message, &err) == 0) {
         queue->position.avail = (uint16_t)message.payload.state.num;
         queue->position.used = features_has(&v->negotiated, VIRTIO_F_RING_PACKED)
                                    ? (uint16_t)(message.payload.state.num >> 16)
                                    : queue->position.avail;
+    } else if (queue->begun) {
+        (void)vhost_user_queue_catch_up(v, queue, v->inflight_fd >= 0, &err);
     }
     virtio_call_disconnect(&queue->call);
     return queue->position;
@@ -204,26 +239,32 @@ static int vhost_user_load(struct virtio_backend *backend, const struct virtio_s
 
 static void close_on_loop(void *arg)
 {
+    vhost_user_reconnect_destroy(vhost_user_of(arg));
     HELD *v = hold(arg);
 
     loop_task_cancel(v->loop, &v->status_task);
     vhost_user_queues_destroy(v);
     vhost_user_close(v);
+    vhost_user_shmem_close(v);
 }
 
 /* A peer that was lost is looked for: a driver that resets the device wants to use it. */
 static void reset_on_loop(void *arg)
 {
+    vhost_user_reconnect_cancel(vhost_user_of(arg));
     HELD *v = hold(arg);
     struct error err = ERROR_INIT;
 
+    v->given_up = false;
     loop_task_cancel(v->loop, &v->status_task);
     vhost_user_queues_drain(v);
     vhost_user_shmem_clear(v);
     if (!v->lost)
         return;
     vhost_user_close(v);
-    if (vhost_user_connect(v, &err))
+    if (v->reconnect.enabled)
+        vhost_user_reconnect_begin(v);
+    else if (vhost_user_connect(v, &err) || vhost_user_watch(v, &err))
         complain(v, &err);
 }
 
@@ -235,9 +276,11 @@ static void vhost_user_reset(struct virtio_backend *backend)
     struct vhost_user_message message = {.header = {.request = VHOST_USER_RESET_DEVICE}};
     struct error err = ERROR_INIT;
 
-    pthread_mutex_lock(&v->lock);
+    vhost_user_lock_soon(v);
     v->negotiated = (struct virtio_features){0};
+    v->features_settled = false;
     v->status = 0;
+    vhost_user_inflight_drop(v);
     if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_RESET_DEVICE))
         (void)vhost_user_tell(v, &message, &err);
     else if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
@@ -253,7 +296,7 @@ static void vhost_user_destroy(struct virtio_backend *backend)
     loop_call(v->loop, close_on_loop, backend);
     if (v->options.fd >= 0)
         close(v->options.fd);
-    vhost_user_shmem_close(v);
+    vhost_user_inflight_drop(v);
     pthread_mutex_destroy(&v->lock);
     free(v->path);
     free(v);
@@ -292,8 +335,13 @@ static int vhost_user_open(struct vhost_user *v, struct error *err)
         return ret;
     if (v->options.path && !v->path)
         return error_set(err, ENOMEM, "no memory for a vhost-user device");
+    ret = vhost_user_reconnect_init(v, err);
+    if (ret)
+        return ret;
     pthread_mutex_lock(&v->lock);
     ret = vhost_user_connect(v, err);
+    if (!ret)
+        ret = vhost_user_watch(v, err);
     pthread_mutex_unlock(&v->lock);
     return ret;
 }
@@ -319,7 +367,7 @@ int vhost_user_create(const struct vhost_user_options *options, const struct gue
     v->path = options->path ? strdup(options->path) : NULL;
     v->loop = loop;
     v->queue_count = options->queue_count;
-    v->socket.fd = v->backend_socket.fd = -1;
+    v->socket.fd = v->backend_socket.fd = v->inflight_fd = v->reconnect.listener.fd = -1;
     v->status_task.run = vhost_user_check_status;
     pthread_mutex_init(&v->lock, NULL);
     ret = vhost_user_open(v, err);

@@ -24,11 +24,14 @@
     (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(MTU) | PROTOCOL_BIT(BACKEND_REQ) | \
      PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(RESET_DEVICE) |          \
      PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(DEVICE_STATE) |      \
-     PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM))
+     PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM) | PROTOCOL_BIT(INFLIGHT_SHMFD))
 
 /* ...and what that takes. In-band notifications are for those who ask for them. */
 #define WITH_BACKEND_REQ (PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(SHMEM))
 #define FOR_INBAND       (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
+
+/* How long a peer may take to connect to our socket, when the machine starts. */
+#define FIRST_PEER_MS 60000
 
 /* --- the end of a connection ------------------------------------------------------------------ */
 
@@ -50,6 +53,7 @@ void vhost_user_unwatch(struct vhost_user *v, struct loop_fd *fd)
 
 void vhost_user_close(struct vhost_user *v)
 {
+    atomic_store(&v->reconnect.fd, -1);
     vhost_user_unwatch(v, &v->socket);
     vhost_user_unwatch(v, &v->backend_socket);
     vhost_user_shmem_clear(v);
@@ -59,20 +63,18 @@ void vhost_user_close(struct vhost_user *v)
 static void socket_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user *v = container_of(self, struct vhost_user, socket);
-    bool lost;
+    ssize_t got;
 
     (void)events;
     pthread_mutex_lock(&v->lock); /* not while a request is under way */
-    lost = v->lost || recv(self->fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
-    if (lost) {
+    got = recv(self->fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got > 0 && !v->lost) /* it talks without being asked */
+        v->given_up = true;
+    if (v->lost || got >= 0 || errno != EAGAIN) {
         vhost_user_disconnect(v);
-        vhost_user_close(v);
+        vhost_user_peer_gone(v);
     }
     pthread_mutex_unlock(&v->lock);
-    if (!lost)
-        return;
-    log_warn("vhost-user", "%s: the process that serves it is gone", v->backend.name);
-    v->backend.events.needs_reset(v->backend.events.opaque);
 }
 
 /* --- the beginning of a connection --- */
@@ -184,12 +186,16 @@ static int agree(struct vhost_user *v, struct error *err)
     return ret;
 }
 
-static int open_socket(const struct vhost_user *v, struct error *err)
+/* Only the first time may take long. */
+static int open_socket(struct vhost_user *v, struct error *err)
 {
     int fd;
 
+    if (v->options.server)
+        return vhost_user_accept(v, v->connected_before ? 0 : FIRST_PEER_MS, err);
     if (v->path)
-        return unix_socket_connect(v->path, err);
+        return v->connected_before ? unix_socket_try_connect(v->path, err)
+                                   : unix_socket_connect(v->path, err);
     if (v->connected_before)
         return error_set(err, ENOTCONN, "an inherited descriptor cannot be connected again");
     fd = fcntl(v->options.fd, F_DUPFD_CLOEXEC, 3);
@@ -204,19 +210,26 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
         return fd;
     v->lost = false;
     v->socket = (struct loop_fd){fd, EPOLLIN, socket_ready};
+    atomic_store(&v->reconnect.fd, fd);
+    v->deadline_ns = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
     ret = agree(v, err);
     if (!ret)
         ret = vhost_user_set_memory(v, err);
-    if (!ret)
-        ret = loop_fd_add(v->loop, &v->socket, err);
-    if (ret) {
-        vhost_user_unwatch(v, &v->backend_socket);
-        vhost_user_shmem_clear(v);
-        close(v->socket.fd);
-        v->socket.fd = -1;
-        v->lost = true; /* the next reset looks again */
-        return ret;
-    }
-    v->connected_before = true;
-    return 0;
+    v->deadline_ns = 0;
+    if (ret)
+        v->lost = true; /* the next attempt, or the next reset, looks again */
+    else
+        v->connected_before = true;
+    return ret;
+}
+
+int vhost_user_watch(struct vhost_user *v, struct error *err)
+{
+    int ret = loop_fd_add(v->loop, &v->socket, err);
+
+    if (!ret && v->backend_socket.fd >= 0)
+        ret = loop_fd_add(v->loop, &v->backend_socket, err);
+    if (ret)
+        v->lost = true;
+    return ret;
 }

@@ -152,11 +152,5 @@ int vhost_user_give_channel(struct vhost_user *v, struct error *err)
     ret = vhost_user_tell(v, &message, err);
     close(pair[1]);
     v->backend_socket = (struct loop_fd){pair[0], EPOLLIN, backend_ready};
-    if (!ret)
-        ret = loop_fd_add(v->loop, &v->backend_socket, err);
-    if (ret) {
-        close(pair[0]);
-        v->backend_socket.fd = -1;
-    }
     return ret;
 }

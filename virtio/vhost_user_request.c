@@ -16,6 +16,9 @@ static int receive_answer(struct vhost_user *v, uint32_t request, bool acknowled
 {
     int ret = v->meanwhile ? v->meanwhile(v, err) : 0;
 
+    if (!ret && v->deadline_ns && loop_now_ns() > v->deadline_ns)
+        ret = error_set(err, ETIMEDOUT, "it takes too long");
+
     if (ret)
         return ret;
     ret = vhost_user_receive(v->socket.fd, answer, err);
@@ -33,6 +36,8 @@ static int receive_answer(struct vhost_user *v, uint32_t request, bool acknowled
 static int give_up(struct vhost_user *v, uint32_t request, int ret, struct error *err)
 {
     error_prefix(err, "%s", vhost_user_request_name(request, false));
+    if (ret == -EPROTO || ret == -ETIMEDOUT)
+        v->given_up = true;
     vhost_user_disconnect(v);
     return ret;
 }

@@ -14,6 +14,9 @@
 #include <stdlib.h>
 
 static const char *const transports[] = {"mmio", "pci", NULL};
+#define RECONNECT_DEFAULT 1 /* seconds */
+#define RECONNECT_MAX     3600
+
 static const char *const backends[] = {"builtin", "vhost-user", NULL};
 
 const struct option_spec device_slot_options[] = {
@@ -60,6 +63,20 @@ const struct option_spec device_slot_options[] = {
      .type = OPTION_BOOL,
      .offset = offsetof(struct device_slot, inband),
      .help = "tell that process of notifications by messages, as in simulations, not by eventfds"},
+    {.key = "server",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, server),
+     .help = "listen at socket=, for that process to connect"},
+    {.key = "socket-fd",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, socket_fd),
+     .metavar = "N",
+     .help = "an inherited descriptor, connected to that process, in the place of socket="},
+    {.key = "reconnect",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, reconnect),
+     .metavar = "SECONDS",
+     .help = "look for that process this often if it dies, 0: the device needs reset (default: 1)"},
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
@@ -75,6 +92,17 @@ static bool served_elsewhere(const void *slot)
     return ((const struct device_slot *)slot)->backend != BACKEND_BUILTIN;
 }
 
+/* A key that was given and is for processes that serve a device, or NULL. */
+static const char *vhost_user_key(const struct device_slot *slot)
+{
+    return slot->socket      ? "socket"
+           : slot->inband    ? "inband"
+           : slot->server    ? "server"
+           : slot->socket_fd ? "socket-fd"
+           : slot->reconnect ? "reconnect"
+                             : NULL;
+}
+
 static int check_slot(const struct machine_device *device, const char *origin, struct error *err)
 {
     const struct device_slot *slot = &device->slot;
@@ -84,13 +112,17 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
-    if (!slot->socket != (slot->backend == BACKEND_BUILTIN))
+    if (slot->backend == BACKEND_VHOST_USER && !slot->socket == !slot->socket_fd)
         return error_set(err, EINVAL,
-                         slot->socket ? "%s: socket: goes with backend=vhost-user"
+                         slot->socket ? "%s: socket-fd: there is a socket= already"
                                       : "%s: backend: vhost-user needs a socket=",
                          origin);
-    if (slot->inband && slot->backend != BACKEND_VHOST_USER)
-        return error_set(err, EINVAL, "%s: inband: goes with backend=vhost-user", origin);
+    if (slot->backend != BACKEND_VHOST_USER && vhost_user_key(slot))
+        return error_set(err, EINVAL, "%s: %s: goes with backend=vhost-user", origin,
+                         vhost_user_key(slot));
+    if (!slot->socket && (slot->server || slot->reconnect))
+        return error_set(err, EINVAL, "%s: %s: goes with socket=", origin,
+                         slot->server ? "server" : "reconnect");
     if (slot->legacy && !virtio_device_type_has_legacy(model->id))
         return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
                          model->name);
@@ -113,6 +145,23 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
     return ret;
 }
 
+static int take_connection(struct machine_device *device, const char *origin, struct error *err)
+{
+    uint64_t reconnect = RECONNECT_DEFAULT, fd = 0;
+    char what[320];
+    int ret = 0;
+
+    snprintf(what, sizeof(what), "%s: reconnect", origin);
+    if (device->slot.reconnect)
+        ret = option_parse_uint(what, device->slot.reconnect, 0, RECONNECT_MAX, &reconnect, err);
+    snprintf(what, sizeof(what), "%s: socket-fd", origin);
+    if (!ret && device->slot.socket_fd)
+        ret = option_parse_uint(what, device->slot.socket_fd, 0, INT32_MAX, &fd, err);
+    device->reconnect_s = (uint32_t)reconnect;
+    device->socket_fd = device->slot.socket_fd ? (int)fd : -1;
+    return ret;
+}
+
 static int take_options(struct machine_device *device, struct device_config *config,
                         const char *default_id, struct error *err)
 {
@@ -126,6 +175,8 @@ static int take_options(struct machine_device *device, struct device_config *con
         ret = check_slot(device, origin, err);
     if (!ret)
         ret = take_vectors(device, origin, err);
+    if (!ret)
+        ret = take_connection(device, origin, err);
     return ret;
 }
 
@@ -142,10 +193,13 @@ static int make_backend(struct machine_device *device, const struct device_site 
     const struct virtio_model *model = device->setup.model;
     const struct vhost_user_options options = {
         .path = device->slot.socket,
-        .fd = -1,
+        .fd = device->socket_fd,
+        .server = device->slot.server,
+        .reconnect_s = device->reconnect_s,
         .id = model->id,
         .inband = device->slot.inband,
         .queue_count = queue_count(device, site),
+        .queue_size = device_setup_queue_size(&device->setup),
         .config_size = model->config_size,
         .feature_names = model->features,
         .feature_count = model->feature_count,

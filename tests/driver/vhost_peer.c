@@ -1,8 +1,10 @@
 #include "tests/driver/vhost_peer.h"
 
 #include "base/bytes.h"
+#include "base/unix_socket.h"
 #include "virtio/features.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,6 +106,9 @@ static bool answer(struct vhost_peer *peer, struct vhost_user_message *message)
     }
     case VHOST_USER_GET_VRING_BASE:
         message->payload.state.num = peer->told[VHOST_USER_SET_VRING_BASE].payload.state.num;
+        return true;
+    case VHOST_USER_GET_INFLIGHT_FD:
+        message->payload.inflight.mmap_size = peer->inflight_fd >= 0 ? 4096 : 0;
         return true;
     case VHOST_USER_GET_SHMEM_CONFIG:
         message->payload.shmem_config = peer->shmem;
@@ -208,18 +213,17 @@ static void keep(struct vhost_peer *peer, const struct vhost_user_message *messa
 /* The same. */
 static bool send_answer(struct vhost_peer *peer, struct vhost_user_message *message)
 {
-    bool goes_on = !peer->meddle || peer->meddle(peer, message);
-
-    goes_on = goes_on && vhost_user_send(peer->socket, message, NULL) == 0;
-    vhost_user_close_fds(message);
-    return goes_on;
+    if (peer->fault != PEER_SOUND && message->header.request == peer->fault_at)
+        return do_wrong(peer, message);
+    return (!peer->meddle || peer->meddle(peer, message)) &&
+           vhost_user_send(peer->socket, message, NULL) == 0;
 }
 
 /* The same. */
 static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
 {
     uint32_t request = message->header.request;
-    bool wanted = message->header.flags & VHOST_USER_FLAG_NEED_REPLY;
+    bool wanted = message->header.flags & VHOST_USER_FLAG_NEED_REPLY, sent;
 
     REQUIRE(vhost_user_check(message, false, NULL) == 0);
     REQUIRE(vhost_user_allowed(request, false,
@@ -236,17 +240,29 @@ static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
         answer_u64(message, peer->told[request].payload.u64);
     }
     message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
-    message->fd_count = 0;
-    if (peer->fault != PEER_SOUND && request == peer->fault_at)
-        return do_wrong(peer, message);
-    return send_answer(peer, message);
+    message->fd_count = request == VHOST_USER_GET_INFLIGHT_FD && peer->inflight_fd >= 0;
+    if (message->fd_count)
+        message->fds[0] = fcntl(peer->inflight_fd, F_DUPFD_CLOEXEC, 0);
+    sent = send_answer(peer, message);
+    vhost_user_close_fds(message);
+    return sent;
+}
+
+/* Whoever is to listen may come later. */
+static bool connected(struct vhost_peer *peer)
+{
+    for (int i = 0; peer->connects_to && peer->socket < 0 && i < 5000; i++) {
+        peer->socket = unix_socket_try_connect(peer->connects_to, NULL);
+        usleep(1000);
+    }
+    return peer->socket >= 0;
 }
 
 static void *run(void *arg)
 {
     struct vhost_peer *peer = arg;
     struct vhost_user_message message;
-    bool goes_on = true;
+    bool goes_on = connected(peer);
 
     while (goes_on && vhost_user_receive_within(peer->socket, &message, 1000000, NULL) > 0) {
         pthread_mutex_lock(&peer->lock);
@@ -272,6 +288,7 @@ void vhost_peer_init(struct vhost_peer *peer)
         .socket = -1,
         .channel = -1,
         .state_fd = -1,
+        .inflight_fd = -1,
     };
     for (unsigned i = 0; i < VHOST_PEER_CONFIG; i++)
         peer->config[i] = (uint8_t)i;
@@ -280,9 +297,10 @@ void vhost_peer_init(struct vhost_peer *peer)
 
 int vhost_peer_start(struct vhost_peer *peer)
 {
-    int pair[2];
+    int pair[2] = {-1, -1};
 
-    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    if (!peer->connects_to)
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     peer->socket = pair[0];
     REQUIRE(pthread_create(&peer->thread, NULL, run, peer) == 0);
     return pair[1];

@@ -60,6 +60,7 @@ static inline int front_setup(void **state)
     f->options = (struct vhost_user_options){
         .id = VIRTIO_ID_BLOCK,
         .queue_count = FRONT_QUEUES,
+        .queue_size = 64,
         .config_size = VHOST_PEER_CONFIG,
     };
     *state = f;
