@@ -176,16 +176,20 @@ static int vhost_user_queue_start(struct virtio_backend *backend,
     queue->setup = *setup;
     queue->position = position;
     queue->kick_fd = kick_fd;
-    ret = begin_queue(backend, setup->index, err);
+    ret = vhost_user_relay_start(queue->owner, setup->index, err);
+    if (!ret)
+        ret = begin_queue(backend, setup->index, err);
     if (!ret)
         ret = vhost_user_inband_start(queue, err);
+    if (!ret)
+        vhost_user_relay_go(queue->owner, setup->index);
     if (ret)
         virtio_call_disconnect(&queue->call);
     return ret;
 }
 
 /* A peer that is gone has stopped, too. */
-static struct virtqueue_position end_queue(struct virtio_backend *backend, uint16_t index)
+static void end_queue(struct virtio_backend *backend, uint16_t index)
 {
     HELD *v = hold_soon(backend);
     struct vhost_user_queue *queue = &v->queues[index];
@@ -207,14 +211,17 @@ static struct virtqueue_position end_queue(struct virtio_backend *backend, uint1
         (void)vhost_user_queue_catch_up(v, queue, v->inflight_fd >= 0, &err);
     }
     virtio_call_disconnect(&queue->call);
-    return queue->position;
 }
 
 static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *backend,
                                                        uint16_t index)
 {
-    vhost_user_inband_stop(&vhost_user_of(backend)->queues[index]);
-    return end_queue(backend, index);
+    struct vhost_user *v = vhost_user_of(backend);
+
+    vhost_user_inband_stop(&v->queues[index]);
+    end_queue(backend, index);
+    vhost_user_relay_stop(v, index);
+    return v->queues[index].position;
 }
 
 /* --- state --- */
@@ -244,6 +251,7 @@ static void close_on_loop(void *arg)
 
     loop_task_cancel(v->loop, &v->status_task);
     vhost_user_queues_destroy(v);
+    vhost_user_relay_close(v);
     vhost_user_close(v);
     vhost_user_shmem_close(v);
 }

@@ -13,6 +13,7 @@
 
 struct vhost_user;
 struct vhost_user_shmem;
+struct vhost_user_relay;
 
 #define VHOST_USER_SHMEM_REGIONS 8
 
@@ -76,6 +77,7 @@ struct vhost_user {
 
     struct virtio_shared_region shared[VHOST_USER_SHMEM_REGIONS];
     struct vhost_user_shmem *shmem; /* NULL: it has none */
+    struct vhost_user_relay *relay; /* NULL: the peer works on the driver's rings */
     uint16_t queue_count;
     struct vhost_user_queue queues[];
 };
@@ -162,6 +164,30 @@ void vhost_user_inflight_drop(struct vhost_user *v);
 void vhost_user_queue_note_loss(struct vhost_user *v, struct vhost_user_queue *queue);
 int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue, bool recorded,
                               struct error *err);
+
+/* --- vhost_user_relay.c: nothing without v->relay --- */
+
+/* Whether it is needed is known once a peer has been agreed with. */
+int vhost_user_relay_open(struct vhost_user *v, struct error *err);
+void vhost_user_relay_close(struct vhost_user *v); /* on the loop */
+
+/* The driver starts and stops a queue: without v->lock. */
+int vhost_user_relay_start(struct vhost_user *v, uint16_t index, struct error *err);
+void vhost_user_relay_stop(struct vhost_user *v, uint16_t index);
+
+/* A peer starts to serve it: make its rings, which are not live; then pass requests on; and, when
+ * it is gone, take what it did and pass on no more (on the loop). */
+int vhost_user_relay_prepare(struct vhost_user *v, uint16_t index, struct error *err);
+void vhost_user_relay_go(struct vhost_user *v, uint16_t index);
+void vhost_user_relay_pause(struct vhost_user *v, uint16_t index);
+
+/* What the peer is told of. The descriptors stay the relay's. */
+struct vhost_user_rings {
+    gpa_t avail, used;
+    int kick_fd, call_fd;
+};
+struct vhost_user_rings vhost_user_relay_rings(const struct vhost_user *v, uint16_t index);
+const struct guest_memory *vhost_user_memory(const struct vhost_user *v); /* also without relay */
 
 /* --- vhost_user_memory.c, with v->lock held --- */
 

@@ -46,7 +46,7 @@ static int resume_queue(struct vhost_user *v, struct vhost_user_queue *queue, bo
                         struct error *err)
 {
     uint16_t index = queue->setup.index;
-    int ret = queue->begun ? vhost_user_queue_catch_up(v, queue, recorded, err) : 0;
+    int ret = queue->begun && !v->relay ? vhost_user_queue_catch_up(v, queue, recorded, err) : 0;
 
     if (!ret)
         ret = vhost_user_queue_begin(v, index, err);
@@ -101,7 +101,8 @@ static void wait_more(struct vhost_user *v)
         return;
     }
     loop_timer_set(v->loop, &r->timer, r->delay_ns);
-    r->delay_ns = MIN(r->delay_ns * 2, r->interval_ns);
+    /* Found within a quarter of the time that it was away. */
+    r->delay_ns = MIN(r->delay_ns + r->delay_ns / 4, r->interval_ns);
 }
 
 static void stop_waiting(struct vhost_user *v)
@@ -175,6 +176,9 @@ static void attempt_ended(struct loop_task *task)
         attempt_failed(v);
     else
         log_info("vhost-user", "%s: a process serves it again", v->backend.name);
+    for (uint16_t i = 0; i < v->queue_count && !r->ret; i++)
+        if (v->queues[i].running)
+            vhost_user_relay_go(v, i);
     pthread_mutex_unlock(&v->lock);
 }
 
@@ -198,9 +202,9 @@ void vhost_user_lock_soon(struct vhost_user *v)
 {
     struct timespec until;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
+    clock_gettime(CLOCK_REALTIME, &until); /* the clock for which sanitizers know a lock */
     until.tv_sec++;
-    if (pthread_mutex_clocklock(&v->lock, CLOCK_MONOTONIC, &until) == 0)
+    if (pthread_mutex_timedlock(&v->lock, &until) == 0)
         return;
     loop_call(v->loop, hurry, v);
     pthread_mutex_lock(&v->lock);
@@ -223,8 +227,10 @@ void vhost_user_reconnect_cancel(struct vhost_user *v)
 void vhost_user_peer_gone(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++)
-        if (v->queues[i].running)
+        if (v->queues[i].running) {
             vhost_user_queue_note_loss(v, &v->queues[i]);
+            vhost_user_relay_pause(v, i);
+        }
     vhost_user_close(v);
     if (vhost_user_waits(v)) {
         log_warn("vhost-user", "%s: the process that serves it is gone, and waited for",

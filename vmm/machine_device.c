@@ -72,6 +72,10 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, socket_fd),
      .metavar = "N",
      .help = "an inherited descriptor, connected to that process, in the place of socket="},
+    {.key = "relay",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, relay),
+     .help = "note what is in flight for a process that does not, so that it may die (slower)"},
     {.key = "reconnect",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, reconnect),
@@ -98,6 +102,7 @@ static const char *vhost_user_key(const struct device_slot *slot)
     return slot->socket      ? "socket"
            : slot->inband    ? "inband"
            : slot->server    ? "server"
+           : slot->relay     ? "relay"
            : slot->socket_fd ? "socket-fd"
            : slot->reconnect ? "reconnect"
                              : NULL;
@@ -120,9 +125,13 @@ static int check_slot(const struct machine_device *device, const char *origin, s
     if (slot->backend != BACKEND_VHOST_USER && vhost_user_key(slot))
         return error_set(err, EINVAL, "%s: %s: goes with backend=vhost-user", origin,
                          vhost_user_key(slot));
-    if (!slot->socket && (slot->server || slot->reconnect))
+    if (!slot->socket && (slot->server || slot->relay || slot->reconnect))
         return error_set(err, EINVAL, "%s: %s: goes with socket=", origin,
-                         slot->server ? "server" : "reconnect");
+                         slot->server  ? "server"
+                         : slot->relay ? "relay"
+                                       : "reconnect");
+    if (slot->relay && slot->inband)
+        return error_set(err, EINVAL, "%s: relay: not with inband=on", origin);
     if (slot->legacy && !virtio_device_type_has_legacy(model->id))
         return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
                          model->name);
@@ -195,6 +204,7 @@ static int make_backend(struct machine_device *device, const struct device_site 
         .path = device->slot.socket,
         .fd = device->socket_fd,
         .server = device->slot.server,
+        .relay = device->slot.relay,
         .reconnect_s = device->reconnect_s,
         .id = model->id,
         .inband = device->slot.inband,
