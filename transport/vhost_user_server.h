@@ -22,7 +22,7 @@
  * One front end at a time; when it goes, the device is reset and the next one may come. What it
  * says is checked (virtio/vhost_user_channel.h): a request that makes no sense ends the connection,
  * one that cannot be done is answered with an error where the protocol has room for it. Memory that
- * it takes away under us (base/guarded.h) ends the connection, too.
+ * it takes away under us (base/memory_guard.h) ends the connection, too.
  *
  * Thread: all on `loop`, which is the main one; the back end has loops of its own, or the same.
  */

@@ -5,7 +5,7 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
-#include "base/guarded.h"
+#include "base/memory_guard.h"
 #include "virtio/inflight.h"
 
 #include <errno.h>
@@ -62,7 +62,7 @@ void server_inflight_clear(struct vhost_user_server *server)
     struct server_inflight *inflight = &server->inflight;
 
     if (inflight->base) {
-        guarded_map_remove(inflight->base);
+        memory_guard_remove(inflight->guard);
         munmap(inflight->base, inflight->length);
     }
     *inflight = (struct server_inflight){0};
@@ -74,7 +74,6 @@ static int map_file(struct vhost_user_server *server, const struct vhost_user_in
     uint64_t length = told->mmap_offset + told->mmap_size;
     struct server_inflight *inflight = &server->inflight;
     struct stat status;
-    int ret;
 
     if (told->mmap_size == 0 || length < told->mmap_size || told->queue_size == 0 ||
         told->mmap_offset % INFLIGHT_ALIGNMENT)
@@ -92,12 +91,12 @@ static int map_file(struct vhost_user_server *server, const struct vhost_user_in
         inflight->base = NULL;
         return error_errno(err, errno, "cannot map a record of buffers in flight");
     }
-    ret = guarded_map_add(inflight->base, length, server->lost.fd, err);
-    if (ret) {
-        munmap(inflight->base, length);
-        inflight->base = NULL;
-    }
-    return ret;
+    inflight->guard = memory_guard_add(inflight->base, length, server->lost.fd, err);
+    if (inflight->guard >= 0)
+        return 0;
+    munmap(inflight->base, length);
+    inflight->base = NULL;
+    return inflight->guard;
 }
 
 int server_inflight_set(struct vhost_user_server *server, struct vhost_user_message *message,

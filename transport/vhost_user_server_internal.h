@@ -17,6 +17,7 @@ struct vhost_user_mapped {
     void *base; /* of the mapping, of `length` bytes */
     size_t length;
     uint8_t *host; /* of the region in it */
+    int guard;     /* base/memory_guard.h */
 };
 
 /* The record of buffers in flight that the front end keeps; .base is NULL when there is none. */
@@ -24,6 +25,7 @@ struct server_inflight {
     void *base;
     uint64_t length, offset; /* of the mapping; of the record in it */
     uint16_t queue_count, queue_size;
+    int guard;
 };
 
 struct vhost_user_vring {

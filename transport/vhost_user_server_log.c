@@ -45,6 +45,7 @@ int server_log_set(struct vhost_user_server *server, struct vhost_user_message *
     int fd = vhost_user_take_fd(message, 0), ret;
     struct dirty_log log;
 
+    message->fd_count = 0; /* none goes with the answer */
     ret = dirty_log_open(&log, fd, wanted->offset, wanted->size, err);
     if (fd >= 0)
         close(fd);

@@ -209,8 +209,6 @@ int vhost_user_take_fd(struct vhost_user_message *message, unsigned index)
 
     if (fd >= 0)
         message->fds[index] = -1;
-    while (message->fd_count > 0 && message->fds[message->fd_count - 1] < 0)
-        message->fd_count--;
     return fd;
 }
 

@@ -222,7 +222,7 @@ void vhost_user_check_status(struct loop_task *task); /* v->status_task */
 
 /* The peer's regions, which become the back end's; it must have connected. */
 int vhost_user_shmem_open(struct vhost_user *v, struct error *err);
-void vhost_user_shmem_close(struct vhost_user *v);
+void vhost_user_shmem_close(struct vhost_user *v); /* on the loop */
 
 /* What the peer asks for: -EINVAL, -EEXIST and others refuse it. `fd` stays the caller's. On the
  * loop, like the end of all mappings. */

@@ -4,6 +4,7 @@
 #include "base/unix_socket.h"
 #include "virtio/features.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -212,18 +213,17 @@ static void keep(struct vhost_peer *peer, const struct vhost_user_message *messa
 /* The same. */
 static bool send_answer(struct vhost_peer *peer, struct vhost_user_message *message)
 {
-    bool goes_on = !peer->meddle || peer->meddle(peer, message);
-
-    goes_on = goes_on && vhost_user_send(peer->socket, message, NULL) == 0;
-    vhost_user_close_fds(message);
-    return goes_on;
+    if (peer->fault != PEER_SOUND && message->header.request == peer->fault_at)
+        return do_wrong(peer, message);
+    return (!peer->meddle || peer->meddle(peer, message)) &&
+           vhost_user_send(peer->socket, message, NULL) == 0;
 }
 
 /* The same. */
 static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
 {
     uint32_t request = message->header.request;
-    bool wanted = message->header.flags & VHOST_USER_FLAG_NEED_REPLY;
+    bool wanted = message->header.flags & VHOST_USER_FLAG_NEED_REPLY, sent;
 
     REQUIRE(vhost_user_check(message, false, NULL) == 0);
     REQUIRE(vhost_user_allowed(request, false,
@@ -241,10 +241,11 @@ static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
     }
     message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
     message->fd_count = request == VHOST_USER_GET_INFLIGHT_FD && peer->inflight_fd >= 0;
-    message->fds[0] = message->fd_count ? dup(peer->inflight_fd) : -1; /* closed when it is sent */
-    if (peer->fault != PEER_SOUND && request == peer->fault_at)
-        return do_wrong(peer, message);
-    return send_answer(peer, message);
+    if (message->fd_count)
+        message->fds[0] = fcntl(peer->inflight_fd, F_DUPFD_CLOEXEC, 0);
+    sent = send_answer(peer, message);
+    vhost_user_close_fds(message);
+    return sent;
 }
 
 /* Whoever is to listen may come later. */

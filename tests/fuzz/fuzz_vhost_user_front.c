@@ -264,6 +264,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     peer.features |= kind & 1 ? UINT64_C(1) << VIRTIO_F_RING_PACKED | 1 << 3 : 0;
     if (kind & 2)
         peer.protocol_features &= ~(UINT64_C(1) << VHOST_USER_PROTOCOL_F_REPLY_ACK);
+    if (kind & 16) {
+        peer.protocol_features |= UINT64_C(1) << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD;
+        peer.inflight_fd = memfd_create("inflight", MFD_CLOEXEC);
+        REQUIRE(ftruncate(peer.inflight_fd, 4096) == 0);
+    }
     peer.shmem.count = 1;
     peer.shmem.sizes[0] = SHARED;
     options.id = kind & 4 ? VIRTIO_ID_NET : VIRTIO_ID_BLOCK;
@@ -272,6 +277,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (vhost_user_create(&options, &memory, loop, &backend, NULL) == 0)
         use(backend, options.id);
     vhost_peer_stop(&peer);
+    if (peer.inflight_fd >= 0)
+        close(peer.inflight_fd);
     turn();
     REQUIRE(descriptors() == before);
     return 0;

@@ -403,9 +403,15 @@ static void shared_memory_shrinks(void **state)
     share(f);
     assert_int_equal(map(f, 0, 4096, VHOST_USER_MAPPING_WRITABLE, fd), 0);
     assert_int_equal(ftruncate(fd, 0), 0);
-    assert_int_equal(read_shared(f, 0), UINT32_MAX);
-    assert_true(front_needs_reset(f));
+    assert_int_equal(read_shared(f, 0), 0);
     shared_memory_write(&f->dev, 0, "abcd", 4);
+    front_wait(f, front_needs_reset);
+    virtio_device_set_status(&f->dev, 0);
+    assert_int_equal(ftruncate(fd, 16384), 0);
+    assert_int_equal(pwrite(fd, "efgh", 4, 4096), 4);
+    assert_int_equal(map(f, 4096, 4096, 0, fd), 0); /* it can be used again */
+    assert_int_equal(read_shared(f, 4096), 0x68676665);
+    assert_int_equal(read_shared(f, 0), UINT32_MAX);
     close(fd);
 }
 

@@ -477,7 +477,7 @@ static void memory_that_is_none(void **state)
     close(folder);
 }
 
-/* Memory that shrinks under a running queue would be a SIGBUS. The next front end is served. */
+/* Memory that shrinks under a running queue would be a SIGBUS. */
 static void memory_shrinks(void **state)
 {
     struct fixture *f = *state;
