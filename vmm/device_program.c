@@ -134,7 +134,7 @@ static int print_capabilities(const char *type)
 {
     const struct virtio_model *model = device_model_find(type);
 
-    if (!model) {
+    if (!model || !model->create) {
         fprintf(stderr, "vireo: no device type '%s'\n", type);
         return EXIT_USAGE;
     }

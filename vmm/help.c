@@ -62,6 +62,10 @@ static void print_model(FILE *out, const struct virtio_model *model)
 {
     fprintf(out, "%s: %s\n\n", model->name, model->help);
     option_print(out, model->options, model->option_count);
+    if (model->foreign && model->create)
+        fprintf(out, "\nWith backend=vhost-user, instead of these:\n\n");
+    if (model->foreign)
+        option_print(out, model->foreign->options, model->foreign->option_count);
     fprintf(out, "\nBesides, the keys of every device ('vireo help device'): ");
     if (model->queues_max > 1 && model->queues_default)
         fprintf(out, "queues=%u by default, at most %u; ", model->queues_default,

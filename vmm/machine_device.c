@@ -58,11 +58,19 @@ const struct option_spec device_slot_options[] = {
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
+/* A type without a model has only one back end. */
+static bool needs_backend(const struct device_config *config)
+{
+    const struct virtio_model *model = device_model_find(config->type);
+
+    return model && !model->create && !option_list_peek(&config->options, "backend");
+}
+
 bool machine_device_shares_memory(const struct device_config *config)
 {
     const char *backend = option_list_peek(&config->options, "backend");
 
-    return backend && strcmp(backend, backends[BACKEND_VHOST_USER]) == 0;
+    return needs_backend(config) || (backend && strcmp(backend, backends[BACKEND_VHOST_USER]) == 0);
 }
 
 static bool served_elsewhere(const void *slot)
@@ -73,7 +81,6 @@ static bool served_elsewhere(const void *slot)
 static int check_slot(const struct machine_device *device, const char *origin, struct error *err)
 {
     const struct device_slot *slot = &device->slot;
-    const struct virtio_model *model = device->setup.model;
 
     if (slot->transport == TRANSPORT_MMIO && slot->addr)
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
@@ -84,9 +91,6 @@ static int check_slot(const struct machine_device *device, const char *origin, s
                          slot->socket ? "%s: socket: goes with backend=vhost-user"
                                       : "%s: backend: vhost-user needs a socket=",
                          origin);
-    if (slot->legacy && !virtio_device_type_has_legacy(model->id))
-        return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
-                         model->name);
     return 0;
 }
 
@@ -112,9 +116,13 @@ static int take_options(struct machine_device *device, struct device_config *con
     const struct device_place place = {device_slot_options, device_slot_option_count, &device->slot,
                                        served_elsewhere};
     const char *origin = config->options.origin;
-    int ret =
-        device_setup_take(&device->setup, config->type, &config->options, default_id, &place, err);
+    int ret = 0;
 
+    if (needs_backend(config))
+        ret = option_list_add(&config->options, "backend", backends[BACKEND_VHOST_USER], err);
+    if (!ret)
+        ret = device_setup_take(&device->setup, config->type, &config->options, default_id, &place,
+                                err);
     if (!ret)
         ret = check_slot(device, origin, err);
     if (!ret)
@@ -122,24 +130,42 @@ static int take_options(struct machine_device *device, struct device_config *con
     return ret;
 }
 
-/* Unless told otherwise, one queue, as most programs serve. */
-static uint16_t queue_count(const struct machine_device *device, const struct device_site *site)
+/* Unless told otherwise, one queue where another process serves it, as most programs do. */
+static int describe(const struct machine_device *device, const struct device_site *site,
+                    struct virtio_foreign *out, struct error *err)
 {
-    return device_setup_queue_count(&device->setup,
-                                    device->slot.backend == BACKEND_BUILTIN ? site->cpus : 1);
+    const struct device_setup *setup = &device->setup;
+
+    if (device->slot.backend != BACKEND_BUILTIN)
+        return device_setup_foreign(setup, 1, out, err);
+    *out = (struct virtio_foreign){
+        .id = setup->model->id,
+        .queue_count = device_setup_queue_count(setup, site->cpus),
+    };
+    return 0;
 }
 
-static int make_backend(struct machine_device *device, const struct device_site *site,
-                        struct loop *loop, struct virtio_backend **out, struct error *err)
+static int check_legacy(const struct machine_device *device, uint16_t id, struct error *err)
+{
+    if (!device->slot.legacy || virtio_device_type_has_legacy(id))
+        return 0;
+    return error_set(err, EINVAL, "legacy: %s devices have no legacy interface",
+                     device->setup.model->name);
+}
+
+static int make_backend(const struct machine_device *device, const struct device_site *site,
+                        const struct virtio_foreign *foreign, struct loop *loop,
+                        struct virtio_backend **out, struct error *err)
 {
     const struct virtio_model *model = device->setup.model;
     const struct vhost_user_options options = {
         .path = device->slot.socket,
         .fd = -1,
-        .queue_count = queue_count(device, site),
-        .config_size = model->config_size,
+        .queue_count = foreign->queue_count,
+        .config_size = foreign->config_size,
         .feature_names = model->features,
         .feature_count = model->feature_count,
+        .stand_in = foreign->has_stand_in ? &foreign->stand_in : NULL,
     };
 
     if (device->slot.backend == BACKEND_BUILTIN)
@@ -151,17 +177,24 @@ static int make_virtio(struct machine_device *device, const struct device_site *
                        struct error *err)
 {
     const struct device_setup *setup = &device->setup;
+    struct virtio_features masked = setup->masked;
     struct virtio_backend *backend;
+    struct virtio_foreign what;
     struct loop *loop;
-    int ret = iothreads_get(site->iothreads, device->slot.iothread, &loop, err);
+    int ret = describe(device, site, &what, err);
 
     if (!ret)
-        ret = make_backend(device, site, loop, &backend, err);
+        ret = check_legacy(device, what.id, err);
+    if (!ret)
+        ret = iothreads_get(site->iothreads, device->slot.iothread, &loop, err);
+    if (!ret)
+        ret = make_backend(device, site, &what, loop, &backend, err);
     if (ret)
         return ret;
-    ret = virtio_device_init(&device->virtio, setup->model->id, setup->common.id, backend,
-                             queue_count(device, site), device_setup_queue_size(setup),
-                             &setup->wanted, &setup->masked, err);
+    for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
+        masked.word[i] |= what.masked.word[i];
+    ret = virtio_device_init(&device->virtio, what.id, setup->common.id, backend, what.queue_count,
+                             device_setup_queue_size(setup), &setup->wanted, &masked, err);
     device->virtio_ready = !ret;
     return ret;
 }
