@@ -102,8 +102,8 @@ static struct own_keys own_keys(const struct device_setup *setup)
 static const char **known_keys(const struct virtio_model *model, const struct own_keys *own,
                                const struct device_place *place)
 {
-    size_t count = device_common_option_count + place->option_count + own->count +
-                   model->feature_count + virtio_feature_names_count;
+    size_t count = device_common_option_count + place->option_count + place->more_count +
+                   own->count + model->feature_count + virtio_feature_names_count;
     const char **keys = calloc(count + 1, sizeof(*keys));
     size_t n = 0;
 
@@ -113,6 +113,8 @@ static const char **known_keys(const struct virtio_model *model, const struct ow
         keys[n++] = device_common_options[i].key;
     for (size_t i = 0; i < place->option_count; i++)
         keys[n++] = place->options[i].key;
+    for (size_t i = 0; i < place->more_count; i++)
+        keys[n++] = place->more[i].key;
     for (size_t i = 0; i < own->count; i++)
         keys[n++] = own->options[i].key;
     for (size_t i = 0; i < model->feature_count; i++)
@@ -147,6 +149,8 @@ static int take_options(struct device_setup *setup, struct option_list *list,
 
     if (!ret)
         ret = option_apply(place->options, place->option_count, list, place->target, err);
+    if (!ret)
+        ret = option_apply(place->more, place->more_count, list, place->target, err);
     if (!ret)
         ret = take_features(setup, list, virtio_feature_names, virtio_feature_names_count, err);
     if (!ret)

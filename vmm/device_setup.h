@@ -43,6 +43,9 @@ struct device_place {
     size_t option_count;
     void *target; /* filled by them; the caller releases it */
 
+    const struct option_spec *more; /* keys that not every device of such a place has; or NULL */
+    size_t more_count;
+
     /* Looked at once these are taken: another process serves the device, so the type's own keys do
      * not apply here. NULL: never. */
     bool (*elsewhere)(const void *target);

@@ -88,6 +88,8 @@ static void topic_device(FILE *out)
     fprintf(out, "\nKeys of every device:\n\n");
     option_print(out, device_common_options, device_common_option_count);
     option_print(out, device_slot_options, device_slot_option_count);
+    fprintf(out, "\nWith backend=vdpa, instead of the type's own:\n\n");
+    option_print(out, device_vdpa_options, device_vdpa_option_count);
     fprintf(out, "\nFeature bits of every device, by the specification's names, offered unless "
                  "they are off:\n\n");
     print_features(out, virtio_feature_names, virtio_feature_names_count);

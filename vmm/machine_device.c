@@ -6,6 +6,7 @@
 #include "transport/virtio_pci.h"
 #include "virtio/device_legacy.h"
 #include "virtio/vhost_user.h"
+#include "virtio/vhost_vdpa.h"
 #include "vmm/layout_x86_64.h"
 
 #include <errno.h>
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 
 static const char *const transports[] = {"mmio", "pci", NULL};
-static const char *const backends[] = {"builtin", "vhost-user", NULL};
+static const char *const backends[] = {"builtin", "vhost-user", "vdpa", NULL};
 
 const struct option_spec device_slot_options[] = {
     {.key = "transport",
@@ -49,7 +50,7 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, backend),
      .initial = "builtin",
      .choices = backends,
-     .help = "who serves it: this program, or a process behind socket="},
+     .help = "who serves it: Vireo, a process, or a vDPA device"},
     {.key = "socket",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, socket),
@@ -57,6 +58,23 @@ const struct option_spec device_slot_options[] = {
      .help = "Unix socket of the process that serves it (backend=vhost-user)"},
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
+
+const struct option_spec device_vdpa_options[] = {
+    {.key = "path",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, node),
+     .metavar = "PATH",
+     .required = true,
+     .help = "of the vDPA device, as in /dev/vhost-vdpa-0"},
+};
+const size_t device_vdpa_option_count = ARRAY_SIZE(device_vdpa_options);
+
+static bool asks_for(const struct device_config *config, enum device_backend backend)
+{
+    const char *name = option_list_peek(&config->options, "backend");
+
+    return name && strcmp(name, backends[backend]) == 0;
+}
 
 /* A type without a model has only one back end. */
 static bool needs_backend(const struct device_config *config)
@@ -68,9 +86,7 @@ static bool needs_backend(const struct device_config *config)
 
 bool machine_device_shares_memory(const struct device_config *config)
 {
-    const char *backend = option_list_peek(&config->options, "backend");
-
-    return needs_backend(config) || (backend && strcmp(backend, backends[BACKEND_VHOST_USER]) == 0);
+    return needs_backend(config) || asks_for(config, BACKEND_VHOST_USER);
 }
 
 static bool served_elsewhere(const void *slot)
@@ -86,11 +102,15 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
-    if (!slot->socket != (slot->backend == BACKEND_BUILTIN))
+    if (!slot->socket == (slot->backend == BACKEND_VHOST_USER))
         return error_set(err, EINVAL,
                          slot->socket ? "%s: socket: goes with backend=vhost-user"
                                       : "%s: backend: vhost-user needs a socket=",
                          origin);
+    if (slot->backend == BACKEND_VDPA && slot->legacy)
+        return error_set(err, EINVAL, "%s: legacy: vDPA devices have no legacy interface", origin);
+    if (slot->backend == BACKEND_VDPA && device->setup.common.queues)
+        return error_set(err, EINVAL, "%s: queues: a vDPA device has as many as it has", origin);
     return 0;
 }
 
@@ -113,8 +133,14 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
 static int take_options(struct machine_device *device, struct device_config *config,
                         const char *default_id, struct error *err)
 {
-    const struct device_place place = {device_slot_options, device_slot_option_count, &device->slot,
-                                       served_elsewhere};
+    const struct device_place place = {
+        .options = device_slot_options,
+        .option_count = device_slot_option_count,
+        .target = &device->slot,
+        .more = device_vdpa_options,
+        .more_count = asks_for(config, BACKEND_VDPA) ? device_vdpa_option_count : 0,
+        .elsewhere = served_elsewhere,
+    };
     const char *origin = config->options.origin;
     int ret = 0;
 
@@ -153,6 +179,39 @@ static int check_legacy(const struct machine_device *device, uint16_t id, struct
                      device->setup.model->name);
 }
 
+static int make_vdpa(const struct machine_device *device, const struct device_site *site,
+                     const struct virtio_foreign *foreign, struct loop *loop,
+                     struct virtio_backend **out, struct error *err)
+{
+    const struct virtio_model *model = device->setup.model;
+    const struct vhost_vdpa_options options = {
+        .path = device->slot.node,
+        .type = foreign->id,
+        .feature_names = model->features,
+        .feature_count = model->feature_count,
+        .system = &vhost_system_host,
+    };
+
+    if (foreign->has_stand_in && foreign->stand_in.key)
+        return error_set(err, EINVAL, "%s: a vDPA device serves its own configuration",
+                         foreign->stand_in.key);
+    return vhost_vdpa_create(&options, site->memory, loop, out, err);
+}
+
+/* Its queues are as the host's driver has them. */
+static int fit_vdpa_queues(struct machine_device *device, struct error *err)
+{
+    struct virtio_device *virtio = &device->virtio;
+    uint16_t largest = vhost_vdpa_largest_queue(virtio->backend);
+
+    if (device->setup.common.queue_size > largest)
+        return error_set(err, EINVAL, "queue-size: the queues of %s hold at most %u",
+                         device->slot.node, largest);
+    for (uint16_t i = 0; i < virtio->queue_count; i++)
+        virtio_device_limit_queue(virtio, i, vhost_vdpa_queue_size(virtio->backend, i));
+    return 0;
+}
+
 static int make_backend(const struct machine_device *device, const struct device_site *site,
                         const struct virtio_foreign *foreign, struct loop *loop,
                         struct virtio_backend **out, struct error *err)
@@ -170,6 +229,8 @@ static int make_backend(const struct machine_device *device, const struct device
 
     if (device->slot.backend == BACKEND_BUILTIN)
         return device_setup_builtin(&device->setup, site->memory, loop, site->cpus, out, err);
+    if (device->slot.backend == BACKEND_VDPA)
+        return make_vdpa(device, site, foreign, loop, out, err);
     return vhost_user_create(&options, site->memory, loop, out, err);
 }
 
@@ -193,9 +254,13 @@ static int make_virtio(struct machine_device *device, const struct device_site *
         return ret;
     for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
         masked.word[i] |= what.masked.word[i];
+    if (device->slot.backend == BACKEND_VDPA)
+        what.queue_count = vhost_vdpa_queue_count(backend);
     ret = virtio_device_init(&device->virtio, what.id, setup->common.id, backend, what.queue_count,
                              device_setup_queue_size(setup), &setup->wanted, &masked, err);
     device->virtio_ready = !ret;
+    if (!ret && device->slot.backend == BACKEND_VDPA)
+        ret = fit_vdpa_queues(device, err);
     return ret;
 }
 
@@ -289,6 +354,7 @@ void machine_device_destroy(struct machine_device *device)
     if (device->virtio_ready)
         virtio_device_destroy(&device->virtio);
     option_release(device_slot_options, device_slot_option_count, &device->slot);
+    option_release(device_vdpa_options, device_vdpa_option_count, &device->slot);
     device_setup_release(&device->setup);
     free(device);
 }
