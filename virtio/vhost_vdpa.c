@@ -19,9 +19,11 @@ void vhost_vdpa_complain(const struct vhost_vdpa *v, const struct error *err)
 
 /* --- features and configuration --------------------------------------------------------------- */
 
-/* Bits of drivers older than virtio 1.0, and of PCI functions and virtqueues that we are not. */
+/* Bits of drivers older than virtio 1.0, of PCI functions that we are not, and the translation of
+ * addresses, which is between the device and us. */
 static const uint8_t not_passed_on[] = {
-    VIRTIO_F_NOTIFY_ON_EMPTY, VIRTIO_F_ANY_LAYOUT, 30, VIRTIO_F_SR_IOV, VIRTIO_F_ADMIN_VQ,
+    VIRTIO_F_NOTIFY_ON_EMPTY, VIRTIO_F_ANY_LAYOUT, 30,
+    VIRTIO_F_SR_IOV,          VIRTIO_F_ADMIN_VQ,   VIRTIO_F_ACCESS_PLATFORM,
 };
 
 static void vdpa_features(struct virtio_backend *backend, struct virtio_features *out)

@@ -107,23 +107,23 @@ int vhost_vdpa_queue_begin(struct vhost_vdpa *v, const struct virtqueue_setup *s
     return ret;
 }
 
-/* Alone it is disabled; together with all others it was suspended, and may go on. */
+/* Suspended with all others it may go on, and stands still where it can be asked for. Else it is
+ * disabled, and starts anew or not at all. */
 struct virtqueue_position vhost_vdpa_queue_end(struct vhost_vdpa *v, uint16_t index)
 {
     struct vhost_vdpa_queue *queue = &v->queues[index];
     struct error err = ERROR_INIT;
-    int ret = 0;
+    int ret;
 
-    if (!v->suspended) {
-        ret = VHOST_FD_VRING_NUMBER(&v->fd, VHOST_VDPA_SET_VRING_ENABLE, index, 0, &err);
-        queue->started = false;
-    }
-    if (!ret)
+    if (v->suspended)
         ret = vhost_fd_vring_position(&v->fd, index, packed(v), &queue->position, &err);
+    else
+        ret = VHOST_FD_VRING_NUMBER(&v->fd, VHOST_VDPA_SET_VRING_ENABLE, index, 0, &err);
     if (!ret)
         ret = VHOST_FD_VRING_FILE(&v->fd, VHOST_SET_VRING_CALL, index, -1, &err);
     if (ret)
         vhost_vdpa_complain(v, &err);
+    queue->started = v->suspended;
     virtio_call_disconnect(&queue->call);
     return queue->position;
 }

@@ -257,7 +257,7 @@ static void plain(void **state)
     expect("map 0+400000 num 0 16 base 0 0 place 0 call 0 on kick 0 enable 0 1 "
            "num 2 16 base 2 0 place 2 call 2 on kick 2 enable 2 1 status f");
     driver_reset(f->driver);
-    expect("enable 0 0 base? 0 call 0 off enable 2 0 base? 2 call 2 off status 0 unmap 0+400000");
+    expect("enable 0 0 call 0 off enable 2 0 call 2 off status 0 unmap 0+400000");
 }
 
 /* --- suspension, packed rings ----------------------------------------------------------------- */
@@ -314,15 +314,19 @@ static void no_resume(void **state)
 static void packed(void **state)
 {
     struct fixture *f = *state;
+    struct virtio_features wanted = {0};
 
-    assert_true(negotiate(f, VIRTIO_F_RING_PACKED));
+    features_set(&wanted, VIRTIO_F_VERSION_1, true);
+    features_set(&wanted, VIRTIO_F_RING_PACKED, true);
+    features_set(&wanted, VIRTIO_F_SUSPEND, true);
+    assert_true(driver_negotiate(f->driver, &wanted, NULL));
     expect("status 1 status 3 features 700000000 status b config-call");
     enable(f, 0);
     driver_ok(f->driver);
     assert_non_null(strstr(fake_vdpa_take_log(), "base 0 2147516416 ")); /* 0x80008000 */
     fake_vdpa.positions[0] = 0x00038005;
-    virtio_device_set_queue_enabled(&f->device, 0, false);
-    expect("enable 0 0 base? 0 call 0 off");
+    f->driver->ops->set_status(f->driver, 0xf | VIRTIO_STATUS_SUSPEND);
+    expect("suspend base? 0 call 0 off");
     assert_int_equal(f->device.queues[0].position.avail, 0x8005);
     assert_int_equal(f->device.queues[0].position.used, 3);
 }
@@ -407,6 +411,17 @@ static void queue_sizes(void **state)
     virtio_device_limit_queue(&f->device, 1, vhost_vdpa_queue_size(f->backend, 1));
     assert_int_equal(f->driver->ops->queue_size_max(f->driver, 0), QUEUE_SIZE);
     assert_int_equal(f->driver->ops->queue_size_max(f->driver, 1), 4);
+}
+
+/* What MMIO's QueueReady = 0 does. */
+static void stops_alone(void **state)
+{
+    struct fixture *f = *state;
+
+    start(f);
+    fake_vdpa_take_log();
+    virtio_device_set_queue_enabled(&f->device, 0, false);
+    expect("enable 0 0 call 0 off");
 }
 
 /* After DRIVER_OK the device takes one more queue, or says why it does not. */
@@ -547,6 +562,7 @@ int main(void)
         TEST(needs_reset),
         TEST(interrupts),
         TEST_WITH(queue_sizes, set_up_sizes),
+        TEST(stops_alone),
         TEST(late_queue),
         TEST_WITH(late_queue_refused, set_up_plain),
         cmocka_unit_test(not_there),
