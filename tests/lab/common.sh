@@ -34,20 +34,20 @@ kernel_dir() {
     echo "$dir"
 }
 
-# download LOG PACKAGE[=VERSION]...: Debian packages into the current directory. apt-get runs its downloads as
-# user _apt, who may not write there: keep our own. Lists may be absent, or name a version that a newer one
-# has replaced on the mirror: then update, once.
-download() {
+# download_packages LOG PACKAGE[=VERSION]...: Debian packages into the current directory. apt-get runs its
+# downloads as user _apt, who may not write there: keep our own. Lists may be absent, or name a version that a
+# newer one has replaced on the mirror: then update, once.
+download_packages() {
     local log=$1
     shift
-    download_once "$log" "$@" || { update_lists "$log" && download_once "$log" "$@"; }
+    download_packages_once "$log" "$@" || { update_package_lists "$log" && download_packages_once "$log" "$@"; }
 }
 
-download_once() {
+download_packages_once() {
     apt-get -q -o APT::Sandbox::User="$(id -un)" download "${@:2}" >> "$1" 2>&1
 }
 
-update_lists() {
+update_package_lists() {
     local sudo=
     [ "$(id -u)" = 0 ] || sudo='sudo -n'
     $sudo apt-get -q -o DPkg::Lock::Timeout=600 update >> "$1" 2>&1 || true
