@@ -46,7 +46,7 @@ struct virtio_model {
     uint16_t queue_size_default;
 
     /* How many virtqueues `queues=` makes; NULL: as many. (A net device has two for each, and one
-     * for control.) */
+     * for control.) Where `foreign` describes the device, it says so instead. */
     uint16_t (*virtqueue_count)(const void *options, uint16_t queues);
 
     const struct virtio_command *commands;

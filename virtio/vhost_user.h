@@ -9,9 +9,10 @@
  * that the other process offers. It must offer the former (VHOST_USER_F_PROTOCOL_FEATURES), and the
  * latter (CONFIG) unless `config_size` is 0 or there is a stand-in.
  *
- * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS; a peer that is gone,
- * hangs or answers nonsense is disconnected, and the device needs a reset. When the driver resets
- * it, the peer is looked for again. The guest's memory must be shared (memfd).
+ * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS (the one that hands
+ * over the guest's memory longer, by its size); a peer that is gone, hangs or answers nonsense is
+ * disconnected, and the device needs a reset. When the driver resets it, the peer is looked for
+ * again. The guest's memory must be shared (memfd).
  *
  *   vhost_user.c            the back end's operations
  *   vhost_user_connect.c    connecting, what is agreed on, and the end of it
