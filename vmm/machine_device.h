@@ -28,6 +28,7 @@ struct device_slot {
     char *iothread; /* which thread serves it, or its interrupts */
     int backend;    /* enum device_backend */
     char *socket;   /* of the process that serves it */
+    bool inband;    /* which is told of notifications by messages */
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;
