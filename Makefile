@@ -138,7 +138,7 @@ bench-boot: all
 bench-devices: all
 	tests/bench/devices
 
-bench-backends: all
+bench-backends: all $(BUILD)/tests/bench_vhost_user
 	tests/bench/backends
 
 bench-ring: $(BENCHES)
