@@ -29,33 +29,25 @@ case_fs_posix() {
     umount "$dir/shared"
 }
 
-# qemu_monitor COMMAND [ARGUMENTS]: of QEMU's storage daemon.
-qemu_monitor() {
-    printf '%s\n' '{"execute": "qmp_capabilities"}' "{\"execute\": \"$1\", \"arguments\": {${2-}}}" |
-        socat -t 5 - "UNIX-CONNECT:$dir/monitor" > /dev/null
-}
-
-# A disk with four queues that grows: its configuration, and news of it, are the daemon's. BLK-01.
+# A disk with four queues, and a configuration that is the daemon's. (Debian's does not tell when its size
+# changes.) BLK-01.
 case_storage_daemon() {
     truncate -s 8M "$dir/disk"
     new_spaces host
     serve qemu-storage-daemon --blockdev "driver=file,filename=$dir/disk,node-name=disk" \
-        --chardev "socket,id=monitor,path=$dir/monitor,server=on,wait=off" --monitor chardev=monitor \
-        --export "vhost-user-blk,id=export,node-name=disk,writable=on,num-queues=4,addr.type=unix,addr.path=$dir/disk.sock"
+        --export "vhost-user-blk,id=export,node-name=disk,writable=on,num-queues=4,logical-block-size=4096,addr.type=unix,addr.path=$dir/disk.sock"
     wait_for_socket "$dir/disk.sock"
-    debian disks+verify:4m+sizes:vhost_user_blk -c 4 -m 512M -d "backend=vhost-user,socket=$dir/disk.sock,queues=4"
+    debian disks+verify:4m:4096 -c 4 -m 512M -d "backend=vhost-user,socket=$dir/disk.sock,queues=4"
     start "${options[@]}"
-    await "size 1 is 16384" && qemu_monitor block_resize '"node-name": "disk", "size": 20971520'
-    await "size 2 is 40960" && qemu_monitor block_resize '"node-name": "disk", "size": 4194304'
     finished
     remove_spaces
     done_with 0
     expect "fio verifies" verify 0
     expect "the disk" verified "1 of 1"
     expect_like "four queues" queues.vhost_user_blk '^4 of '
-    expect "smaller than at first" size.3 8192
-    expect "the last sector of a larger disk can be written to" result.1 written
-    expect "and of a smaller one" result.2 written
+    expect_like "its size" disk.vhost_user_blk '^vdb 8388608 ro=0'
+    expect_like "its blocks" blocks.vhost_user_blk '^4096 '
+    expect "the guest reads what the image holds" sum.vhost_user_blk "$(sum "$dir/disk")"
 }
 
 # Our programs under QEMU. (Its cards serve the control queue themselves.)
