@@ -14,23 +14,18 @@ enum fs_config_offset {
 };
 #define FS_TAG_MAX (FS_CONFIG_NUM_REQUEST_QUEUES - FS_CONFIG_TAG)
 
-/* 5.11.2: one of high priority, and those for requests. */
-static uint16_t fs_virtqueue_count(const void *options, uint16_t queues)
-{
-    (void)options;
-    return (uint16_t)(queues + 1);
-}
-
 static int fs_describe(const void *options, struct virtio_foreign *out, struct error *err)
 {
     const char *tag = ((const struct fs_options *)options)->tag;
+    uint16_t request_queues = out->queue_count;
 
+    out->queue_count++; /* 5.11.2: one of high priority comes first */
     if (!tag)
         return 0;
     if (!*tag || strlen(tag) > FS_TAG_MAX)
         return error_set(err, EINVAL, "tag: must have 1 to %d bytes", FS_TAG_MAX);
     memcpy(out->stand_in.config + FS_CONFIG_TAG, tag, strlen(tag));
-    store_le32(out->stand_in.config + FS_CONFIG_NUM_REQUEST_QUEUES, out->queue_count - 1U);
+    store_le32(out->stand_in.config + FS_CONFIG_NUM_REQUEST_QUEUES, request_queues);
     out->stand_in.key = "tag";
     out->has_stand_in = true;
     return 0;
@@ -60,5 +55,4 @@ const struct virtio_model fs_model = {
     .queues_default = 1,
     .queues_max = VIRTIO_QUEUES_MAX - 1,
     .queue_size_default = 256,
-    .virtqueue_count = fs_virtqueue_count,
 };

@@ -103,7 +103,11 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
 {
     int ret;
 
-    *dev = (struct virtio_device){.id = id, .name = name, .backend = backend};
+    *dev = (struct virtio_device){.id = id,
+                                  .name = name,
+                                  .backend = backend,
+                                  .shared = backend->shared,
+                                  .shared_count = backend->shared_count};
     backend->name = name;
     backend->events = (struct virtio_device_events){
         .notify_queue = on_notify_queue,

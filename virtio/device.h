@@ -71,14 +71,6 @@ struct virtio_transport_ops {
     struct virtio_features lacks; /* bits the transport has no registers for: not offered */
 };
 
-/* A shared memory region (2.10): memory of the device that the driver sees, too. Transports decode
- * it behind their registers and name it by its id. */
-struct virtio_shared_region {
-    uint8_t id;      /* what it is for is the type's affair; unique in the device */
-    void *memory;    /* the device's, and may change at any time */
-    uint64_t length; /* bytes, a multiple of 4096 */
-};
-
 /* A queue's registers. */
 struct virtio_queue {
     uint16_t size_max; /* of a packed ring; split ones have the next lower power of two (PCIC-12) */
@@ -110,7 +102,7 @@ struct virtio_device {
     atomic_bool config_stale; /* to be read anew at the next access */
     atomic_bool config_held;  /* the driver has yet to hear of a change (STAT-17) */
 
-    const struct virtio_shared_region *shared; /* borrowed; set before there is a transport */
+    const struct virtio_shared_region *shared; /* the back end's; set before there is a transport */
     size_t shared_count;
 
     uint16_t queue_count;

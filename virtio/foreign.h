@@ -32,7 +32,7 @@ struct virtio_stand_in {
 /* One device: what it is to its driver, and what its back end is asked for. */
 struct virtio_foreign {
     uint16_t id;                   /* enum virtio_device_id */
-    uint16_t queue_count;          /* virtqueues */
+    uint16_t queue_count;          /* virtqueues, 1 to VIRTIO_QUEUES_MAX */
     uint32_t config_size;          /* bytes, at most VIRTIO_FOREIGN_CONFIG_MAX */
     struct virtio_features masked; /* not offered */
     bool has_stand_in;             /* else its back end has to serve the configuration */
@@ -44,8 +44,8 @@ struct virtio_foreign_type {
     const struct option_spec *options;
     size_t option_count, options_size;
 
-    /* Complete *out by the options: id, queue_count and config_size are what the type's model and
-     * queues= say, the rest is 0. -EINVAL and others name the key. */
+    /* Complete *out by the options: id and config_size are what the type's model says, queue_count
+     * is the number that queues= says, the rest is 0. -EINVAL and others name the key. */
     int (*describe)(const void *options, struct virtio_foreign *out, struct error *err);
 };
 

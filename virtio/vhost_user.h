@@ -9,14 +9,20 @@
  * that the other process offers. It must offer the former (VHOST_USER_F_PROTOCOL_FEATURES), and the
  * latter (CONFIG) unless `config_size` is 0 or there is a stand-in.
  *
- * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS; a peer that is gone,
- * hangs or answers nonsense is disconnected, and the device needs a reset. When the driver resets
- * it, the peer is looked for again. The guest's memory must be shared (memfd).
+ * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS (the one that hands
+ * over the guest's memory longer, by its size); a peer that is gone, hangs or answers nonsense is
+ * disconnected, and the device needs a reset. When the driver resets it, the peer is looked for
+ * again. The guest's memory must be shared (memfd).
  *
  *   vhost_user.c            the back end's operations
  *   vhost_user_connect.c    connecting, what is agreed on, and the end of it
  *   vhost_user_request.c    requests and their answers
+ *   vhost_user_memory.c     the guest's memory, given to the peer
  *   vhost_user_queue.c      queues
+ *   vhost_user_inband.c     their notifications as messages
+ *   vhost_user_hear.c       the peer's own requests
+ *   vhost_user_shmem.c      its shared memory
+ *   vhost_user_state.c      its state, saved and loaded
  *   vhost_user_channel.h    messages
  */
 #ifndef VIRTIO_VHOST_USER_H
@@ -30,6 +36,8 @@
 struct vhost_user_options {
     const char *path; /* of the socket to connect to, or... */
     int fd;           /* ...a connected one, owned by the back end from now on; else -1 */
+    bool inband;      /* notifications are messages (INBAND_NOTIFICATIONS), which costs much time */
+    uint16_t id;      /* enum virtio_device_id */
     uint16_t queue_count;
     uint32_t config_size;                            /* bytes of the type's configuration */
     const struct virtio_feature_name *feature_names; /* of the type */

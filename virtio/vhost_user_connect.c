@@ -18,9 +18,16 @@
 
 #define PROTOCOL_BIT(name) (UINT64_C(1) << VHOST_USER_PROTOCOL_F_##name)
 
-#define WANTED                                                                \
-    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ) | \
-     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(STATUS))
+/* What is agreed on when the peer offers it... */
+#define WANTED                                                                                    \
+    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(MTU) | PROTOCOL_BIT(BACKEND_REQ) | \
+     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(RESET_DEVICE) |          \
+     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(DEVICE_STATE) |      \
+     PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM))
+
+/* ...and what that takes. In-band notifications are for those who ask for them. */
+#define WITH_BACKEND_REQ (PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(SHMEM))
+#define FOR_INBAND       (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
 
 /* --- the end of a connection ------------------------------------------------------------------ */
 
@@ -44,6 +51,7 @@ void vhost_user_close(struct vhost_user *v)
 {
     vhost_user_unwatch(v, &v->socket);
     vhost_user_unwatch(v, &v->backend_socket);
+    vhost_user_shmem_clear(v);
 }
 
 /* Nobody has asked for anything: it can only be the end. */
@@ -66,74 +74,6 @@ static void socket_ready(struct loop_fd *self, uint32_t events)
     v->backend.events.needs_reset(v->backend.events.opaque);
 }
 
-/* --- the peer's own requests --- */
-
-static void acknowledge(struct vhost_user *v, struct vhost_user_message *message, int result)
-{
-    if (!(message->header.flags & VHOST_USER_FLAG_NEED_REPLY))
-        return;
-    message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
-    message->header.size = sizeof(uint64_t);
-    message->payload.u64 = result < 0;
-    (void)vhost_user_send(v->backend_socket.fd, message, NULL);
-}
-
-static int handle(struct vhost_user *v, const struct vhost_user_message *message, struct error *err)
-{
-    const struct virtio_device_events *device = &v->backend.events;
-    int ret = vhost_user_check(message, true, err);
-
-    if (ret)
-        return ret;
-    if (message->header.request != VHOST_USER_BACKEND_CONFIG_CHANGE_MSG)
-        return error_set(err, EOPNOTSUPP, "%s was not agreed on",
-                         vhost_user_request_name(message->header.request, true));
-    device->config_changed(device->opaque);
-    return 0;
-}
-
-static void backend_ready(struct loop_fd *self, uint32_t events)
-{
-    struct vhost_user *v = container_of(self, struct vhost_user, backend_socket);
-    struct vhost_user_message message;
-    struct error err = ERROR_INIT;
-    int ret = vhost_user_receive(self->fd, &message, &err);
-
-    (void)events;
-    if (ret <= 0) { /* the main channel will tell */
-        vhost_user_unwatch(v, self);
-        return;
-    }
-    ret = handle(v, &message, &err);
-    if (ret)
-        log_limited(LOG_WARN, "vhost-user", "%s: %s", v->backend.name, err.text);
-    vhost_user_close_fds(&message);
-    message.fd_count = 0;
-    acknowledge(v, &message, ret);
-}
-
-/* Give the peer a socket for its own requests. */
-static int open_backend_channel(struct vhost_user *v, struct error *err)
-{
-    struct vhost_user_message message = {.header = {.request = VHOST_USER_SET_BACKEND_REQ_FD},
-                                         .fd_count = 1};
-    int pair[2], ret;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_errno(err, errno, "cannot make a socket");
-    message.fds[0] = pair[1];
-    ret = vhost_user_tell(v, &message, err);
-    close(pair[1]);
-    v->backend_socket = (struct loop_fd){pair[0], EPOLLIN, backend_ready};
-    if (!ret)
-        ret = loop_fd_add(v->loop, &v->backend_socket, err);
-    if (ret) {
-        close(pair[0]);
-        v->backend_socket.fd = -1;
-    }
-    return ret;
-}
-
 /* --- the beginning of a connection --- */
 
 /* The configuration is the peer's, or there is one that stands in for it, and it is clear which. */
@@ -154,6 +94,21 @@ static int check_config(const struct vhost_user *v, uint64_t offered, struct err
     return 0;
 }
 
+static uint64_t choose(const struct vhost_user *v, uint64_t offered)
+{
+    uint64_t chosen = offered & WANTED;
+
+    if (v->options.inband)
+        chosen |= offered & PROTOCOL_BIT(INBAND_NOTIFICATIONS);
+    if (!(chosen & PROTOCOL_BIT(BACKEND_REQ)))
+        chosen &= ~WITH_BACKEND_REQ;
+    if (!(chosen & PROTOCOL_BIT(BACKEND_SEND_FD)))
+        chosen &= ~PROTOCOL_BIT(SHMEM);
+    if ((chosen & FOR_INBAND) != FOR_INBAND)
+        chosen &= ~PROTOCOL_BIT(INBAND_NOTIFICATIONS);
+    return chosen;
+}
+
 static int agree_on_protocol(struct vhost_user *v, struct error *err)
 {
     uint64_t offered = 0;
@@ -165,8 +120,12 @@ static int agree_on_protocol(struct vhost_user *v, struct error *err)
         return ret;
     if (v->queue_count > 1 && !(offered & PROTOCOL_BIT(MQ)))
         return error_set(err, ENOTSUP, "it serves one queue, not %u (MQ)", v->queue_count);
-    ret = vhost_user_tell_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, offered & WANTED, err);
-    v->protocol_features = offered & WANTED; /* REPLY_ACK from now on */
+    offered = choose(v, offered);
+    if (v->options.inband && !(offered & PROTOCOL_BIT(INBAND_NOTIFICATIONS)))
+        return error_set(err, ENOTSUP, "it takes no messages for notifications");
+    ret = vhost_user_tell_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, offered, err);
+    v->protocol_features = offered; /* REPLY_ACK from now on */
+    v->backend.saves = vhost_user_has(v, VHOST_USER_PROTOCOL_F_DEVICE_STATE);
     return ret;
 }
 
@@ -217,7 +176,9 @@ static int agree(struct vhost_user *v, struct error *err)
         ret = vhost_user_tell(v, &owner, err);
     }
     if (!ret && vhost_user_has(v, VHOST_USER_PROTOCOL_F_BACKEND_REQ))
-        ret = open_backend_channel(v, err);
+        ret = vhost_user_give_channel(v, err);
+    if (!ret)
+        ret = vhost_user_shmem_open(v, err);
     return ret;
 }
 
@@ -248,6 +209,7 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
         ret = loop_fd_add(v->loop, &v->socket, err);
     if (ret) {
         vhost_user_unwatch(v, &v->backend_socket);
+        vhost_user_shmem_clear(v);
         close(v->socket.fd);
         v->socket.fd = -1;
         v->lost = true; /* the next reset looks again */

@@ -12,12 +12,16 @@
 #include <stdatomic.h>
 
 struct vhost_user;
+struct vhost_user_shmem;
+
+#define VHOST_USER_SHMEM_REGIONS 8
 
 struct vhost_user_queue {
     struct vhost_user *owner;
     struct virtqueue_setup setup;
     struct virtqueue_position position;
     int kick_fd;             /* the device's, while it runs */
+    struct loop_fd kick;     /* the same, where its signals become messages; .fd -1: nowhere */
     struct virtio_call call; /* the peer's interrupts */
     struct loop_fd error;    /* an eventfd of ours: the peer found the ring broken */
 };
@@ -33,12 +37,20 @@ struct vhost_user {
     pthread_mutex_t lock;
     struct loop_fd socket;         /* .fd is -1 while there is no peer; watched for its end */
     struct loop_fd backend_socket; /* the peer's own requests; .fd is -1: none */
+    struct loop_task status_task;  /* asks for the peer's status */
     bool lost;                     /* the connection is over, and the loop has yet to close it */
     bool connected_before;
 
     struct virtio_features offered; /* by the first peer: later ones must offer as much */
     uint64_t protocol_features;
     struct virtio_features negotiated;
+    uint8_t status; /* as the peer was told */
+
+    /* What to do until there is an answer, other than nothing. */
+    int (*meanwhile)(struct vhost_user *v, struct error *err);
+
+    struct virtio_shared_region shared[VHOST_USER_SHMEM_REGIONS];
+    struct vhost_user_shmem *shmem; /* NULL: it has none */
     uint16_t queue_count;
     struct vhost_user_queue queues[];
 };
@@ -47,6 +59,12 @@ static inline bool vhost_user_has(const struct vhost_user *v,
                                   enum vhost_user_protocol_feature feature)
 {
     return v->protocol_features >> feature & 1;
+}
+
+/* Notifications are messages, not eventfds. */
+static inline bool vhost_user_inband(const struct vhost_user *v)
+{
+    return vhost_user_has(v, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
 }
 
 /* --- vhost_user_connect.c: with v->lock held --- */
@@ -76,12 +94,56 @@ int vhost_user_ask_u64(struct vhost_user *v, enum vhost_user_request request, ui
 int vhost_user_tell_state(struct vhost_user *v, enum vhost_user_request request, uint32_t index,
                           uint32_t num, struct error *err);
 
-int vhost_user_set_memory(struct vhost_user *v, struct error *err);
+/* What the driver chose; the peer may refuse it. Then, once: the driver is ready. */
 int vhost_user_set_features(struct vhost_user *v, struct error *err);
+int vhost_user_driver_ok(struct vhost_user *v, struct error *err);
+
+/* --- vhost_user_memory.c, with v->lock held --- */
+
+int vhost_user_set_memory(struct vhost_user *v, struct error *err);
+
+/* --- vhost_user_state.c, with v->lock held --- */
+
+int vhost_user_save_state(struct vhost_user *v, struct virtio_state *out, struct error *err);
+int vhost_user_load_state(struct vhost_user *v, const struct virtio_state *state,
+                          struct error *err);
+
+/* --- vhost_user_hear.c: on the loop, or before the guest runs --- */
+
+/* Give the peer its channel. */
+int vhost_user_give_channel(struct vhost_user *v, struct error *err);
+
+/* Hear and answer one message: 1; 0 at the channel's end; or a negative errno when nothing more can
+ * be heard on it. */
+int vhost_user_hear(struct vhost_user *v);
+
+void vhost_user_check_status(struct loop_task *task); /* v->status_task */
+
+/* --- vhost_user_shmem.c --- */
+
+/* The peer's regions, which become the back end's; it must have connected. */
+int vhost_user_shmem_open(struct vhost_user *v, struct error *err);
+void vhost_user_shmem_close(struct vhost_user *v);
+
+/* What the peer asks for: -EINVAL, -EEXIST and others refuse it. `fd` stays the caller's. On the
+ * loop, like the end of all mappings. */
+int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *wanted, int fd,
+                         struct error *err);
+int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping *wanted,
+                           struct error *err);
+void vhost_user_shmem_clear(struct vhost_user *v);
+
+/* --- vhost_user_inband.c: without v->lock; nothing without vhost_user_inband --- */
+
+int vhost_user_inband_start(struct vhost_user_queue *queue, struct error *err);
+void vhost_user_inband_stop(struct vhost_user_queue *queue);
 
 /* --- vhost_user_queue.c --- */
 
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err);
+/* The peer found its ring broken. On the loop. */
+void vhost_user_queue_broken(struct vhost_user *v, uint16_t index);
+
 int vhost_user_queues_create(struct vhost_user *v, struct error *err);
 void vhost_user_queues_destroy(struct vhost_user *v); /* on the loop */
 

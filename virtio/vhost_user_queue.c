@@ -12,17 +12,22 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+void vhost_user_queue_broken(struct vhost_user *v, uint16_t index)
+{
+    const struct virtio_backend *backend = &v->backend;
+
+    log_limited(LOG_WARN, "vhost-user", "%s: the process that serves it finds queue %u broken",
+                backend->name, index);
+    backend->events.needs_reset(backend->events.opaque);
+}
+
 static void error_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, error);
-    const struct virtio_backend *backend = &queue->owner->backend;
 
     (void)events;
-    if (!virtio_call_take(self->fd))
-        return;
-    log_limited(LOG_WARN, "vhost-user", "%s: the process that serves it finds queue %u broken",
-                backend->name, queue->setup.index);
-    backend->events.needs_reset(backend->events.opaque);
+    if (virtio_call_take(self->fd))
+        vhost_user_queue_broken(queue->owner, queue->setup.index);
 }
 
 /* An eventfd of ours by which the peer says that it found a ring broken. */
@@ -46,7 +51,7 @@ int vhost_user_queues_create(struct vhost_user *v, struct error *err)
     int ret = 0;
 
     for (uint16_t i = 0; i < v->queue_count; i++)
-        v->queues[i].call.watch.fd = v->queues[i].error.fd = -1;
+        v->queues[i].call.watch.fd = v->queues[i].error.fd = v->queues[i].kick.fd = -1;
     for (uint16_t i = 0; i < v->queue_count && !ret; i++) {
         struct vhost_user_queue *queue = &v->queues[i];
 
@@ -75,7 +80,7 @@ void vhost_user_queues_destroy(struct vhost_user *v)
     }
 }
 
-/* Tell the peer of an eventfd. */
+/* Tell the peer of an eventfd, or that there is none and messages are in its place. */
 static int tell_fd(struct vhost_user *v, enum vhost_user_request request, uint16_t index, int fd,
                    struct error *err)
 {
@@ -86,6 +91,10 @@ static int tell_fd(struct vhost_user *v, enum vhost_user_request request, uint16
         .fd_count = 1,
     };
 
+    if (vhost_user_inband(v)) {
+        message.payload.u64 |= VHOST_USER_VRING_NOFD;
+        message.fd_count = 0;
+    }
     return vhost_user_tell(v, &message, err);
 }
 
@@ -94,20 +103,23 @@ static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *q
 {
     const struct virtqueue_setup *setup = &queue->setup;
     const gpa_t guest[3] = {setup->desc, setup->driver, setup->device};
-    uint64_t user[3];
+    bool as_guest = vhost_user_has(v, VHOST_USER_PROTOCOL_F_GPA_ADDRESSES);
+    uint64_t told[3];
     struct vhost_user_message message = {
         .header = {.request = VHOST_USER_SET_VRING_ADDR,
                    .size = sizeof(struct vhost_user_vring_address)},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(guest); i++) {
-        user[i] = (uintptr_t)guest_memory_map(v->backend.memory, guest[i], 1);
-        if (!user[i])
+        const void *host = guest_memory_map(v->backend.memory, guest[i], 1);
+
+        if (!host)
             return error_set(err, EINVAL, "DRV-QCFG-06: queue %u is not in guest memory",
                              setup->index);
+        told[i] = as_guest ? guest[i].value : (uintptr_t)host;
     }
     message.payload.address = (struct vhost_user_vring_address){
-        .index = setup->index, .descriptor = user[0], .available = user[1], .used = user[2]};
+        .index = setup->index, .descriptor = told[0], .available = told[1], .used = told[2]};
     return vhost_user_tell(v, &message, err);
 }
 
@@ -136,5 +148,7 @@ int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *e
         ret = tell_fd(v, VHOST_USER_SET_VRING_KICK, index, queue->kick_fd, err);
     if (!ret)
         ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 1, err);
+    if (!ret)
+        ret = vhost_user_driver_ok(v, err);
     return ret;
 }

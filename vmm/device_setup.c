@@ -231,16 +231,23 @@ int device_setup_check_wanted(const struct device_setup *setup,
     return 0;
 }
 
-uint16_t device_setup_queue_count(const struct device_setup *setup, unsigned cpus)
+/* As many as queues= says. */
+static uint16_t queues_of(const struct device_setup *setup, unsigned cpus)
 {
     const struct virtio_model *model = setup->model;
     uint64_t queues = setup->common.queues;
 
     if (!queues)
         queues = model->queues_default ? model->queues_default : MIN(cpus, model->queues_max);
-    if (model->virtqueue_count)
-        return model->virtqueue_count(setup->options, (uint16_t)queues);
     return (uint16_t)queues;
+}
+
+uint16_t device_setup_queue_count(const struct device_setup *setup, unsigned cpus)
+{
+    const struct virtio_model *model = setup->model;
+    uint16_t queues = queues_of(setup, cpus);
+
+    return model->virtqueue_count ? model->virtqueue_count(setup->options, queues) : queues;
 }
 
 uint16_t device_setup_queue_size(const struct device_setup *setup)
@@ -257,7 +264,7 @@ int device_setup_foreign(const struct device_setup *setup, unsigned cpus,
 
     *out = (struct virtio_foreign){
         .id = model->id,
-        .queue_count = device_setup_queue_count(setup, cpus),
+        .queue_count = queues_of(setup, cpus),
         .config_size = model->config_size,
     };
     return model->foreign ? model->foreign->describe(setup->options, out, err) : 0;

@@ -1,6 +1,7 @@
 #include "vmm/machine_device.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "transport/msix.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
@@ -56,6 +57,10 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, socket),
      .metavar = "PATH",
      .help = "Unix socket of the process that serves it (backend=vhost-user)"},
+    {.key = "inband",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, inband),
+     .help = "tell that process of notifications by messages, as in simulations, not by eventfds"},
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
@@ -111,6 +116,8 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: legacy: vDPA devices have no legacy interface", origin);
     if (slot->backend == BACKEND_VDPA && device->setup.common.queues)
         return error_set(err, EINVAL, "%s: queues: a vDPA device has as many as it has", origin);
+    if (slot->inband && slot->backend != BACKEND_VHOST_USER)
+        return error_set(err, EINVAL, "%s: inband: goes with backend=vhost-user", origin);
     return 0;
 }
 
@@ -220,6 +227,8 @@ static int make_backend(const struct machine_device *device, const struct device
     const struct vhost_user_options options = {
         .path = device->slot.socket,
         .fd = -1,
+        .id = foreign->id,
+        .inband = device->slot.inband,
         .queue_count = foreign->queue_count,
         .config_size = foreign->config_size,
         .feature_names = model->features,
@@ -277,6 +286,10 @@ static int plug_mmio(struct machine_device *device, struct device_site *site, st
     if (slot >= LAYOUT_MMIO_SLOTS)
         return error_set(err, ENOSPC, "a machine holds at most %d virtio-mmio devices",
                          LAYOUT_MMIO_SLOTS);
+    if (device->virtio.shared_count)
+        log_info("virtio", "%s: its shared memory is not shown to the driver with transport=mmio",
+                 device->virtio.name);
+    device->virtio.shared_count = 0; /* there is no window for it */
     device->address = config.base;
     device->gsi = config.gsi;
     ret = virtio_mmio_create(&device->virtio, site->platform, &config, &device->mmio, err);

@@ -29,6 +29,7 @@ struct device_slot {
     int backend;    /* enum device_backend */
     char *socket;   /* of the process that serves it */
     char *node;     /* of the vDPA device that serves it */
+    bool inband;    /* which is told of notifications by messages */
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;

@@ -24,6 +24,7 @@ static int describe(const void *options, struct virtio_foreign *out, struct erro
     uint64_t mac;
     int ret = net_choose_mac(text, &mac, err);
 
+    out->queue_count = net_queue_count(out->queue_count);
     if (ret)
         return ret;
     out->has_stand_in = true;

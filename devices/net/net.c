@@ -330,11 +330,15 @@ static int net_start(void *model, struct error *err)
     return net->host->ops->start ? net->host->ops->start(net->host, err) : 0;
 }
 
-/* 5.1.2: two for each pair, and one for control. */
+uint16_t net_queue_count(uint16_t pairs)
+{
+    return (uint16_t)(2 * pairs + 1);
+}
+
 static uint16_t net_virtqueue_count(const void *options, uint16_t queues)
 {
     (void)options;
-    return (uint16_t)(2 * queues + 1);
+    return net_queue_count(queues);
 }
 
 const struct virtio_model net_model = {

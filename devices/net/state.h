@@ -320,6 +320,9 @@ bool net_stats_get(struct net *net, struct net_command *command);
  * one. -EINVAL and others name the key. */
 int net_choose_mac(const char *text, uint64_t *out, struct error *err);
 
+/* 5.1.2: two for each pair, and one for control. */
+uint16_t net_queue_count(uint16_t pairs);
+
 extern const struct virtio_foreign_type net_foreign;
 
 #endif

@@ -283,7 +283,7 @@ static void wait_for_reset_wanted(struct fixture *f)
 {
     for (int i = 0; i < 500 && atomic_load(&f->needs_reset) == 0; i++)
         usleep(10000);
-    assert_int_equal(atomic_load(&f->needs_reset), 1);
+    assert_true(atomic_load(&f->needs_reset) > 0); /* by the queue's eventfd, and by the status */
 }
 
 /* The other process dies: the device needs a reset, and every operation is safe. */
