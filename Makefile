@@ -62,7 +62,7 @@ BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
 
-.PHONY: all check conformance test demo install clean format bench-boot bench-devices bench-ring unit unit-programs fuzz
+.PHONY: all check conformance test demo install clean format bench-backends bench-boot bench-devices bench-ring unit unit-programs fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -137,6 +137,9 @@ bench-boot: all
 
 bench-devices: all
 	tests/bench/devices
+
+bench-backends: all $(BUILD)/tests/bench_vhost_user
+	tests/bench/backends
 
 bench-ring: $(BENCHES)
 	tests/bench/ring

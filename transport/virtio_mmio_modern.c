@@ -21,12 +21,18 @@ enum modern_register {
     MODERN_CONFIG_GENERATION = 0x0fc, /* R */
 };
 
+/* Types that may have some, so that their drivers look for it (5.7, 5.11). */
+static bool may_have_shared_memory(uint16_t id)
+{
+    return id == VIRTIO_ID_GPU || id == VIRTIO_ID_FS;
+}
+
 /* MMIO-09: all ones, length and base, for an id the device does not have. */
 static uint32_t read_shared_memory(struct virtio_mmio *mmio, uint64_t offset)
 {
     uint64_t base, length, value;
 
-    if (!mmio->dev->shared_count)
+    if (!mmio->dev->shared_count && !may_have_shared_memory(mmio->dev->id))
         mmio_complain(mmio, "DRV-MMIO-08", "no shared memory, but a read of", offset);
     if (!shared_memory_find(mmio->dev, atomic_load(&mmio->shm_sel), &base, &length))
         return UINT32_MAX;

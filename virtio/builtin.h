@@ -13,6 +13,7 @@
 #include "base/option.h"
 #include "virtio/backend.h"
 #include "virtio/features.h"
+#include "virtio/foreign.h"
 #include "virtio/virtqueue.h"
 
 struct virtio_builtin;
@@ -55,13 +56,19 @@ struct virtio_model {
     uint16_t queue_size_default;
 
     /* How many virtqueues `queues=` makes; NULL: as many. (A net device has two for each, and one
-     * for control.) */
+     * for control.) Where `foreign` describes the device, it says so instead. */
     uint16_t (*virtqueue_count)(const void *options, uint16_t queues);
 
     const struct virtio_command *commands;
     size_t command_count;
 
+    /* What is needed when somebody else serves a device of this type, besides the above; NULL:
+     * nothing. */
+    const struct virtio_foreign_type *foreign;
+
     /*
+     * From here on NULL where there is no model: somebody else has to serve the type.
+     *
      * Open host resources and return the model's state in *out. `options` was filled from the table
      * and outlives the model. Main thread, before the guest runs; everything that can be refused is
      * refused here.

@@ -6,13 +6,14 @@
  *                                     +------- call eventfds ---------+
  *
  * One for every device type: what a type has of its own is in the features and configuration bytes
- * that the other process offers. It must offer both (VHOST_USER_F_PROTOCOL_FEATURES, CONFIG) unless
- * `config_size` is 0.
+ * that the other process offers. It must offer the former (VHOST_USER_F_PROTOCOL_FEATURES), and the
+ * latter (CONFIG) unless `config_size` is 0 or there is a stand-in.
  *
- * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS, and so does a whole
- * handshake, about; a peer that hangs or answers nonsense is disconnected, and the device needs a
- * reset. When the driver resets it, the peer is looked for again. The guest's memory must be shared
- * (memfd). Nothing that a peer gives us is mapped but its shared memory regions.
+ * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS (the one that hands
+ * over the guest's memory longer, by its size), and so does a whole handshake, about; a peer that
+ * hangs or answers nonsense is disconnected, and the device needs a reset. When the driver resets
+ * it, the peer is looked for again. The guest's memory must be shared (memfd). Nothing that a peer
+ * gives us is mapped but its shared memory regions.
  *
  * A peer that dies is waited for (reconnect_s). One that keeps a record of requests in flight
  * (INFLIGHT_SHMFD), or for which we do (`relay`), does again what was begun; the driver sees a
@@ -46,6 +47,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "virtio/backend.h"
+#include "virtio/foreign.h"
 
 struct vhost_user_options {
     const char *path; /* of the socket to connect to, or... */
@@ -63,6 +65,7 @@ struct vhost_user_options {
     uint32_t config_size;                            /* bytes of the type's configuration */
     const struct virtio_feature_name *feature_names; /* of the type */
     size_t feature_count;
+    const struct virtio_stand_in *stand_in; /* for a peer that serves no configuration, or NULL */
 };
 
 /*

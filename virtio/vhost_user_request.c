@@ -7,9 +7,25 @@
 #include "virtio/device.h"
 
 #include <errno.h>
+#include <limits.h>
+#include <poll.h>
 #include <string.h>
 
 #define PROTOCOL_BIT (UINT64_C(1) << VHOST_USER_F_PROTOCOL_FEATURES)
+
+/* Some peers touch all memory before they answer (DPDK): so many more ms for each MiB of it. */
+#define MEMORY_PATIENCE_MS 10
+
+static void await_memory(const struct vhost_user *v)
+{
+    const struct guest_memory *memory = v->backend.memory;
+    struct pollfd answer = {.fd = v->socket.fd, .events = POLLIN};
+    uint64_t ms = 0;
+
+    for (size_t i = 0; i < memory->count; i++)
+        ms += memory->regions[i].size / MIB * MEMORY_PATIENCE_MS;
+    (void)poll(&answer, 1, (int)MIN(ms, (uint64_t)INT_MAX)); /* what fails here fails again */
+}
 
 static int receive_answer(struct vhost_user *v, uint32_t request, bool acknowledgement,
                           struct vhost_user_message *answer, struct error *err)
@@ -21,6 +37,8 @@ static int receive_answer(struct vhost_user *v, uint32_t request, bool acknowled
 
     if (ret)
         return ret;
+    if (request == VHOST_USER_SET_MEM_TABLE)
+        await_memory(v);
     ret = vhost_user_receive(v->socket.fd, answer, err);
     if (ret == 0)
         return error_set(err, ECONNRESET, "it closed the connection");

@@ -81,16 +81,16 @@ static void mark_wish(struct virtqueue *queue)
 
 /* --- the format ------------------------------------------------------------------------------- */
 
-static int logged_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                        struct virtqueue_position position, struct error *err)
+static int logged_start(struct virtqueue *queue, struct virtqueue_position position,
+                        struct error *err)
 {
     int ret;
 
     queue->logged = queue->packed ? &virtqueue_packed : &virtqueue_split;
     queue->logged_buffers = calloc(queue->size, sizeof(*queue->logged_buffers));
     if (!queue->logged_buffers)
-        return error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
-    ret = queue->logged->start(queue, setup, position, err);
+        return error_set(err, ENOMEM, "no memory for a queue of size %u", queue->size);
+    ret = queue->logged->start(queue, position, err);
     if (!ret)
         mark(queue, queue->used, sizeof(uint16_t)); /* some formats clear their first words */
     return ret;

@@ -61,8 +61,10 @@ struct virtqueue_written {
  * stopped queue is not served.
  */
 struct virtqueue_format {
-    int (*start)(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                 struct virtqueue_position position, struct error *err);
+    /* Check size and areas, and fill `desc`, `avail` and `used`. */
+    int (*map)(struct virtqueue *queue, const struct virtqueue_setup *setup, struct error *err);
+    /* Of a ring that is mapped. */
+    int (*start)(struct virtqueue *queue, struct virtqueue_position position, struct error *err);
     struct virtqueue_position (*position)(const struct virtqueue *queue);
     int (*pop)(struct virtqueue *queue, struct virtqueue_buffer **out);
     /* Pop a buffer that was in flight before the queue started: the one with this head; packed, of

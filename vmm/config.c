@@ -196,6 +196,12 @@ static int set_rng(struct vm_config *config, const char *origin, const char *val
     return device_add(config, origin, "rng", value, "source", err);
 }
 
+static int set_fs(struct vm_config *config, const char *origin, const char *value,
+                  struct error *err)
+{
+    return device_add(config, origin, "fs", value, "tag", err);
+}
+
 static int set_serial(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
@@ -279,6 +285,8 @@ const struct run_option run_options[] = {
      "a virtio console, the guest's hvc0; short for --device console,to=WHERE", set_console},
     {0, "rng", "SOURCE[,KEY=VALUE...]",
      "random numbers for the guest; short for --device rng,source=SOURCE", set_rng},
+    {0, "fs", "TAG,socket=PATH[,KEY=VALUE...]",
+     "a directory, served by virtiofsd; short for --device fs,tag=TAG,socket=PATH", set_fs},
     {0, "control", "PATH", "a socket for commands while it runs; see 'vireo help control'",
      set_control},
     {0, "config", "FILE.json", "read options from a file; see 'vireo help config'", set_config},

@@ -17,7 +17,7 @@
 #include <stdint.h>
 
 enum device_transport { TRANSPORT_MMIO, TRANSPORT_PCI };
-enum device_backend { BACKEND_BUILTIN, BACKEND_VHOST_USER };
+enum device_backend { BACKEND_BUILTIN, BACKEND_VHOST_USER, BACKEND_VDPA };
 
 /* The keys of a device's place in a machine. */
 struct device_slot {
@@ -27,6 +27,7 @@ struct device_slot {
     char *vectors;   /* of MSI-X; NULL: as many as the device can use */
     char *iothread;  /* which thread serves it, or its interrupts */
     int backend;     /* enum device_backend */
+    char *node;      /* of the vDPA device that serves it */
     char *socket;    /* of the process that serves it */
     bool inband;     /* which is told of notifications by messages */
     bool server;     /* which connects to us */
@@ -36,6 +37,8 @@ struct device_slot {
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;
+extern const struct option_spec device_vdpa_options[]; /* more of them with backend=vdpa */
+extern const size_t device_vdpa_option_count;
 
 /* A device in the machine. */
 struct machine_device {

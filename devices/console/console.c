@@ -108,13 +108,18 @@ static const struct virtio_command console_commands[] = {
 
 /* --- queues ---------------------------------------------------------------------------------- */
 
+uint16_t console_queue_count(size_t ports)
+{
+    return (uint16_t)(ports ? 4 + 2 * ports : 2);
+}
+
 static uint16_t console_virtqueue_count(const void *options, uint16_t queues)
 {
     const struct console_options *o = options;
-    size_t count = MIN(o->ports.count, (size_t)CONSOLE_PORTS_MAX - 1); /* create refuses more */
 
     (void)queues;
-    return (uint16_t)(count ? 4 + 2 * count : 2);
+    return console_queue_count(
+        MIN(o->ports.count, (size_t)CONSOLE_PORTS_MAX - 1)); /* create refuses more */
 }
 
 /* The port a queue belongs to; not the control queues. */
@@ -326,6 +331,7 @@ const struct virtio_model console_model = {
     .queues_max = 1,
     .queue_size_default = 64,
     .virtqueue_count = console_virtqueue_count,
+    .foreign = &console_foreign,
     .commands = console_commands,
     .command_count = ARRAY_SIZE(console_commands),
     .create = console_create,

@@ -9,6 +9,7 @@
  *   console.c   options, features, configuration, commands
  *   port.c      the data path of one port
  *   control.c   the control queues of MULTIPORT
+ *   foreign.c   consoles that another process serves
  *
  * Nothing is buffered here either. Output stays in the guest's buffer until the host took all of
  * it; input stays with the host until the guest has a buffer for it, and while the guest does not

@@ -101,6 +101,11 @@ void console_port_guest_opened(struct console_port *port, bool open);
 void console_driver_started(struct console *console);
 void console_driver_stopped(struct console *console);
 
+/* console.c, foreign.c: 5.3.2, with so many named ports. */
+uint16_t console_queue_count(size_t ports);
+
+extern const struct virtio_foreign_type console_foreign;
+
 /* console.c: the console has this size now. */
 void console_set_size(struct console *console, uint16_t columns, uint16_t rows);
 

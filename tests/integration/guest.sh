@@ -61,6 +61,14 @@ start() {
     until vmm=$(pgrep -P $runner) || ! kill -0 $runner 2> /dev/null; do sleep 0.02; done
 }
 
+# debian STEPS [OPTION...]: the options of a guest whose root is Debian's.
+debian() {
+    local steps=$1
+    shift
+    options=(-i "$FIXTURES/initrd-cloud.cpio" -i "$FIXTURES/$script"
+        -d "$ASSETS/userland/root.img,readonly=on" --append "root=/dev/vda ro vireo.test=$steps" "$@" "$CLOUD")
+}
+
 start_guest() {
     local steps=$1
     shift
@@ -130,9 +138,56 @@ feature() {
     esac
 }
 
+sum() {
+    sha256sum < "$1" | cut -c 1-16
+}
+
 pattern() {
     openssl enc -aes-128-ctr -pass pass:vireo -nosalt -in /dev/zero 2> /dev/null | head -c "$1" ||
         head -c "$1" /dev/urandom
+}
+
+# --- who else takes part ---
+
+# In network name spaces of their own, so that cases leave nothing. The one called host is where Vireo runs.
+
+# new_spaces NAME...
+new_spaces() {
+    spaces=("$@")
+    local name
+    for name; do
+        ip netns add "vireo-$$-$name"
+        in_space "$name" ip link set lo up
+    done
+    runs_in=(ip netns exec "vireo-$$-host")
+}
+
+# in_space NAME COMMAND...
+in_space() {
+    ip netns exec "vireo-$$-$1" "${@:2}"
+}
+
+spaces=() servers=()
+serve() {
+    "$@" > /dev/null 2>&1 &
+    servers+=($!)
+}
+
+remove_spaces() {
+    local name
+    kill "${servers[@]}" 2> /dev/null
+    wait "${servers[@]}" 2> /dev/null
+    servers=()
+    for name in "${spaces[@]}"; do ip netns del "vireo-$$-$name"; done
+}
+
+# wait_for_socket PATH: of a server that was started.
+wait_for_socket() {
+    local n
+    for ((n = 0; n < 600; n++)); do
+        [ ! -S "$1" ] || return 0
+        sleep 0.1
+    done
 }
 
 # --- running them ---

@@ -518,6 +518,13 @@ static void consoles_on_the_command_line(void **state)
     again();
     ASSERT_ACCEPTED("--rng", "/dev/hwrng,rate=1K", "k");
     assert_string_equal(config.devices[0].type, "rng");
+    again();
+    ASSERT_ACCEPTED("--fs", "shared,socket=fs.sock", "k");
+    assert_string_equal(config.devices[0].type, "fs");
+    assert_string_equal(option_list_peek(&config.devices[0].options, "tag"), "shared");
+    again();
+    ASSERT_ACCEPTED("--device", "virtio-user,type=vsock,socket=s", "k");
+    assert_string_equal(config.devices[0].type, "virtio-user");
 }
 
 static void replaced_command_line(void **state)
