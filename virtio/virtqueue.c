@@ -151,11 +151,12 @@ static int create_buffers(struct virtqueue *queue)
     return 0;
 }
 
-int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
-                    const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
-                    struct virtqueue_position position, struct error *err)
+/* A queue as the driver set it up: checked, and mapped. */
+static int map_queue(struct virtqueue *queue, const struct guest_memory *memory,
+                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
+                     struct error *err)
 {
-    struct virtqueue fresh = {
+    *queue = (struct virtqueue){
         .memory = memory,
         .index = setup->index,
         .size = setup->size,
@@ -164,18 +165,40 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
         .packed = features_has(negotiated, VIRTIO_F_RING_PACKED),
         .in_order = features_has(negotiated, VIRTIO_F_IN_ORDER),
         .budget = UINT64_MAX,
-        .notify = queue->notify,
-        .notify_opaque = queue->notify_opaque,
     };
-    int ret;
-
     if (setup->size == 0 || setup->size > VIRTQUEUE_SIZE_MAX)
         return error_set(err, EINVAL, "%s: a queue cannot have size %u",
-                         fresh.packed && !setup->size ? "DRV-QCFG-02" : "DRV-QCFG-03", setup->size);
-    fresh.format = fresh.packed ? &virtqueue_packed : &virtqueue_split;
+                         queue->packed && !setup->size ? "DRV-QCFG-02" : "DRV-QCFG-03",
+                         setup->size);
+    queue->format = queue->packed ? &virtqueue_packed : &virtqueue_split;
+    return queue->format->map(queue, setup, err);
+}
+
+int virtqueue_find_areas(const struct guest_memory *memory, const struct virtqueue_setup *setup,
+                         const struct virtio_features *negotiated, struct virtqueue_areas *out,
+                         struct error *err)
+{
+    struct virtqueue queue;
+    int ret = map_queue(&queue, memory, setup, negotiated, err);
+
+    *out = (struct virtqueue_areas){queue.desc, queue.avail, queue.used};
+    return ret;
+}
+
+int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
+                    const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
+                    struct virtqueue_position position, struct error *err)
+{
+    struct virtqueue fresh;
+    int ret = map_queue(&fresh, memory, setup, negotiated, err);
+
+    if (ret)
+        return ret;
+    fresh.notify = queue->notify;
+    fresh.notify_opaque = queue->notify_opaque;
     fresh.pop = fresh.in_order ? virtqueue_order_pop : fresh.format->pop;
     fresh.push = fresh.in_order ? virtqueue_order_push : fresh.format->push;
-    ret = fresh.format->start(&fresh, setup, position, err);
+    ret = fresh.format->start(&fresh, position, err);
     if (!ret && create_buffers(&fresh) < 0)
         ret = error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
     if (ret) {

@@ -144,6 +144,16 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
                     struct virtqueue_position position, struct error *err);
 
+/* Where a ring's areas are in this process. */
+struct virtqueue_areas {
+    uint8_t *desc, *driver, *device;
+};
+
+/* Find the areas of a ring that somebody else is to serve, with the checks of virtqueue_start. */
+int virtqueue_find_areas(const struct guest_memory *memory, const struct virtqueue_setup *setup,
+                         const struct virtio_features *negotiated, struct virtqueue_areas *out,
+                         struct error *err);
+
 /* Forget the rings; buffers in flight become invalid. Returns where the ring stood. A stopped queue
  * may still be popped from and published: it is empty. */
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue);

@@ -427,8 +427,8 @@ static void check_ring(struct virtqueue *queue)
             virtqueue_bend(queue, "DRV-QCFG-15", "the ring is not clear at the start");
 }
 
-static int packed_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                        struct virtqueue_position position, struct error *err)
+static int packed_map(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                      struct error *err)
 {
     /* PACK-01 */
     const struct virtqueue_area areas[3] = {
@@ -437,22 +437,28 @@ static int packed_start(struct virtqueue *queue, const struct virtqueue_setup *s
         {"driver", setup->driver, PACKED_EVENT_SIZE, 4, "DRV-QCFG-05", &queue->avail},
         {"device", setup->device, PACKED_EVENT_SIZE, 4, "DRV-QCFG-05", &queue->used},
     };
+
+    return virtqueue_map_areas(queue->memory, areas, err);
+}
+
+static int packed_start(struct virtqueue *queue, struct virtqueue_position position,
+                        struct error *err)
+{
     int ret = take_position(queue, position, err);
 
-    if (!ret)
-        ret = virtqueue_map_areas(queue->memory, areas, err);
     if (ret)
         return ret;
     check_ring(queue);
     queue->id_in_flight = calloc(IDS, sizeof(*queue->id_in_flight));
     if (!queue->id_in_flight)
-        return error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
+        return error_set(err, ENOMEM, "no memory for a queue of size %u", queue->size);
     shared_store(queue->used + PACKED_EVENT_FLAGS,
                  queue->event_idx ? PACKED_EVENT_DESC : PACKED_EVENT_ENABLE, __ATOMIC_RELAXED);
     return 0;
 }
 
 const struct virtqueue_format virtqueue_packed = {
+    .map = packed_map,
     .start = packed_start,
     .position = packed_position,
     .pop = packed_pop,

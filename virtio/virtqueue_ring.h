@@ -51,8 +51,10 @@ int virtqueue_map_areas(const struct guest_memory *memory, const struct virtqueu
  * stopped queue is not served.
  */
 struct virtqueue_format {
-    int (*start)(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                 struct virtqueue_position position, struct error *err);
+    /* Check size and areas, and fill `desc`, `avail` and `used`. */
+    int (*map)(struct virtqueue *queue, const struct virtqueue_setup *setup, struct error *err);
+    /* Of a ring that is mapped. */
+    int (*start)(struct virtqueue *queue, struct virtqueue_position position, struct error *err);
     struct virtqueue_position (*position)(const struct virtqueue *queue);
     int (*pop)(struct virtqueue *queue, struct virtqueue_buffer **out);
     void (*unpop)(struct virtqueue *queue, struct virtqueue_buffer *buffer);

@@ -340,8 +340,8 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
     return 0;
 }
 
-static int split_start(struct virtqueue *queue, const struct virtqueue_setup *setup,
-                       struct virtqueue_position position, struct error *err)
+static int split_map(struct virtqueue *queue, const struct virtqueue_setup *setup,
+                     struct error *err)
 {
     /* RING-01 */
     const struct virtqueue_area areas[3] = {
@@ -352,16 +352,20 @@ static int split_start(struct virtqueue *queue, const struct virtqueue_setup *se
         {"device", setup->device, SPLIT_USED_BYTES((uint64_t)setup->size), 4, "DRV-QCFG-04",
          &queue->used},
     };
-    int ret;
 
     if (!is_power_of_two(setup->size))
         return error_set(err, EINVAL, "DRV-QCFG-01: %u is no power of two", setup->size);
-    queue->mask = setup->size - 1u;
-    ret = take_position(queue, position, err);
-    if (!ret)
-        ret = virtqueue_map_areas(queue->memory, areas, err);
+    return virtqueue_map_areas(queue->memory, areas, err);
+}
+
+static int split_start(struct virtqueue *queue, struct virtqueue_position position,
+                       struct error *err)
+{
+    int ret = take_position(queue, position, err);
+
     if (ret)
         return ret;
+    queue->mask = queue->size - 1u;
     check_used_ring(queue);
     if (queue->event_idx)
         shared_store(queue->used + SPLIT_FLAGS, 0, __ATOMIC_RELAXED);
@@ -369,6 +373,7 @@ static int split_start(struct virtqueue *queue, const struct virtqueue_setup *se
 }
 
 const struct virtqueue_format virtqueue_split = {
+    .map = split_map,
     .start = split_start,
     .position = split_position,
     .pop = split_pop,
