@@ -373,7 +373,7 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
     server->config_task.run = report_config;
     config->backend->name = config->name;
     config->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, server};
+        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, server, NULL};
     ret = server_vrings_create(server, err);
     if (!ret && config->listening) {
         server->listener.fd = config->socket;

@@ -25,6 +25,11 @@ struct virtio_device_events {
     void (*config_changed)(void *opaque);               /* config bytes differ from before */
     void (*needs_reset)(void *opaque);                  /* the device cannot go on (2.1.2) */
     void *opaque;
+
+    /* From now on signals of eventfd `fd` announce the queue's used buffers; -1: no longer, and the
+     * transport has forgotten it. Returns the descriptor to be signalled: `fd`, or another one that
+     * the transport prefers. NULL: always `fd`. Back ends leave this to virtio_call (call.h). */
+    int (*queue_call_fd)(void *opaque, uint16_t index, int fd);
 };
 
 struct virtio_backend_ops {

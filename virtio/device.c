@@ -27,6 +27,14 @@ static void on_config_changed(void *opaque)
         dev->transport_ops->notify_config(dev->transport);
 }
 
+static int on_queue_call_fd(void *opaque, uint16_t index, int fd)
+{
+    struct virtio_device *dev = opaque;
+    const struct virtio_transport_ops *ops = dev->transport_ops;
+
+    return ops->queue_call_fd ? ops->queue_call_fd(dev->transport, index, fd) : fd;
+}
+
 static void on_needs_reset(void *opaque)
 {
     device_needs_reset(opaque);
@@ -99,6 +107,7 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
         .notify_queue = on_notify_queue,
         .config_changed = on_config_changed,
         .needs_reset = on_needs_reset,
+        .queue_call_fd = on_queue_call_fd,
         .opaque = dev,
     };
     pthread_mutex_init(&dev->lock, NULL);

@@ -65,6 +65,9 @@ enum virtio_interface { VIRTIO_UNBOUND, VIRTIO_MODERN, VIRTIO_LEGACY };
 struct virtio_transport_ops {
     void (*notify_queue)(void *transport, uint16_t index); /* raise the queue's interrupt */
     void (*notify_config)(void *transport);                /* raise the configuration interrupt */
+
+    /* See virtio_device_events. NULL: the transport has no use for an eventfd. */
+    int (*queue_call_fd)(void *transport, uint16_t index, int fd);
     struct virtio_features lacks; /* bits the transport has no registers for: not offered */
 };
 

@@ -113,11 +113,15 @@ static int vhost_user_queue_start(struct virtio_backend *backend,
 {
     HELD *v = hold(backend);
     struct vhost_user_queue *queue = &v->queues[setup->index];
+    int ret;
 
     queue->setup = *setup;
     queue->position = position;
     queue->kick_fd = kick_fd;
-    return vhost_user_queue_begin(v, setup->index, err);
+    ret = vhost_user_queue_begin(v, setup->index, err);
+    if (ret)
+        virtio_call_disconnect(&queue->call);
+    return ret;
 }
 
 /* A peer that is gone has stopped, too. */
@@ -141,6 +145,7 @@ static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *ba
                                    ? (uint16_t)(message.payload.state.num >> 16)
                                    : queue->position.avail;
     }
+    virtio_call_disconnect(&queue->call);
     return queue->position;
 }
 
@@ -221,10 +226,10 @@ static int check_memory(const struct guest_memory *memory, struct error *err)
 
 static int vhost_user_open(struct vhost_user *v, struct error *err)
 {
-    int ret = check_memory(v->backend.memory, err);
+    int ret = vhost_user_queues_create(v, err);
 
     if (!ret)
-        ret = vhost_user_queues_create(v, err);
+        ret = check_memory(v->backend.memory, err);
     if (ret)
         return ret;
     if (v->options.path && !v->path)

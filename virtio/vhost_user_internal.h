@@ -4,6 +4,7 @@
 #ifndef VIRTIO_VHOST_USER_INTERNAL_H
 #define VIRTIO_VHOST_USER_INTERNAL_H
 
+#include "virtio/call.h"
 #include "virtio/vhost_user.h"
 #include "virtio/vhost_user_channel.h"
 
@@ -16,8 +17,9 @@ struct vhost_user_queue {
     struct vhost_user *owner;
     struct virtqueue_setup setup;
     struct virtqueue_position position;
-    int kick_fd;                /* the device's, while it runs */
-    struct loop_fd call, error; /* ours: the peer's interrupts, and that it found the ring broken */
+    int kick_fd;             /* the device's, while it runs */
+    struct virtio_call call; /* the peer's interrupts */
+    struct loop_fd error;    /* an eventfd of ours: the peer found the ring broken */
 };
 
 struct vhost_user {

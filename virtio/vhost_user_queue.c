@@ -12,46 +12,25 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Whether it was signalled. The peer has the same file and could make it block us. */
-static bool take_signal(int fd)
-{
-    eventfd_t count;
-    const struct iovec iov = {&count, sizeof(count)};
-
-    return preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(count);
-}
-
-/* The peer's interrupt, passed on. */
-static void call_ready(struct loop_fd *self, uint32_t events)
-{
-    struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, call);
-    const struct virtio_device_events *device = &queue->owner->backend.events;
-
-    (void)events;
-    if (take_signal(self->fd))
-        device->notify_queue(device->opaque, queue->setup.index);
-}
-
 static void error_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, error);
     const struct virtio_backend *backend = &queue->owner->backend;
 
     (void)events;
-    if (!take_signal(self->fd))
+    if (!virtio_call_take(self->fd))
         return;
     log_limited(LOG_WARN, "vhost-user", "%s: the process that serves it finds queue %u broken",
                 backend->name, queue->setup.index);
     backend->events.needs_reset(backend->events.opaque);
 }
 
-/* An eventfd of ours that the peer signals. */
-static int listen_for(struct vhost_user *v, struct loop_fd *fd,
-                      void (*ready)(struct loop_fd *self, uint32_t events), struct error *err)
+/* An eventfd of ours by which the peer says that it found a ring broken. */
+static int listen_for_errors(struct vhost_user *v, struct loop_fd *fd, struct error *err)
 {
     int ret;
 
-    *fd = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, ready};
+    *fd = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, error_ready};
     if (fd->fd < 0)
         return error_errno(err, errno, "cannot make an eventfd");
     ret = loop_fd_add(v->loop, fd, err);
@@ -67,15 +46,15 @@ int vhost_user_queues_create(struct vhost_user *v, struct error *err)
     int ret = 0;
 
     for (uint16_t i = 0; i < v->queue_count; i++)
-        v->queues[i].call.fd = v->queues[i].error.fd = -1;
+        v->queues[i].call.watch.fd = v->queues[i].error.fd = -1;
     for (uint16_t i = 0; i < v->queue_count && !ret; i++) {
         struct vhost_user_queue *queue = &v->queues[i];
 
         queue->owner = v;
         queue->setup.index = i;
-        ret = listen_for(v, &queue->call, call_ready, err);
+        ret = virtio_call_create(&queue->call, &v->backend, i, v->loop, err);
         if (!ret)
-            ret = listen_for(v, &queue->error, error_ready, err);
+            ret = listen_for_errors(v, &queue->error, err);
     }
     return ret;
 }
@@ -83,15 +62,15 @@ int vhost_user_queues_create(struct vhost_user *v, struct error *err)
 void vhost_user_queues_drain(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++) {
-        take_signal(v->queues[i].call.fd);
-        take_signal(v->queues[i].error.fd);
+        virtio_call_drain(&v->queues[i].call);
+        virtio_call_take(v->queues[i].error.fd);
     }
 }
 
 void vhost_user_queues_destroy(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++) {
-        vhost_user_unwatch(v, &v->queues[i].call);
+        virtio_call_destroy(&v->queues[i].call, v->loop);
         vhost_user_unwatch(v, &v->queues[i].error);
     }
 }
@@ -150,7 +129,7 @@ int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *e
     if (!ret)
         ret = tell_addresses(v, queue, err);
     if (!ret)
-        ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, queue->call.fd, err);
+        ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, virtio_call_connect(&queue->call), err);
     if (!ret)
         ret = tell_fd(v, VHOST_USER_SET_VRING_ERR, index, queue->error.fd, err);
     if (!ret)

@@ -10,6 +10,7 @@
 #include "virtio/vhost_user.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -146,7 +147,7 @@ static int setup_at(void **state, const char *path)
         fail_msg("%s", err.text);
     f->backend->name = "disk0";
     f->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f};
+        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f, NULL};
     assert_int_equal(loop_start_thread(f->loop, "front", NULL), 0);
     *state = f;
     return 0;
@@ -363,6 +364,7 @@ static void memory_not_shared(void **state)
 {
     (void)state;
     refused(QUEUES, 0, "the guest's memory must be shared with the process that serves it");
+    assert_int_not_equal(fcntl(0, F_GETFD), -1); /* what was not opened is not closed */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
