@@ -19,7 +19,7 @@ static int host_control(int fd, unsigned long request, void *argument)
     return ioctl(fd, request, argument);
 }
 
-const struct vhost_system vhost_system_host = {host_open, host_control, write};
+const struct vhost_system vhost_system_host = {host_open, host_control, write, read};
 
 int vhost_fd_request(struct vhost_fd *v, unsigned long request, void *argument, const char *name,
                      struct error *err)
@@ -170,6 +170,16 @@ int vhost_fd_map_memory(struct vhost_fd *v, uint32_t asid, const struct guest_me
         ret =
             vhost_fd_iotlb(v, asid, &(struct vhost_iotlb_msg){.type = VHOST_IOTLB_BATCH_END}, err);
     return ret;
+}
+
+bool vhost_fd_read_miss(struct vhost_fd *v, uint64_t *address)
+{
+    struct vhost_msg_v2 packet;
+
+    if (v->system->read(v->fd, &packet, sizeof(packet)) != (ssize_t)sizeof(packet))
+        return false;
+    *address = packet.iotlb.iova;
+    return packet.type == VHOST_IOTLB_MSG_V2 && packet.iotlb.type == VHOST_IOTLB_MISS;
 }
 
 /* --- vrings ----------------------------------------------------------------------------------- */

@@ -22,12 +22,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The system calls, for tests that play the kernel. As open(2), ioctl(2), write(2): -1 and errno.
+/* The system calls, for tests that play the kernel. As open(2), ioctl(2), write(2) and
+ * read(2): -1 and errno.
  * What `open` gives is closed by close(2). */
 struct vhost_system {
     int (*open)(const char *path);
     int (*control)(int fd, unsigned long request, void *argument);
     ssize_t (*write)(int fd, const void *data, size_t length);
+    ssize_t (*read)(int fd, void *data, size_t length);
 };
 extern const struct vhost_system vhost_system_host;
 
@@ -77,6 +79,9 @@ int vhost_fd_iotlb(struct vhost_fd *v, uint32_t asid, const struct vhost_iotlb_m
  * VHOST_BACKEND_F_IOTLB_BATCH was agreed. */
 int vhost_fd_map_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
                         struct error *err);
+
+/* Read a message from the device's IOTLB. True: it has no mapping for *address. */
+bool vhost_fd_read_miss(struct vhost_fd *v, uint64_t *address);
 
 /* --- vrings ----------------------------------------------------------------------------------- */
 

@@ -175,6 +175,7 @@ static int take_features(struct vhost_user *v, uint64_t features, struct error *
     if (!features_has(&now, VIRTIO_F_VERSION_1))
         return error_set(err, ENOTSUP, "it serves legacy drivers only");
     features_set(&now, VHOST_USER_F_PROTOCOL_FEATURES, false);
+    features_set(&now, VIRTIO_F_ACCESS_PLATFORM, false); /* it would have to ask us for each */
     if (v->connected_before && !features_subset(&v->offered, &now))
         return error_set(err, ENOTSUP, "it offers fewer features than before");
     if (!v->connected_before)

@@ -221,3 +221,12 @@ int device_setup_builtin(const struct device_setup *setup, const struct guest_me
                                  device_setup_queue_count(setup, cpus),
                                  device_setup_queue_size(setup), out, err);
 }
+
+int device_setup_vhost(const struct device_setup *setup, const struct guest_memory *memory,
+                       struct loop *loop, unsigned cpus, struct virtio_backend **out,
+                       struct error *err)
+{
+    return virtio_builtin_create_vhost(setup->model, setup->options, memory, loop,
+                                       device_setup_queue_count(setup, cpus),
+                                       device_setup_queue_size(setup), out, err);
+}

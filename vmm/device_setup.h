@@ -65,6 +65,11 @@ int device_setup_builtin(const struct device_setup *setup, const struct guest_me
                          struct loop *loop, unsigned cpus, struct virtio_backend **out,
                          struct error *err);
 
+/* Make the one whose data the host's kernel moves, of a model that has it. */
+int device_setup_vhost(const struct device_setup *setup, const struct guest_memory *memory,
+                       struct loop *loop, unsigned cpus, struct virtio_backend **out,
+                       struct error *err);
+
 /* What was asked for by NAME=on must be in `offered`. */
 int device_setup_check_wanted(const struct device_setup *setup,
                               const struct virtio_features *offered, const char *origin,

@@ -1,6 +1,7 @@
 #include "vmm/machine_device.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "transport/msix.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 
 static const char *const transports[] = {"mmio", "pci", NULL};
-static const char *const backends[] = {"builtin", "vhost-user", NULL};
+static const char *const backends[] = {"builtin", "vhost-user", "vhost", "auto", NULL};
 
 const struct option_spec device_slot_options[] = {
     {.key = "transport",
@@ -49,7 +50,8 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, backend),
      .initial = "builtin",
      .choices = backends,
-     .help = "who serves it: this program, or a process behind socket="},
+     .help = "who serves it: this program, a process behind socket=, the host's kernel, "
+             "or that if it can and else this program"},
     {.key = "socket",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, socket),
@@ -67,7 +69,7 @@ bool machine_device_shares_memory(const struct device_config *config)
 
 static bool served_elsewhere(const void *slot)
 {
-    return ((const struct device_slot *)slot)->backend != BACKEND_BUILTIN;
+    return ((const struct device_slot *)slot)->backend == BACKEND_VHOST_USER;
 }
 
 static int check_slot(const struct machine_device *device, const char *origin, struct error *err)
@@ -79,11 +81,17 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
-    if (!slot->socket != (slot->backend == BACKEND_BUILTIN))
+    if (!slot->socket != (slot->backend != BACKEND_VHOST_USER))
         return error_set(err, EINVAL,
                          slot->socket ? "%s: socket: goes with backend=vhost-user"
                                       : "%s: backend: vhost-user needs a socket=",
                          origin);
+    if (slot->backend == BACKEND_VHOST && !model->create_vhost)
+        return error_set(err, EINVAL, "%s: backend: the kernel has no vhost for %s devices", origin,
+                         model->name);
+    if (slot->backend == BACKEND_BUILTIN && !model->create)
+        return error_set(err, EINVAL, "%s: backend: %s devices are served by the host's kernel",
+                         origin, model->name);
     if (slot->legacy && !virtio_device_type_has_legacy(model->id))
         return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
                          model->name);
@@ -112,9 +120,12 @@ static int take_options(struct machine_device *device, struct device_config *con
     const struct device_place place = {device_slot_options, device_slot_option_count, &device->slot,
                                        served_elsewhere};
     const char *origin = config->options.origin;
+    bool chosen = option_list_peek(&config->options, "backend");
     int ret =
         device_setup_take(&device->setup, config->type, &config->options, default_id, &place, err);
 
+    if (!ret && !device->setup.model->create && (!chosen || device->slot.backend == BACKEND_AUTO))
+        device->slot.backend = BACKEND_VHOST;
     if (!ret)
         ret = check_slot(device, origin, err);
     if (!ret)
@@ -126,7 +137,22 @@ static int take_options(struct machine_device *device, struct device_config *con
 static uint16_t queue_count(const struct machine_device *device, const struct device_site *site)
 {
     return device_setup_queue_count(&device->setup,
-                                    device->slot.backend == BACKEND_BUILTIN ? site->cpus : 1);
+                                    served_elsewhere(&device->slot) ? 1 : site->cpus);
+}
+
+/* By the kernel if it can; why not is for who asks. */
+static int make_auto(struct machine_device *device, const struct device_site *site,
+                     struct loop *loop, struct virtio_backend **out, struct error *err)
+{
+    const struct device_setup *setup = &device->setup;
+    struct error why = ERROR_INIT;
+
+    if (setup->model->create_vhost) {
+        if (device_setup_vhost(setup, site->memory, loop, site->cpus, out, &why) == 0)
+            return 0;
+        log_info("vmm", "%s: not served by the kernel: %s", setup->common.id, why.text);
+    }
+    return device_setup_builtin(setup, site->memory, loop, site->cpus, out, err);
 }
 
 static int make_backend(struct machine_device *device, const struct device_site *site,
@@ -142,9 +168,16 @@ static int make_backend(struct machine_device *device, const struct device_site 
         .feature_count = model->feature_count,
     };
 
-    if (device->slot.backend == BACKEND_BUILTIN)
+    switch (device->slot.backend) {
+    case BACKEND_VHOST_USER:
+        return vhost_user_create(&options, site->memory, loop, out, err);
+    case BACKEND_VHOST:
+        return device_setup_vhost(&device->setup, site->memory, loop, site->cpus, out, err);
+    case BACKEND_AUTO:
+        return make_auto(device, site, loop, out, err);
+    default:
         return device_setup_builtin(&device->setup, site->memory, loop, site->cpus, out, err);
-    return vhost_user_create(&options, site->memory, loop, out, err);
+    }
 }
 
 static int make_virtio(struct machine_device *device, const struct device_site *site,
