@@ -179,10 +179,13 @@ static int queue_begin(struct vhost_kernel_queue *queue, const struct virtqueue_
     return o->type->serve(o->model, queue->index, err);
 }
 
-/* The kernel is done with the ring: it lets go of the eventfds, too. */
+/* The kernel is done with the ring, and forgets it: it might be told to serve others. */
 static void queue_end(struct vhost_kernel_queue *queue)
 {
+    struct vhost_vring_addr nowhere = {.index = vring_of(queue)};
+
     queue->started = false;
+    (void)VHOST_FD_REQUEST(fd_of(queue), VHOST_SET_VRING_ADDR, &nowhere, NULL);
     (void)tell_fds(queue, -1, -1, -1, NULL);
     virtio_call_disconnect(&queue->call);
 }

@@ -5,14 +5,16 @@
 #include "devices/console/console.h"
 #include "devices/net/net.h"
 #include "devices/rng.h"
+#include "devices/scsi.h"
+#include "devices/vsock.h"
 #include "virtio/device.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, &net_model, &console_model,
-                                                    &rng_model, NULL};
+const struct virtio_model *const device_models[] = {
+    &blk_model, &net_model, &console_model, &rng_model, &vsock_model, &scsi_model, NULL};
 
 const struct option_spec device_common_options[] = {
     {.key = "id",
@@ -217,6 +219,9 @@ int device_setup_builtin(const struct device_setup *setup, const struct guest_me
                          struct loop *loop, unsigned cpus, struct virtio_backend **out,
                          struct error *err)
 {
+    if (!setup->model->create)
+        return error_set(err, ENOTSUP, "%s devices are served by the host's kernel only",
+                         setup->model->name);
     return virtio_builtin_create(setup->model, setup->options, memory, loop,
                                  device_setup_queue_count(setup, cpus),
                                  device_setup_queue_size(setup), out, err);
@@ -226,6 +231,9 @@ int device_setup_vhost(const struct device_setup *setup, const struct guest_memo
                        struct loop *loop, unsigned cpus, struct virtio_backend **out,
                        struct error *err)
 {
+    if (!setup->model->create_vhost)
+        return error_set(err, ENOTSUP, "the kernel has no vhost for %s devices",
+                         setup->model->name);
     return virtio_builtin_create_vhost(setup->model, setup->options, memory, loop,
                                        device_setup_queue_count(setup, cpus),
                                        device_setup_queue_size(setup), out, err);

@@ -60,12 +60,12 @@ void device_setup_release(struct device_setup *setup);
 uint16_t device_setup_queue_count(const struct device_setup *setup, unsigned cpus);
 uint16_t device_setup_queue_size(const struct device_setup *setup);
 
-/* Make the built-in back end. */
+/* Make the built-in back end; -ENOTSUP when the type has none. */
 int device_setup_builtin(const struct device_setup *setup, const struct guest_memory *memory,
                          struct loop *loop, unsigned cpus, struct virtio_backend **out,
                          struct error *err);
 
-/* Make the one whose data the host's kernel moves, of a model that has it. */
+/* The same with the host's kernel moving its data. */
 int device_setup_vhost(const struct device_setup *setup, const struct guest_memory *memory,
                        struct loop *loop, unsigned cpus, struct virtio_backend **out,
                        struct error *err);

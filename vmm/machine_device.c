@@ -86,12 +86,6 @@ static int check_slot(const struct machine_device *device, const char *origin, s
                          slot->socket ? "%s: socket: goes with backend=vhost-user"
                                       : "%s: backend: vhost-user needs a socket=",
                          origin);
-    if (slot->backend == BACKEND_VHOST && !model->create_vhost)
-        return error_set(err, EINVAL, "%s: backend: the kernel has no vhost for %s devices", origin,
-                         model->name);
-    if (slot->backend == BACKEND_BUILTIN && !model->create)
-        return error_set(err, EINVAL, "%s: backend: %s devices are served by the host's kernel",
-                         origin, model->name);
     if (slot->legacy && !virtio_device_type_has_legacy(model->id))
         return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
                          model->name);
@@ -147,11 +141,9 @@ static int make_auto(struct machine_device *device, const struct device_site *si
     const struct device_setup *setup = &device->setup;
     struct error why = ERROR_INIT;
 
-    if (setup->model->create_vhost) {
-        if (device_setup_vhost(setup, site->memory, loop, site->cpus, out, &why) == 0)
-            return 0;
-        log_info("vmm", "%s: not served by the kernel: %s", setup->common.id, why.text);
-    }
+    if (device_setup_vhost(setup, site->memory, loop, site->cpus, out, &why) == 0)
+        return 0;
+    log_info("vmm", "%s: not served by the kernel: %s", setup->common.id, why.text);
     return device_setup_builtin(setup, site->memory, loop, site->cpus, out, err);
 }
 
