@@ -126,9 +126,6 @@ static void start_lent(struct start_call *call, struct builtin_queue *queue)
 {
     struct virtio_backend *deputy = call->builtin->deputy;
 
-    /* Known from virtio_device_init on, and not needed before. */
-    deputy->name = call->builtin->backend.name;
-    deputy->events = call->builtin->backend.events;
     call->ret =
         deputy->ops->queue_start(deputy, call->setup, call->position, call->kick_fd, call->err);
     queue->lent = call->ret == 0;
@@ -229,8 +226,12 @@ static void set_features_on_loop(void *arg)
 
     if (b->model->set_features)
         b->model->set_features(b->state, &b->negotiated);
-    if (b->deputy)
-        call->ret = b->deputy->ops->set_features(b->deputy, &b->negotiated);
+    if (!b->deputy)
+        return;
+    /* Known from virtio_device_init on, and not needed before. */
+    b->deputy->name = b->backend.name;
+    b->deputy->events = b->backend.events;
+    call->ret = b->deputy->ops->set_features(b->deputy, &b->negotiated);
 }
 
 static int builtin_set_features(struct virtio_backend *backend,

@@ -40,11 +40,11 @@ static int cannot_open(const char *path, const char *module, int code, struct er
     case ENOENT:
     case ENODEV:
     case ENXIO:
-        return error_errno(err, code, "%s (of the kernel's module %s)", path, module);
+        return error_set(err, code, "this host has no %s (modprobe %s)", path, module);
     case EACCES:
     case EPERM:
-        return error_errno(err, code, "%s (whoever may use it is the host's choice: chmod, udev)",
-                           path);
+        return error_set(err, code,
+                         "no permission for %s (its owner, group and mode say who has it)", path);
     default:
         return error_errno(err, code, "%s", path);
     }

@@ -50,8 +50,7 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, backend),
      .initial = "builtin",
      .choices = backends,
-     .help = "who serves it: this program, a process behind socket=, the host's kernel, "
-             "or that if it can and else this program"},
+     .help = "who serves it (auto: the kernel if it can)"},
     {.key = "socket",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, socket),
