@@ -107,6 +107,12 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
     return ret;
 }
 
+/* Served by the kernel unless another process is named. */
+static bool only_vhost(const struct virtio_model *model)
+{
+    return model->create_vhost && !model->create;
+}
+
 static int take_options(struct machine_device *device, struct device_config *config,
                         const char *default_id, struct error *err)
 {
@@ -117,7 +123,8 @@ static int take_options(struct machine_device *device, struct device_config *con
     int ret =
         device_setup_take(&device->setup, config->type, &config->options, default_id, &place, err);
 
-    if (!ret && !device->setup.model->create && (!chosen || device->slot.backend == BACKEND_AUTO))
+    if (!ret && only_vhost(device->setup.model) &&
+        (!chosen || device->slot.backend == BACKEND_AUTO))
         device->slot.backend = BACKEND_VHOST;
     if (!ret)
         ret = check_slot(device, origin, err);

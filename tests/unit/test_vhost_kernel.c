@@ -203,8 +203,10 @@ static int teardown(void **state)
     }
     loop_destroy(f->loop);
     guest_memory_destroy(&f->memory);
-    for (uint16_t i = 0; i < QUEUES; i++)
+    for (uint16_t i = 0; i < QUEUES; i++) {
+        ring_destroy(&f->rings[i]);
         close(f->kicks[i]);
+    }
     close(f->interrupt);
     fake_vhost_end();
     free(f);
