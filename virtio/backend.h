@@ -66,6 +66,11 @@ struct virtio_backend_ops {
     /* Stop it: waits until requests in flight can no longer touch guest memory (STAT-07). */
     struct virtqueue_position (*queue_stop)(struct virtio_backend *b, uint16_t index);
 
+    /* For those whose queues start and stop only together: called when all that are enabled have
+     * been started (`on`: DRIVER_OK, or the end of a suspension), and before they are stopped for a
+     * suspension or a reset. Off without having been on is nothing. May be NULL. */
+    int (*run)(struct virtio_backend *b, bool on, struct error *err);
+
     /* Back to the state after creation; all queues are stopped by then, and once it returns no
      * event of the time before may come any more (STAT-06). */
     void (*reset)(struct virtio_backend *b);
@@ -80,6 +85,9 @@ struct virtio_backend {
     /* The rings are served by somebody else's code: features() says which bits of rings it knows,
      * and no others are offered. */
     bool foreign;
+
+    /* Bits that the device would offer by itself and this back end cannot do its part of. */
+    struct virtio_features lacks;
 
     /* The names and dependencies of the type's own features, for checks and logs. May be empty. */
     const struct virtio_feature_name *feature_names;

@@ -13,6 +13,7 @@
 #include "base/option.h"
 #include "virtio/backend.h"
 #include "virtio/features.h"
+#include "virtio/foreign.h"
 #include "virtio/virtqueue.h"
 
 struct virtio_builtin;
@@ -51,7 +52,13 @@ struct virtio_model {
     const struct virtio_command *commands;
     size_t command_count;
 
+    /* What is needed when somebody else serves a device of this type, besides the above; NULL:
+     * nothing. */
+    const struct virtio_foreign_type *foreign;
+
     /*
+     * From here on NULL where there is no model: somebody else has to serve the type.
+     *
      * Open host resources and return the model's state in *out. `options` was filled from the table
      * and outlives the model. Main thread, before the guest runs; everything that can be refused is
      * refused here.

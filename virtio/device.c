@@ -90,6 +90,8 @@ static void offer(struct virtio_device *dev, const struct virtio_features *wante
     features_offer(&dev->offered, backend->feature_names, backend->feature_count, wanted, masked);
     if (backend->foreign)
         drop_unserved(&dev->offered, &served);
+    for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
+        dev->offered.word[i] &= ~backend->lacks.word[i];
 }
 
 int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,

@@ -131,6 +131,10 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
                        struct error *err);
 void virtio_device_destroy(struct virtio_device *dev);
 
+/* Queue `index` has at most `size` entries, fewer than others perhaps. Before there is a transport.
+ */
+void virtio_device_limit_queue(struct virtio_device *dev, uint16_t index, uint16_t size);
+
 /* The transport attaches itself once, before the guest runs. What it lacks is no longer offered. */
 void virtio_device_attach(struct virtio_device *dev, const struct virtio_transport_ops *ops,
                           void *transport);

@@ -74,6 +74,7 @@ int device_create_queues(struct virtio_device *dev, uint16_t count, uint16_t siz
 void device_destroy_queues(struct virtio_device *dev);
 struct virtio_queue *device_queue(struct virtio_device *dev, uint16_t index); /* or NULL */
 void device_start_queues(struct virtio_device *dev); /* those enabled, where they stood */
+void device_stop_queues(struct virtio_device *dev);
 void device_start_queue(struct virtio_device *dev, uint16_t index);
 void device_stop_queue(struct virtio_device *dev, uint16_t index); /* and remember where it stood */
 void device_clear_queue(struct virtio_device *dev, uint16_t index); /* registers as after reset */

@@ -114,11 +114,32 @@ void device_start_queue(struct virtio_device *dev, uint16_t index)
     eventfd_write(queue->kick_fd, 1);
 }
 
+/* Those of some back ends start and stop together. */
+static void run_queues(struct virtio_device *dev, bool on)
+{
+    struct virtio_backend *backend = dev->backend;
+    struct error err = ERROR_INIT;
+
+    if (!backend->ops->run || backend->ops->run(backend, on, &err) == 0)
+        return;
+    log_limited(LOG_WARN, "virtio", "%s: the queues cannot start: %s", dev->name, err.text);
+    device_needs_reset(dev);
+}
+
 void device_start_queues(struct virtio_device *dev)
 {
     for (uint16_t i = 0; i < dev->queue_count; i++)
         if (dev->queues[i].enabled && !dev->queues[i].running)
             device_start_queue(dev, i);
+    if (!device_has_status(dev, VIRTIO_STATUS_NEEDS_RESET))
+        run_queues(dev, true);
+}
+
+void device_stop_queues(struct virtio_device *dev)
+{
+    run_queues(dev, false);
+    for (uint16_t i = 0; i < dev->queue_count; i++)
+        device_stop_queue(dev, i);
 }
 
 void device_stop_queue(struct virtio_device *dev, uint16_t index)
@@ -133,10 +154,17 @@ void device_stop_queue(struct virtio_device *dev, uint16_t index)
 
 void device_reset_queues(struct virtio_device *dev)
 {
-    for (uint16_t i = 0; i < dev->queue_count; i++) {
-        device_stop_queue(dev, i);
+    device_stop_queues(dev);
+    for (uint16_t i = 0; i < dev->queue_count; i++)
         device_clear_queue(dev, i);
-    }
+}
+
+void virtio_device_limit_queue(struct virtio_device *dev, uint16_t index, uint16_t size)
+{
+    DEVICE_LOCK(dev);
+
+    dev->queues[index].size_max = MIN(dev->queues[index].size_max, size);
+    device_clear_queue(dev, index);
 }
 
 /* --- registers ------------------------------------------------------------------------------- */

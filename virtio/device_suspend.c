@@ -14,8 +14,7 @@ int device_suspend(struct virtio_device *dev)
         device_complain(dev, "DRV-INIT-16", "SUSPEND written without VIRTIO_F_SUSPEND");
         return -EINVAL;
     }
-    for (uint16_t i = 0; i < dev->queue_count; i++)
-        device_stop_queue(dev, i);
+    device_stop_queues(dev);
     atomic_fetch_and(&dev->status, ~(unsigned)VIRTIO_STATUS_DRIVER_OK); /* STAT-13 */
     return 0;
 }

@@ -37,9 +37,20 @@ static void complain(const struct vhost_user *v, const struct error *err)
 
 /* --- features and configuration --- */
 
+static bool stands_in(const struct vhost_user *v)
+{
+    return v->options.stand_in && !vhost_user_has(v, VHOST_USER_PROTOCOL_F_CONFIG);
+}
+
 static void vhost_user_features(struct virtio_backend *backend, struct virtio_features *out)
 {
-    *out = vhost_user_of(backend)->offered; /* constant */
+    const struct vhost_user *v = vhost_user_of(backend);
+
+    *out = v->offered; /* constant */
+    if (stands_in(v))
+        for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
+            out->word[i] =
+                (out->word[i] | v->stand_in.added.word[i]) & ~v->stand_in.removed.word[i];
 }
 
 static int vhost_user_backend_set_features(struct virtio_backend *backend,
@@ -83,7 +94,9 @@ static void vhost_user_config_read(struct virtio_backend *backend, uint32_t offs
     uint32_t there = offset < end ? MIN(len, end - offset) : 0;
 
     memset(data, 0, len);
-    if (there && ask_config(v, offset, data, there, &err))
+    if (stands_in(v))
+        memcpy(data, v->stand_in.config + (there ? offset : 0), there);
+    else if (there && ask_config(v, offset, data, there, &err))
         complain(v, &err);
 }
 
@@ -97,7 +110,7 @@ static void vhost_user_config_write(struct virtio_backend *backend, uint32_t off
     };
     struct error err = ERROR_INIT;
 
-    if (offset > v->options.config_size || len > v->options.config_size - offset)
+    if (stands_in(v) || offset > v->options.config_size || len > v->options.config_size - offset)
         return;
     memcpy(message.payload.config.bytes, data, len);
     if (vhost_user_tell(v, &message, &err))
@@ -259,6 +272,8 @@ int vhost_user_create(const struct vhost_user_options *options, const struct gue
     };
     v->options = *options;
     v->path = options->path ? strdup(options->path) : NULL;
+    if (options->stand_in)
+        v->stand_in = *options->stand_in;
     v->loop = loop;
     v->queue_count = options->queue_count;
     v->socket.fd = v->backend_socket.fd = -1;

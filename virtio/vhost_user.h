@@ -6,8 +6,8 @@
  *                                     +------- call eventfds ---------+
  *
  * One for every device type: what a type has of its own is in the features and configuration bytes
- * that the other process offers. It must offer both (VHOST_USER_F_PROTOCOL_FEATURES, CONFIG) unless
- * `config_size` is 0.
+ * that the other process offers. It must offer the former (VHOST_USER_F_PROTOCOL_FEATURES), and the
+ * latter (CONFIG) unless `config_size` is 0 or there is a stand-in.
  *
  * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS; a peer that is gone,
  * hangs or answers nonsense is disconnected, and the device needs a reset. When the driver resets
@@ -25,6 +25,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "virtio/backend.h"
+#include "virtio/foreign.h"
 
 struct vhost_user_options {
     const char *path; /* of the socket to connect to, or... */
@@ -33,6 +34,7 @@ struct vhost_user_options {
     uint32_t config_size;                            /* bytes of the type's configuration */
     const struct virtio_feature_name *feature_names; /* of the type */
     size_t feature_count;
+    const struct virtio_stand_in *stand_in; /* for a peer that serves no configuration, or NULL */
 };
 
 /*

@@ -136,15 +136,33 @@ static int open_backend_channel(struct vhost_user *v, struct error *err)
 
 /* --- the beginning of a connection --- */
 
+/* The configuration is the peer's, or there is one that stands in for it, and it is clear which. */
+static int check_config(const struct vhost_user *v, uint64_t offered, struct error *err)
+{
+    bool theirs = offered & PROTOCOL_BIT(CONFIG);
+
+    if (v->options.config_size && !theirs && !v->options.stand_in)
+        return error_set(err, ENOTSUP, "it does not serve the device's configuration (CONFIG)");
+    if (!theirs && v->stand_in.queue_count_max && v->queue_count > v->stand_in.queue_count_max)
+        return error_set(err, ENOTSUP,
+                         "without the device's configuration (CONFIG) it can serve %u "
+                         "virtqueues, not %u",
+                         v->stand_in.queue_count_max, v->queue_count);
+    if (theirs && v->options.stand_in && v->stand_in.key)
+        return error_set(err, EINVAL, "%s: is for the process that serves it to say",
+                         v->stand_in.key);
+    return 0;
+}
+
 static int agree_on_protocol(struct vhost_user *v, struct error *err)
 {
     uint64_t offered = 0;
     int ret = vhost_user_ask_u64(v, VHOST_USER_GET_PROTOCOL_FEATURES, &offered, err);
 
+    if (!ret)
+        ret = check_config(v, offered, err);
     if (ret)
         return ret;
-    if (v->options.config_size && !(offered & PROTOCOL_BIT(CONFIG)))
-        return error_set(err, ENOTSUP, "it does not serve the device's configuration (CONFIG)");
     if (v->queue_count > 1 && !(offered & PROTOCOL_BIT(MQ)))
         return error_set(err, ENOTSUP, "it serves one queue, not %u (MQ)", v->queue_count);
     ret = vhost_user_tell_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, offered & WANTED, err);

@@ -25,7 +25,8 @@ struct vhost_user_queue {
 struct vhost_user {
     struct virtio_backend backend;
     struct vhost_user_options options;
-    char *path; /* a copy; NULL with fd= */
+    char *path;                      /* a copy; NULL with fd= */
+    struct virtio_stand_in stand_in; /* a copy, if options.stand_in */
     struct loop *loop;
 
     /* Requests come under the device's lock, connecting anew on the loop: this is between them. */

@@ -103,8 +103,11 @@ static int take_list(struct option_list *list, const char *argument, struct erro
 
 static int take_arguments(struct program *program, int argc, char **argv, struct error *err)
 {
-    const struct device_place place = {program_options, ARRAY_SIZE(program_options),
-                                       &program->place, NULL};
+    const struct device_place place = {
+        .options = program_options,
+        .option_count = ARRAY_SIZE(program_options),
+        .target = &program->place,
+    };
     struct option_list list = {0};
     char origin[64];
     int ret;
@@ -134,7 +137,7 @@ static int print_capabilities(const char *type)
 {
     const struct virtio_model *model = device_model_find(type);
 
-    if (!model) {
+    if (!model || !model->create) {
         fprintf(stderr, "vireo: no device type '%s'\n", type);
         return EXIT_USAGE;
     }

@@ -3,9 +3,11 @@
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
 #include "devices/console/console.h"
+#include "devices/fs.h"
 #include "devices/net/net.h"
 #include "devices/rng.h"
 #include "devices/scsi.h"
+#include "devices/virtio_user.h"
 #include "devices/vsock.h"
 #include "virtio/device.h"
 
@@ -13,8 +15,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {
-    &blk_model, &net_model, &console_model, &rng_model, &vsock_model, &scsi_model, NULL};
+const struct virtio_model *const device_models[] = {&blk_model, &net_model,         &console_model,
+                                                    &rng_model, &vsock_model,       &scsi_model,
+                                                    &fs_model,  &virtio_user_model, NULL};
 
 const struct option_spec device_common_options[] = {
     {.key = "id",
@@ -80,11 +83,30 @@ static int take_features(struct device_setup *setup, struct option_list *list,
     return 0;
 }
 
-/* All keys this device takes, for suggestions; a NULL-terminated list owned by the caller. */
-static const char **known_keys(const struct virtio_model *model, const struct device_place *place)
+/* The type's own keys where the device is served. */
+struct own_keys {
+    const struct option_spec *options;
+    size_t count, size;
+};
+
+static struct own_keys own_keys(const struct device_setup *setup)
 {
-    size_t count = device_common_option_count + place->option_count + model->option_count +
-                   model->feature_count + virtio_feature_names_count;
+    const struct virtio_model *model = setup->model;
+
+    if (!setup->elsewhere)
+        return (struct own_keys){model->options, model->option_count, model->options_size};
+    if (!model->foreign)
+        return (struct own_keys){0};
+    return (struct own_keys){model->foreign->options, model->foreign->option_count,
+                             model->foreign->options_size};
+}
+
+/* All keys this device takes, for suggestions; a NULL-terminated list owned by the caller. */
+static const char **known_keys(const struct virtio_model *model, const struct own_keys *own,
+                               const struct device_place *place)
+{
+    size_t count = device_common_option_count + place->option_count + place->more_count +
+                   own->count + model->feature_count + virtio_feature_names_count;
     const char **keys = calloc(count + 1, sizeof(*keys));
     size_t n = 0;
 
@@ -94,8 +116,10 @@ static const char **known_keys(const struct virtio_model *model, const struct de
         keys[n++] = device_common_options[i].key;
     for (size_t i = 0; i < place->option_count; i++)
         keys[n++] = place->options[i].key;
-    for (size_t i = 0; i < model->option_count; i++)
-        keys[n++] = model->options[i].key;
+    for (size_t i = 0; i < place->more_count; i++)
+        keys[n++] = place->more[i].key;
+    for (size_t i = 0; i < own->count; i++)
+        keys[n++] = own->options[i].key;
     for (size_t i = 0; i < model->feature_count; i++)
         keys[n++] = model->features[i].name;
     for (size_t i = 0; i < virtio_feature_names_count; i++)
@@ -121,6 +145,7 @@ static int take_options(struct device_setup *setup, struct option_list *list,
                         const struct device_place *place, struct error *err)
 {
     const struct virtio_model *model = setup->model;
+    struct own_keys own;
     const char **keys;
     int ret =
         option_apply(device_common_options, device_common_option_count, list, &setup->common, err);
@@ -128,14 +153,26 @@ static int take_options(struct device_setup *setup, struct option_list *list,
     if (!ret)
         ret = option_apply(place->options, place->option_count, list, place->target, err);
     if (!ret)
+        ret = option_apply(place->more, place->more_count, list, place->target, err);
+    if (!ret)
         ret = take_features(setup, list, virtio_feature_names, virtio_feature_names_count, err);
     if (!ret)
         ret = take_features(setup, list, model->features, model->feature_count, err);
-    if (!ret && !(place->elsewhere && place->elsewhere(place->target)))
-        ret = option_apply(model->options, model->option_count, list, setup->options, err);
     if (ret)
         return ret;
-    keys = known_keys(model, place);
+    setup->elsewhere = place->elsewhere && place->elsewhere(place->target);
+    if (!setup->elsewhere && !model->create && !model->create_vhost)
+        return error_set(err, EINVAL,
+                         "%s: Vireo has no model of %s: another process has to serve it",
+                         list->origin, model->name);
+    own = own_keys(setup);
+    setup->options = calloc(1, MAX(own.size, (size_t)1));
+    if (!setup->options)
+        return error_set(err, ENOMEM, "no memory for a device");
+    ret = option_apply(own.options, own.count, list, setup->options, err);
+    if (ret)
+        return ret;
+    keys = known_keys(model, &own, place);
     ret = option_list_finish(list, keys, err);
     free(keys);
     return ret ? ret : check_common(setup, list->origin, err);
@@ -158,9 +195,6 @@ int device_setup_take(struct device_setup *setup, const char *type, struct optio
     *setup = (struct device_setup){.model = model};
     if (!model)
         return unknown_type(type, list->origin, err);
-    setup->options = calloc(1, MAX(model->options_size, (size_t)1));
-    if (!setup->options)
-        return error_set(err, ENOMEM, "no memory for a device");
     ret = take_options(setup, list, place, err);
     if (!ret)
         ret = name_device(setup, default_id, err);
@@ -171,9 +205,13 @@ int device_setup_take(struct device_setup *setup, const char *type, struct optio
 
 void device_setup_release(struct device_setup *setup)
 {
-    if (!setup->options)
+    struct own_keys own;
+
+    if (!setup->model)
         return;
-    option_release(setup->model->options, setup->model->option_count, setup->options);
+    own = own_keys(setup);
+    if (setup->options)
+        option_release(own.options, own.count, setup->options);
     option_release(device_common_options, device_common_option_count, &setup->common);
     free(setup->options);
     setup->options = NULL;
@@ -213,6 +251,19 @@ uint16_t device_setup_queue_size(const struct device_setup *setup)
     uint64_t size = setup->common.queue_size;
 
     return (uint16_t)(size ? size : setup->model->queue_size_default);
+}
+
+int device_setup_foreign(const struct device_setup *setup, unsigned cpus,
+                         struct virtio_foreign *out, struct error *err)
+{
+    const struct virtio_model *model = setup->model;
+
+    *out = (struct virtio_foreign){
+        .id = model->id,
+        .queue_count = device_setup_queue_count(setup, cpus),
+        .config_size = model->config_size,
+    };
+    return model->foreign ? model->foreign->describe(setup->options, out, err) : 0;
 }
 
 int device_setup_builtin(const struct device_setup *setup, const struct guest_memory *memory,

@@ -32,6 +32,7 @@ extern const size_t device_common_option_count;
 struct device_setup {
     const struct virtio_model *model;
     struct device_common common;
+    bool elsewhere;                        /* `options` are those of model->foreign */
     void *options;                         /* the model's, by its table */
     struct virtio_features wanted, masked; /* by NAME=on and NAME=off */
 };
@@ -41,6 +42,9 @@ struct device_place {
     const struct option_spec *options;
     size_t option_count;
     void *target; /* filled by them; the caller releases it */
+
+    const struct option_spec *more; /* keys that not every device of such a place has; or NULL */
+    size_t more_count;
 
     /* Looked at once these are taken: another process serves the device, so the type's own keys do
      * not apply here. NULL: never. */
@@ -59,6 +63,10 @@ void device_setup_release(struct device_setup *setup);
 /* How many virtqueues it has, by queues= or for so many vCPUs, and of what size. */
 uint16_t device_setup_queue_count(const struct device_setup *setup, unsigned cpus);
 uint16_t device_setup_queue_size(const struct device_setup *setup);
+
+/* Describe it to a back end elsewhere. */
+int device_setup_foreign(const struct device_setup *setup, unsigned cpus,
+                         struct virtio_foreign *out, struct error *err);
 
 /* Make the built-in back end; -ENOTSUP when the type has none. */
 int device_setup_builtin(const struct device_setup *setup, const struct guest_memory *memory,

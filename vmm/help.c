@@ -62,6 +62,10 @@ static void print_model(FILE *out, const struct virtio_model *model)
 {
     fprintf(out, "%s: %s\n\n", model->name, model->help);
     option_print(out, model->options, model->option_count);
+    if (model->foreign && model->create)
+        fprintf(out, "\nWith backend=vhost-user, instead of these:\n\n");
+    if (model->foreign)
+        option_print(out, model->foreign->options, model->foreign->option_count);
     fprintf(out, "\nBesides, the keys of every device ('vireo help device'): ");
     if (model->queues_max > 1 && model->queues_default)
         fprintf(out, "queues=%u by default, at most %u; ", model->queues_default,
@@ -84,6 +88,8 @@ static void topic_device(FILE *out)
     fprintf(out, "\nKeys of every device:\n\n");
     option_print(out, device_common_options, device_common_option_count);
     option_print(out, device_slot_options, device_slot_option_count);
+    fprintf(out, "\nWith backend=vdpa, instead of the type's own:\n\n");
+    option_print(out, device_vdpa_options, device_vdpa_option_count);
     fprintf(out, "\nFeature bits of every device, by the specification's names, offered unless "
                  "they are off:\n\n");
     print_features(out, virtio_feature_names, virtio_feature_names_count);

@@ -7,6 +7,7 @@
 #include "transport/virtio_pci.h"
 #include "virtio/device_legacy.h"
 #include "virtio/vhost_user.h"
+#include "virtio/vhost_vdpa.h"
 #include "vmm/layout_x86_64.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 #include <stdlib.h>
 
 static const char *const transports[] = {"mmio", "pci", NULL};
-static const char *const backends[] = {"builtin", "vhost-user", "vhost", "auto", NULL};
+static const char *const backends[] = {"builtin", "vhost-user", "vhost", "vdpa", "auto", NULL};
 
 const struct option_spec device_slot_options[] = {
     {.key = "transport",
@@ -59,35 +60,69 @@ const struct option_spec device_slot_options[] = {
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
+const struct option_spec device_vdpa_options[] = {
+    {.key = "path",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, node),
+     .metavar = "PATH",
+     .required = true,
+     .help = "of the vDPA device, as in /dev/vhost-vdpa-0"},
+};
+const size_t device_vdpa_option_count = ARRAY_SIZE(device_vdpa_options);
+
+static bool asks_for(const struct device_config *config, enum device_backend backend)
+{
+    const char *name = option_list_peek(&config->options, "backend");
+
+    return name && strcmp(name, backends[backend]) == 0;
+}
+
+/* Who serves it unless the user says: only types with a model of ours have a choice. */
+static enum device_backend usual_backend(const struct device_config *config)
+{
+    const struct virtio_model *model = device_model_find(config->type);
+
+    if (!model || model->create)
+        return BACKEND_BUILTIN;
+    return model->create_vhost ? BACKEND_VHOST : BACKEND_VHOST_USER;
+}
+
+static bool needs_backend(const struct device_config *config)
+{
+    return usual_backend(config) != BACKEND_BUILTIN &&
+           !option_list_peek(&config->options, "backend");
+}
+
 bool machine_device_shares_memory(const struct device_config *config)
 {
-    const char *backend = option_list_peek(&config->options, "backend");
-
-    return backend && strcmp(backend, backends[BACKEND_VHOST_USER]) == 0;
+    return asks_for(config, BACKEND_VHOST_USER) ||
+           (needs_backend(config) && usual_backend(config) == BACKEND_VHOST_USER);
 }
 
 static bool served_elsewhere(const void *slot)
 {
-    return ((const struct device_slot *)slot)->backend == BACKEND_VHOST_USER;
+    int backend = ((const struct device_slot *)slot)->backend;
+
+    return backend == BACKEND_VHOST_USER || backend == BACKEND_VDPA;
 }
 
 static int check_slot(const struct machine_device *device, const char *origin, struct error *err)
 {
     const struct device_slot *slot = &device->slot;
-    const struct virtio_model *model = device->setup.model;
 
     if (slot->transport == TRANSPORT_MMIO && slot->addr)
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
-    if (!slot->socket != (slot->backend != BACKEND_VHOST_USER))
+    if (!slot->socket == (slot->backend == BACKEND_VHOST_USER))
         return error_set(err, EINVAL,
                          slot->socket ? "%s: socket: goes with backend=vhost-user"
                                       : "%s: backend: vhost-user needs a socket=",
                          origin);
-    if (slot->legacy && !virtio_device_type_has_legacy(model->id))
-        return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
-                         model->name);
+    if (slot->backend == BACKEND_VDPA && slot->legacy)
+        return error_set(err, EINVAL, "%s: legacy: vDPA devices have no legacy interface", origin);
+    if (slot->backend == BACKEND_VDPA && device->setup.common.queues)
+        return error_set(err, EINVAL, "%s: queues: a vDPA device has as many as it has", origin);
     return 0;
 }
 
@@ -107,25 +142,25 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
     return ret;
 }
 
-/* Served by the kernel unless another process is named. */
-static bool only_vhost(const struct virtio_model *model)
-{
-    return model->create_vhost && !model->create;
-}
-
 static int take_options(struct machine_device *device, struct device_config *config,
                         const char *default_id, struct error *err)
 {
-    const struct device_place place = {device_slot_options, device_slot_option_count, &device->slot,
-                                       served_elsewhere};
+    const struct device_place place = {
+        .options = device_slot_options,
+        .option_count = device_slot_option_count,
+        .target = &device->slot,
+        .more = device_vdpa_options,
+        .more_count = asks_for(config, BACKEND_VDPA) ? device_vdpa_option_count : 0,
+        .elsewhere = served_elsewhere,
+    };
     const char *origin = config->options.origin;
-    bool chosen = option_list_peek(&config->options, "backend");
-    int ret =
-        device_setup_take(&device->setup, config->type, &config->options, default_id, &place, err);
+    int ret = 0;
 
-    if (!ret && only_vhost(device->setup.model) &&
-        (!chosen || device->slot.backend == BACKEND_AUTO))
-        device->slot.backend = BACKEND_VHOST;
+    if (needs_backend(config))
+        ret = option_list_add(&config->options, "backend", backends[usual_backend(config)], err);
+    if (!ret)
+        ret = device_setup_take(&device->setup, config->type, &config->options, default_id, &place,
+                                err);
     if (!ret)
         ret = check_slot(device, origin, err);
     if (!ret)
@@ -133,37 +168,90 @@ static int take_options(struct machine_device *device, struct device_config *con
     return ret;
 }
 
-/* Unless told otherwise, one queue, as most programs serve. */
-static uint16_t queue_count(const struct machine_device *device, const struct device_site *site)
+/* Unless told otherwise, one queue where another process serves it, as most programs do. */
+static int describe(const struct machine_device *device, const struct device_site *site,
+                    struct virtio_foreign *out, struct error *err)
 {
-    return device_setup_queue_count(&device->setup,
-                                    served_elsewhere(&device->slot) ? 1 : site->cpus);
+    const struct device_setup *setup = &device->setup;
+
+    if (served_elsewhere(&device->slot))
+        return device_setup_foreign(setup, 1, out, err);
+    *out = (struct virtio_foreign){
+        .id = setup->model->id,
+        .queue_count = device_setup_queue_count(setup, site->cpus),
+    };
+    return 0;
+}
+
+static int check_legacy(const struct machine_device *device, uint16_t id, struct error *err)
+{
+    if (!device->slot.legacy || virtio_device_type_has_legacy(id))
+        return 0;
+    return error_set(err, EINVAL, "legacy: %s devices have no legacy interface",
+                     device->setup.model->name);
+}
+
+static int make_vdpa(const struct machine_device *device, const struct device_site *site,
+                     const struct virtio_foreign *foreign, struct loop *loop,
+                     struct virtio_backend **out, struct error *err)
+{
+    const struct virtio_model *model = device->setup.model;
+    const struct vhost_vdpa_options options = {
+        .path = device->slot.node,
+        .type = foreign->id,
+        .feature_names = model->features,
+        .feature_count = model->feature_count,
+        .system = &vhost_system_host,
+    };
+
+    if (foreign->has_stand_in && foreign->stand_in.key)
+        return error_set(err, EINVAL, "%s: a vDPA device serves its own configuration",
+                         foreign->stand_in.key);
+    return vhost_vdpa_create(&options, site->memory, loop, out, err);
+}
+
+/* Its queues are as the host's driver has them. */
+static int fit_vdpa_queues(struct machine_device *device, struct error *err)
+{
+    struct virtio_device *virtio = &device->virtio;
+    uint16_t largest = vhost_vdpa_largest_queue(virtio->backend);
+
+    if (device->setup.common.queue_size > largest)
+        return error_set(err, EINVAL, "queue-size: the queues of %s hold at most %u",
+                         device->slot.node, largest);
+    for (uint16_t i = 0; i < virtio->queue_count; i++)
+        virtio_device_limit_queue(virtio, i, vhost_vdpa_queue_size(virtio->backend, i));
+    return 0;
 }
 
 /* By the kernel if it can; why not is for who asks. */
-static int make_auto(struct machine_device *device, const struct device_site *site,
+static int make_auto(const struct machine_device *device, const struct device_site *site,
                      struct loop *loop, struct virtio_backend **out, struct error *err)
 {
     const struct device_setup *setup = &device->setup;
     struct error why = ERROR_INIT;
 
+    if (!setup->model->create)
+        return device_setup_vhost(setup, site->memory, loop, site->cpus, out, err);
     if (device_setup_vhost(setup, site->memory, loop, site->cpus, out, &why) == 0)
         return 0;
     log_info("vmm", "%s: not served by the kernel: %s", setup->common.id, why.text);
     return device_setup_builtin(setup, site->memory, loop, site->cpus, out, err);
 }
 
-static int make_backend(struct machine_device *device, const struct device_site *site,
-                        struct loop *loop, struct virtio_backend **out, struct error *err)
+static int make_backend(const struct machine_device *device, const struct device_site *site,
+                        const struct virtio_foreign *foreign, struct loop *loop,
+                        struct virtio_backend **out, struct error *err)
 {
     const struct virtio_model *model = device->setup.model;
     const struct vhost_user_options options = {
         .path = device->slot.socket,
         .fd = -1,
-        .queue_count = queue_count(device, site),
-        .config_size = model->config_size,
+        .queue_count = foreign->queue_count,
+        .config_size = foreign->config_size,
         .feature_names = model->features,
         .feature_count = model->feature_count,
+        .stand_in = foreign->has_stand_in ? &foreign->stand_in : NULL,
     };
 
     switch (device->slot.backend) {
@@ -171,6 +259,8 @@ static int make_backend(struct machine_device *device, const struct device_site 
         return vhost_user_create(&options, site->memory, loop, out, err);
     case BACKEND_VHOST:
         return device_setup_vhost(&device->setup, site->memory, loop, site->cpus, out, err);
+    case BACKEND_VDPA:
+        return make_vdpa(device, site, foreign, loop, out, err);
     case BACKEND_AUTO:
         return make_auto(device, site, loop, out, err);
     default:
@@ -182,18 +272,29 @@ static int make_virtio(struct machine_device *device, const struct device_site *
                        struct error *err)
 {
     const struct device_setup *setup = &device->setup;
+    struct virtio_features masked = setup->masked;
     struct virtio_backend *backend;
+    struct virtio_foreign what;
     struct loop *loop;
-    int ret = iothreads_get(site->iothreads, device->slot.iothread, &loop, err);
+    int ret = describe(device, site, &what, err);
 
     if (!ret)
-        ret = make_backend(device, site, loop, &backend, err);
+        ret = check_legacy(device, what.id, err);
+    if (!ret)
+        ret = iothreads_get(site->iothreads, device->slot.iothread, &loop, err);
+    if (!ret)
+        ret = make_backend(device, site, &what, loop, &backend, err);
     if (ret)
         return ret;
-    ret = virtio_device_init(&device->virtio, setup->model->id, setup->common.id, backend,
-                             queue_count(device, site), device_setup_queue_size(setup),
-                             &setup->wanted, &setup->masked, err);
+    for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
+        masked.word[i] |= what.masked.word[i];
+    if (device->slot.backend == BACKEND_VDPA)
+        what.queue_count = vhost_vdpa_queue_count(backend);
+    ret = virtio_device_init(&device->virtio, what.id, setup->common.id, backend, what.queue_count,
+                             device_setup_queue_size(setup), &setup->wanted, &masked, err);
     device->virtio_ready = !ret;
+    if (!ret && device->slot.backend == BACKEND_VDPA)
+        ret = fit_vdpa_queues(device, err);
     return ret;
 }
 
@@ -287,6 +388,7 @@ void machine_device_destroy(struct machine_device *device)
     if (device->virtio_ready)
         virtio_device_destroy(&device->virtio);
     option_release(device_slot_options, device_slot_option_count, &device->slot);
+    option_release(device_vdpa_options, device_vdpa_option_count, &device->slot);
     device_setup_release(&device->setup);
     free(device);
 }

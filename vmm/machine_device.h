@@ -18,7 +18,13 @@
 
 enum device_transport { TRANSPORT_MMIO, TRANSPORT_PCI };
 /* AUTO: the kernel where it can, else this program. */
-enum device_backend { BACKEND_BUILTIN, BACKEND_VHOST_USER, BACKEND_VHOST, BACKEND_AUTO };
+enum device_backend {
+    BACKEND_BUILTIN,
+    BACKEND_VHOST_USER,
+    BACKEND_VHOST,
+    BACKEND_VDPA,
+    BACKEND_AUTO
+};
 
 /* The keys of a device's place in a machine. */
 struct device_slot {
@@ -29,9 +35,12 @@ struct device_slot {
     char *iothread; /* which thread serves it, or its interrupts */
     int backend;    /* enum device_backend */
     char *socket;   /* of the process that serves it */
+    char *node;     /* of the vDPA device that serves it */
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;
+extern const struct option_spec device_vdpa_options[]; /* more of them with backend=vdpa */
+extern const size_t device_vdpa_option_count;
 
 /* A device in the machine. */
 struct machine_device {

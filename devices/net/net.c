@@ -272,6 +272,12 @@ static int random_mac(uint64_t *out, struct error *err)
     return 0;
 }
 
+int net_choose_mac(const char *text, uint64_t *out, struct error *err)
+{
+    *out = 0;
+    return text ? parse_mac(text, out, err) : random_mac(out, err);
+}
+
 static void net_destroy(void *model)
 {
     struct net *net = model;
@@ -325,8 +331,7 @@ int net_create_on(struct virtio_builtin *b, const struct net_options *options,
     net->pair_count = virtio_builtin_queue_count(b) / 2;
     net->mtu = (uint16_t)options->mtu;
     host->events = (struct net_host_events){on_readable, on_writable, net};
-    ret = options->mac ? parse_mac(options->mac, &net->initial_mac, err)
-                       : random_mac(&net->initial_mac, err);
+    ret = net_choose_mac(options->mac, &net->initial_mac, err);
     if (!ret && make_queues(net) < 0)
         ret = error_set(err, ENOMEM, "no memory for a network device");
     if (ret) {
@@ -411,6 +416,7 @@ const struct virtio_model net_model = {
     .features = net_feature_names,
     .feature_count = NET_FEATURE_NAME_COUNT,
     .config_size = NET_CONFIG_SIZE,
+    .foreign = &net_foreign,
     .queues_default = 1,
     .queues_max = NET_PAIRS_MAX,
     .queue_size_default = 256,

@@ -12,6 +12,7 @@
 #include "devices/net/options.h"
 #include "devices/net/protocol.h"
 #include "virtio/builtin.h"
+#include "virtio/foreign.h"
 
 #include <stdatomic.h>
 
@@ -318,5 +319,13 @@ void net_command_reply(struct net_command *command, const void *data, size_t len
 
 bool net_stats_query(struct net *net, struct net_command *command);
 bool net_stats_get(struct net *net, struct net_command *command);
+
+/* --- net.c, foreign.c ------------------------------------------------------------------------- */
+
+/* The card's MAC address, in the low bytes of *out: of the user's mac=, 0 for "off"; NULL: a random
+ * one. -EINVAL and others name the key. */
+int net_choose_mac(const char *text, uint64_t *out, struct error *err);
+
+extern const struct virtio_foreign_type net_foreign;
 
 #endif

@@ -34,6 +34,30 @@ kernel_dir() {
     echo "$dir"
 }
 
+# download LOG PACKAGE[=VERSION]...: Debian packages into the current directory. apt-get runs its downloads as
+# user _apt, who may not write there: keep our own. Lists may be absent, or name a version that a newer one
+# has replaced on the mirror: then update, once.
+download() {
+    local log=$1
+    shift
+    download_once "$log" "$@" || { update_lists "$log" && download_once "$log" "$@"; }
+}
+
+download_once() {
+    apt-get -q -o APT::Sandbox::User="$(id -un)" download "${@:2}" >> "$1" 2>&1
+}
+
+update_lists() {
+    local sudo=
+    [ "$(id -u)" = 0 ] || sudo='sudo -n'
+    $sudo apt-get -q -o DPkg::Lock::Timeout=600 update >> "$1" 2>&1 || true
+}
+
+# download_failure LOG: why it did not work.
+download_failure() {
+    grep -h '^E:' "$1" 2>/dev/null | tail -1 | grep . || echo "no network, or not Debian for amd64?"
+}
+
 # module_files cloud|full MODULE...: prints the .ko files that give these modules, in the order they
 # must be loaded. A module that is built in needs no file.
 module_files() {
