@@ -7,7 +7,7 @@
 #
 # With --list, the cases are only named. Cases whose name matches a PATTERN, else all, are run, $JOBS at a time (default 1). With --part, every
 # N-th of them from the I-th on; without those that the file $DONE names, which it adds to. What each
-# guest said stays in the directory $KEEP, if that is set.
+# guest said stays in the directory $KEEP, if that is set. With $HUNG, a file, cases may hang once: see hung_once.
 
 list='' part=1/1
 while :; do
@@ -147,11 +147,23 @@ run_case() {
     runner='' vmm='' kernel='' flavour='' runs_in=()
     "case_$case" > "$dir/report" 2>&1
     echo "# $case: $((SECONDS - begin)) s" >> "$dir/report"
+    if [ $((SECONDS - begin)) -ge $((60 * scale)) ] && grep -q '^not ok' "$RESULTS"; then touch "$dir/hung"; fi
+}
+
+# In an emulated machine guests may hang one after the other, from some moment on, while in the machine beside it
+# all is well. So a case that failed after a long time ends this machine, and the next one begins with it; if
+# that is the second time, it counts.
+hung_once() {
+    [ -n "${HUNG:-}" ] && [ -e "$work/$1/hung" ] && ! grep -qx "$1" "$HUNG" 2> /dev/null || return 1
+    echo "# $1 hung:"
+    grep '^not ok' "$work/$1/report"  | sed 's/^/#   /'
+    echo "$1" >> "$HUNG"
 }
 
 # In one piece, so that the cases' lines do not mix; and the directory's memory is given back.
 report_case() {
     local name
+    ! hung_once "$1" || exit 3
     cat "$work/$1/report"
     cat "$work/$1/results" >> "$RESULTS"
     if [ -n "${KEEP:-}" ]; then
