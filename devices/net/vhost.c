@@ -143,6 +143,7 @@ static const struct vhost_kernel_type net_type = {
     .module = "vhost_net",
     .vrings = 2,
     .backend_features = BIT(VHOST_BACKEND_F_IOTLB_MSG_V2),
+    .workers = true,
     .serve = net_vhost_serve,
     .halt = net_vhost_halt,
 };

@@ -7,8 +7,8 @@
  * offloads and queues by TAP, as without vhost; what only our own data path can do (VLAN filters,
  * hashes, coalescing, statistics) is not offered.
  *
- * Each pair has a device of the kernel's, and a kernel thread. It serves the pair while that is one
- * of those in use and the link is up; else buffers wait in the rings.
+ * Each pair has a device of the kernel's, and a kernel thread (or two). It serves the pair while
+ * that is one of those in use and the link is up; else buffers wait in the rings.
  *
  * On the device's loop, but for creation.
  */

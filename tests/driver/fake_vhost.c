@@ -7,6 +7,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Newer than the headers of some hosts, so by their numbers. */
+#define NEW_WORKER          _IOR(VHOST_VIRTIO, 0x08, unsigned)
+#define ATTACH_VRING_WORKER _IOW(VHOST_VIRTIO, 0x15, unsigned[2])
+
 struct fake_vhost fake_vhost;
 
 static int refuse(int code)
@@ -65,6 +69,12 @@ static int control_device(struct fake_vhost_device *device, unsigned long reques
         device->region_count = MIN(table->nregions, (unsigned)FAKE_VHOST_REGIONS);
         memcpy(device->regions, table->regions, device->region_count * sizeof(*device->regions));
         return 0;
+    case NEW_WORKER:
+        if (!fake_vhost.has_workers)
+            return refuse(ENOTTY);
+        fake_vhost.worker_count++;
+        memcpy(argument, &fake_vhost.worker_count, sizeof(unsigned));
+        return 0;
     default:
         return 1;
     }
@@ -100,6 +110,9 @@ static int control_vring(struct fake_vring *vring, unsigned long request, void *
         return 0;
     case VHOST_SET_VRING_BUSYLOOP_TIMEOUT:
         vring->busy_poll = state->num;
+        return 0;
+    case ATTACH_VRING_WORKER:
+        vring->worker = state->num;
         return 0;
     case VHOST_NET_SET_BACKEND:
         vring->backend = file->fd;

@@ -19,6 +19,7 @@ struct fake_vring {
     struct vhost_vring_addr address;
     int kick, call, error; /* -1: none */
     int backend;           /* VHOST_NET_SET_BACKEND; -1: not served */
+    unsigned worker;       /* attached; 0: the device's own */
 };
 
 struct fake_vhost_device {
@@ -36,11 +37,13 @@ struct fake_vhost {
     /* What it offers. */
     uint64_t features, backend_features;
     unsigned vrings; /* of each device */
+    bool has_workers;
 
     /* What it refuses, with which errno: opening, or a request. */
     int open_error, refused_error;
     unsigned long refused;
 
+    unsigned worker_count; /* asked for so far */
     unsigned device_count; /* opened so far */
     struct fake_vhost_device devices[FAKE_VHOST_DEVICES];
 };

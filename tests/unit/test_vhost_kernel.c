@@ -72,6 +72,7 @@ static const struct vhost_kernel_type toy_type = {
     .module = "vhost_toy",
     .vrings = 2,
     .backend_features = V2,
+    .workers = true,
     .serve = toy_serve,
     .halt = toy_halt,
 };
@@ -310,6 +311,18 @@ static void test_no_translation_by_old_kernels(void **state)
     f->backend = NULL;
 }
 
+static void test_a_thread_for_each_queue(void **state)
+{
+    struct fixture *f = *state;
+
+    fake_vhost.has_workers = true;
+    assert_int_equal(create(f, NULL), 0);
+    for (uint16_t i = 0; i < LENT; i++)
+        assert_int_equal(vring_of(i)->worker, i + 1);
+    f->backend->ops->destroy(f->backend);
+    f->backend = NULL;
+}
+
 /* --- queues ----------------------------------------------------------------------------------- */
 
 /* STAT-07 */
@@ -444,6 +457,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_creation_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_features, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_no_translation_by_old_kernels, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_thread_for_each_queue, setup, teardown),
         cmocka_unit_test_setup_teardown(test_start_and_stop, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_own_queue, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_start_fails, setup_device, teardown),
