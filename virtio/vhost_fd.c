@@ -114,15 +114,17 @@ int vhost_fd_set_features(struct vhost_fd *v, const struct virtio_features *feat
 
 int vhost_fd_set_memory(struct vhost_fd *v, const struct guest_memory *memory, struct error *err)
 {
-    struct {
+    union {
+        uint8_t bytes[sizeof(struct vhost_memory) +
+                      GUEST_MEMORY_REGIONS * sizeof(struct vhost_memory_region)];
         struct vhost_memory table;
-        struct vhost_memory_region regions[GUEST_MEMORY_REGIONS];
-    } request = {.table.nregions = (uint32_t)memory->count};
+    } request = {{0}};
 
+    request.table.nregions = (uint32_t)memory->count;
     for (size_t i = 0; i < memory->count; i++) {
         const struct guest_region *region = &memory->regions[i];
 
-        request.regions[i] = (struct vhost_memory_region){
+        request.table.regions[i] = (struct vhost_memory_region){
             .guest_phys_addr = region->start,
             .memory_size = region->size,
             .userspace_addr = (uintptr_t)region->host,

@@ -105,14 +105,14 @@ void net_vhost_set_header(struct net_vhost *v, unsigned size)
  * ones it keeps multicast ones by a hash, and gives up at others. */
 #define TAP_EXACT 8
 
-struct tap_filter {
+union tap_filter {
+    uint8_t bytes[sizeof(struct tun_filter) + (TAP_EXACT + NET_FILTER_MACS) * NET_MAC_SIZE];
     struct tun_filter head;
-    uint8_t addresses[TAP_EXACT + NET_FILTER_MACS][NET_MAC_SIZE];
 };
 
-static void filter_add(struct tap_filter *f, const void *address, unsigned count)
+static void filter_add(union tap_filter *f, const void *address, unsigned count)
 {
-    memcpy(f->addresses[f->head.count], address, (size_t)count * NET_MAC_SIZE);
+    memcpy(f->head.addr[f->head.count], address, (size_t)count * NET_MAC_SIZE);
     f->head.count = (uint16_t)(f->head.count + count);
 }
 
@@ -120,7 +120,7 @@ static void filter_add(struct tap_filter *f, const void *address, unsigned count
 void net_vhost_set_filter(struct net_vhost *v, const struct net_filter *filter, uint64_t mac)
 {
     static const uint8_t broadcast[NET_MAC_SIZE] = {255, 255, 255, 255, 255, 255};
-    struct tap_filter f = {0};
+    union tap_filter f = {{0}};
 
     if (filter->by_mac && filter->mac_known && !filter->modes[NET_CTRL_RX_PROMISC] &&
         !filter->unicast_overflow && filter->unicast_count <= TAP_EXACT - 2) {
