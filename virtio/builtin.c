@@ -20,13 +20,15 @@ struct builtin_queue {
     struct virtqueue_setup setup;
     struct loop_fd kick; /* the driver's notifications */
     bool listening;      /* `kick` is on the loop */
+    bool lent;           /* the deputy serves it */
     bool broken;         /* and reported */
 };
 
 struct virtio_builtin {
     struct virtio_backend backend;
     const struct virtio_model *model;
-    void *state; /* the model's */
+    void *state;                   /* the model's */
+    struct virtio_backend *deputy; /* or NULL */
     struct loop *loop;
     struct virtio_features negotiated;
     struct dirty_log *log; /* of what is written to guest memory, or NULL */
@@ -122,6 +124,15 @@ struct start_call {
     int ret;
 };
 
+static void start_lent(struct start_call *call, struct builtin_queue *queue)
+{
+    struct virtio_backend *deputy = call->builtin->deputy;
+
+    call->ret =
+        deputy->ops->queue_start(deputy, call->setup, call->position, call->kick_fd, call->err);
+    queue->lent = call->ret == 0;
+}
+
 static void start_on_loop(void *arg)
 {
     struct start_call *call = arg;
@@ -129,6 +140,10 @@ static void start_on_loop(void *arg)
     struct builtin_queue *queue = &b->queues[call->setup->index];
 
     queue->setup = *call->setup;
+    if (b->deputy && b->model->queue_lent(b->state, call->setup->index)) {
+        start_lent(call, queue);
+        return;
+    }
     queue->ring.log = b->log;
     call->ret = virtqueue_start(&queue->ring, b->backend.memory, call->setup, &b->negotiated,
                                 call->position, call->err);
@@ -184,6 +199,11 @@ static void stop_on_loop(void *arg)
     struct builtin_queue *queue = call->queue;
     struct virtio_builtin *b = queue->owner;
 
+    if (queue->lent) {
+        call->position = b->deputy->ops->queue_stop(b->deputy, (uint16_t)(queue - b->queues));
+        queue->lent = false;
+        return;
+    }
     queue_stop_listening(queue);
     if (b->model->queue_drain)
         b->model->queue_drain(b->state, &queue->ring);
@@ -200,22 +220,35 @@ static struct virtqueue_position builtin_queue_stop(struct virtio_backend *backe
     return call.position;
 }
 
+struct features_call {
+    struct virtio_builtin *builtin;
+    int ret;
+};
+
 static void set_features_on_loop(void *arg)
 {
-    struct virtio_builtin *b = arg;
+    struct features_call *call = arg;
+    struct virtio_builtin *b = call->builtin;
 
     if (b->model->set_features)
         b->model->set_features(b->state, &b->negotiated);
+    if (!b->deputy)
+        return;
+    /* Known from virtio_device_init on, and not needed before. */
+    b->deputy->name = b->backend.name;
+    b->deputy->events = b->backend.events;
+    call->ret = b->deputy->ops->set_features(b->deputy, &b->negotiated);
 }
 
 static int builtin_set_features(struct virtio_backend *backend,
                                 const struct virtio_features *negotiated)
 {
-    struct virtio_builtin *b = builtin_of(backend);
+    struct features_call call = {.builtin = builtin_of(backend)};
 
-    b->negotiated = *negotiated; /* no queue runs: the loop does not look at it */
-    loop_call(b->loop, set_features_on_loop, b);
-    return 0;
+    /* No queue runs: the loop does not look at it. */
+    call.builtin->negotiated = *negotiated;
+    loop_call(call.builtin->loop, set_features_on_loop, &call);
+    return call.ret;
 }
 
 struct model_start_call {
@@ -278,6 +311,8 @@ static void reset_on_loop(void *arg)
 {
     struct virtio_builtin *b = arg;
 
+    if (b->deputy)
+        b->deputy->ops->reset(b->deputy);
     if (b->model->reset)
         b->model->reset(b->state);
 }
@@ -293,6 +328,8 @@ static void builtin_reset(struct virtio_backend *backend)
 struct log_call {
     struct virtio_builtin *builtin;
     struct dirty_log *log;
+    struct error *err;
+    int ret;
 };
 
 /* A ring learns of a log when it starts; what was in flight is done by then. One that is broken
@@ -317,6 +354,10 @@ static void log_on_loop(void *arg)
     struct log_call *call = arg;
     struct virtio_builtin *b = call->builtin;
 
+    if (b->deputy)
+        call->ret = b->deputy->ops->dirty_log(b->deputy, call->log, call->err);
+    if (call->ret)
+        return;
     b->log = call->log;
     for (uint16_t i = 0; i < b->queue_count; i++) {
         struct builtin_queue *queue = &b->queues[i];
@@ -333,11 +374,10 @@ static void log_on_loop(void *arg)
 static int builtin_dirty_log(struct virtio_backend *backend, struct dirty_log *log,
                              struct error *err)
 {
-    struct log_call call = {builtin_of(backend), log};
+    struct log_call call = {builtin_of(backend), log, err, 0};
 
-    (void)err;
     loop_call(call.builtin->loop, log_on_loop, &call);
-    return 0;
+    return call.ret;
 }
 
 /* --- state: a header that says whose it is, and the model's bytes --- */
@@ -410,6 +450,8 @@ static void destroy_on_loop(void *arg)
     struct virtio_builtin *b = arg;
 
     b->model->destroy(b->state);
+    if (b->deputy)
+        b->deputy->ops->destroy(b->deputy);
 }
 
 static void builtin_destroy(struct virtio_backend *backend)
@@ -426,8 +468,15 @@ static void builtin_features(struct virtio_backend *backend, struct virtio_featu
 {
     struct virtio_builtin *b = builtin_of(backend);
 
+    struct virtio_features lent;
+
     *out = (struct virtio_features){0};
     b->model->get_features(b->state, out);
+    if (!b->deputy)
+        return;
+    b->deputy->ops->features(b->deputy, &lent);
+    for (unsigned bit = VIRTIO_F_INDIRECT_DESC; bit <= VIRTIO_F_RING_RESET; bit++)
+        features_set(out, bit, features_has(&lent, bit));
 }
 
 static void builtin_config_read(struct virtio_backend *backend, uint32_t offset, void *data,
@@ -467,10 +516,9 @@ static const struct virtio_backend_ops builtin_ops = {
     .destroy = builtin_destroy,
 };
 
-int virtio_builtin_create(const struct virtio_model *model, const void *options,
-                          const struct guest_memory *memory, struct loop *loop,
-                          uint16_t queue_count, uint16_t queue_size, struct virtio_backend **out,
-                          struct error *err)
+static int create(const struct virtio_model *model, bool vhost, const void *options,
+                  const struct guest_memory *memory, struct loop *loop, uint16_t queue_count,
+                  uint16_t queue_size, struct virtio_backend **out, struct error *err)
 {
     struct virtio_builtin *b = calloc(1, sizeof(*b) + queue_count * sizeof(b->queues[0]));
     int ret;
@@ -491,8 +539,10 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
     b->queue_size = queue_size;
     for (uint16_t i = 0; i < queue_count; i++)
         b->queues[i].owner = b;
-    ret = model->create(b, options, &b->state, err);
+    ret = (vhost ? model->create_vhost : model->create)(b, options, &b->state, err);
     if (ret) {
+        if (b->deputy)
+            b->deputy->ops->destroy(b->deputy);
         free(b);
         return ret;
     }
@@ -500,11 +550,38 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
     return 0;
 }
 
+int virtio_builtin_create(const struct virtio_model *model, const void *options,
+                          const struct guest_memory *memory, struct loop *loop,
+                          uint16_t queue_count, uint16_t queue_size, struct virtio_backend **out,
+                          struct error *err)
+{
+    return create(model, false, options, memory, loop, queue_count, queue_size, out, err);
+}
+
+int virtio_builtin_create_vhost(const struct virtio_model *model, const void *options,
+                                const struct guest_memory *memory, struct loop *loop,
+                                uint16_t queue_count, uint16_t queue_size,
+                                struct virtio_backend **out, struct error *err)
+{
+    return create(model, true, options, memory, loop, queue_count, queue_size, out, err);
+}
+
 /* --- for models ------------------------------------------------------------------------------ */
+
+void virtio_builtin_set_deputy(struct virtio_builtin *b, struct virtio_backend *deputy)
+{
+    b->deputy = deputy;
+    b->backend.foreign = true;
+}
 
 struct loop *virtio_builtin_loop(struct virtio_builtin *b)
 {
     return b->loop;
+}
+
+const struct guest_memory *virtio_builtin_memory(const struct virtio_builtin *b)
+{
+    return b->backend.memory;
 }
 
 const char *virtio_builtin_name(const struct virtio_builtin *b)
@@ -530,6 +607,11 @@ void virtio_builtin_config_changed(struct virtio_builtin *b)
 struct virtqueue *virtio_builtin_queue(struct virtio_builtin *b, uint16_t index)
 {
     return b->queues[index].listening ? &b->queues[index].ring : NULL;
+}
+
+bool virtio_builtin_queue_runs(const struct virtio_builtin *b, uint16_t index)
+{
+    return b->queues[index].listening || b->queues[index].lent;
 }
 
 void virtio_builtin_notify(struct virtio_builtin *b, struct virtqueue *queue)

@@ -76,6 +76,11 @@ struct virtio_model {
     int (*create)(struct virtio_builtin *b, const void *options, void **out, struct error *err);
     void (*destroy)(void *model);
 
+    /* The same for a device whose data the host's kernel moves (virtio/vhost_kernel.h). NULL: the
+     * kernel cannot. `create` may be NULL instead: nobody but the kernel can. */
+    int (*create_vhost)(struct virtio_builtin *b, const void *options, void **out,
+                        struct error *err);
+
     /* On the loop, once, before the guest runs: what must not happen when only options are checked
      * (a terminal made raw, a socket that listens). May be NULL. */
     int (*start)(void *model, struct error *err);
@@ -107,6 +112,9 @@ struct virtio_model {
      * broken queue. May be NULL when the model completes everything within queue_ready. */
     void (*queue_drain)(void *model, struct virtqueue *queue);
 
+    /* On the loop, when a queue of a device with a deputy starts: does that one serve it? */
+    bool (*queue_lent)(void *model, uint16_t index);
+
     void (*reset)(void *model); /* on the loop, queues stopped; may be NULL */
 
     const struct virtio_model_state *state; /* NULL: it cannot be saved (backend.saves) */
@@ -126,8 +134,25 @@ int virtio_builtin_create(const struct virtio_model *model, const void *options,
                           uint16_t queue_count, uint16_t queue_size, struct virtio_backend **out,
                           struct error *err);
 
+/* The same with the model's create_vhost. */
+int virtio_builtin_create_vhost(const struct virtio_model *model, const void *options,
+                                const struct guest_memory *memory, struct loop *loop,
+                                uint16_t queue_count, uint16_t queue_size,
+                                struct virtio_backend **out, struct error *err);
+
+/*
+ * For models that leave the rings of some queues to somebody else: a deputy, which is a back end of
+ * queues alone. In create; the device owns it from then on and destroys it after the model. Of the
+ * features of rings, the deputy's are offered, and what was negotiated is told to the model first,
+ * then to the deputy. Its operations are called on the loop: queue_start and queue_stop for queues
+ * that are lent, set_features, reset, features and dirty_log. So a model that has one may use it
+ * without locks.
+ */
+void virtio_builtin_set_deputy(struct virtio_builtin *b, struct virtio_backend *deputy);
+
 /* For models. */
 struct loop *virtio_builtin_loop(struct virtio_builtin *b);
+const struct guest_memory *virtio_builtin_memory(const struct virtio_builtin *b);
 const char *virtio_builtin_name(const struct virtio_builtin *b); /* the user's id=, for logs */
 uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b);
 uint16_t
@@ -136,8 +161,11 @@ virtio_builtin_queue_size(const struct virtio_builtin *b); /* largest; a driver 
 /* Configuration bytes differ from before: call it after the change. Any thread. */
 void virtio_builtin_config_changed(struct virtio_builtin *b);
 
-/* The queue of this index while it runs, else NULL. On the loop. */
+/* The queue of this index while it runs and is ours, else NULL. On the loop. */
 struct virtqueue *virtio_builtin_queue(struct virtio_builtin *b, uint16_t index);
+
+/* Whether the queue of this index runs, be it lent or not. On the loop. */
+bool virtio_builtin_queue_runs(const struct virtio_builtin *b, uint16_t index);
 
 /* Interrupt the driver for a queue; see queue_notify. On the loop. */
 void virtio_builtin_notify(struct virtio_builtin *b, struct virtqueue *queue);

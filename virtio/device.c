@@ -67,18 +67,16 @@ const struct virtio_feature_name *device_feature_unmet(const struct virtio_devic
     return row ? row : features_unmet(f, backend->feature_names, backend->feature_count, by_driver);
 }
 
-/* What somebody else's code for rings does not know is not offered. Addresses of a platform it
- * would have to translate, which we cannot tell it how. */
+/* What somebody else's code for rings does not know is not offered. */
 static void drop_unserved(struct virtio_features *f, const struct virtio_features *served)
 {
-    static const unsigned of_rings[] = {VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX,
-                                        VIRTIO_F_RING_PACKED, VIRTIO_F_IN_ORDER,
-                                        VIRTIO_F_ORDER_PLATFORM};
+    static const unsigned of_rings[] = {VIRTIO_F_INDIRECT_DESC,  VIRTIO_F_EVENT_IDX,
+                                        VIRTIO_F_RING_PACKED,    VIRTIO_F_IN_ORDER,
+                                        VIRTIO_F_ORDER_PLATFORM, VIRTIO_F_ACCESS_PLATFORM};
 
     for (size_t i = 0; i < ARRAY_SIZE(of_rings); i++)
         if (!features_has(served, of_rings[i]))
             features_set(f, of_rings[i], false);
-    features_set(f, VIRTIO_F_ACCESS_PLATFORM, false);
 }
 
 static void offer(struct virtio_device *dev, const struct virtio_features *wanted,

@@ -19,7 +19,7 @@ static int host_control(int fd, unsigned long request, void *argument)
     return ioctl(fd, request, argument);
 }
 
-const struct vhost_system vhost_system_host = {host_open, host_control, write};
+const struct vhost_system vhost_system_host = {host_open, host_control, write, read};
 
 int vhost_fd_request(struct vhost_fd *v, unsigned long request, void *argument, const char *name,
                      struct error *err)
@@ -40,11 +40,11 @@ static int cannot_open(const char *path, const char *module, int code, struct er
     case ENOENT:
     case ENODEV:
     case ENXIO:
-        return error_errno(err, code, "%s (of the kernel's module %s)", path, module);
+        return error_set(err, code, "this host has no %s (modprobe %s)", path, module);
     case EACCES:
     case EPERM:
-        return error_errno(err, code, "%s (whoever may use it is the host's choice: chmod, udev)",
-                           path);
+        return error_set(err, code,
+                         "no permission for %s (its owner, group and mode say who has it)", path);
     default:
         return error_errno(err, code, "%s", path);
     }
@@ -114,15 +114,17 @@ int vhost_fd_set_features(struct vhost_fd *v, const struct virtio_features *feat
 
 int vhost_fd_set_memory(struct vhost_fd *v, const struct guest_memory *memory, struct error *err)
 {
-    struct {
+    union {
+        uint8_t bytes[sizeof(struct vhost_memory) +
+                      GUEST_MEMORY_REGIONS * sizeof(struct vhost_memory_region)];
         struct vhost_memory table;
-        struct vhost_memory_region regions[GUEST_MEMORY_REGIONS];
-    } request = {.table.nregions = (uint32_t)memory->count};
+    } request = {{0}};
 
+    request.table.nregions = (uint32_t)memory->count;
     for (size_t i = 0; i < memory->count; i++) {
         const struct guest_region *region = &memory->regions[i];
 
-        request.regions[i] = (struct vhost_memory_region){
+        request.table.regions[i] = (struct vhost_memory_region){
             .guest_phys_addr = region->start,
             .memory_size = region->size,
             .userspace_addr = (uintptr_t)region->host,
@@ -172,6 +174,16 @@ int vhost_fd_map_memory(struct vhost_fd *v, uint32_t asid, const struct guest_me
     return ret;
 }
 
+bool vhost_fd_read_miss(struct vhost_fd *v, uint64_t *address)
+{
+    struct vhost_msg_v2 packet;
+
+    if (v->system->read(v->fd, &packet, sizeof(packet)) != (ssize_t)sizeof(packet))
+        return false;
+    *address = packet.iotlb.iova;
+    return packet.type == VHOST_IOTLB_MSG_V2 && packet.iotlb.type == VHOST_IOTLB_MISS;
+}
+
 /* --- vrings ----------------------------------------------------------------------------------- */
 
 int vhost_fd_vring_number(struct vhost_fd *v, unsigned long request, unsigned index,
@@ -214,22 +226,31 @@ static unsigned base_of(struct virtqueue_position position, bool packed)
     return position.avail | (packed ? (unsigned)position.used << 16 : 0);
 }
 
+int vhost_fd_vring_addresses(struct vhost_fd *v, unsigned index, const struct vhost_ring *ring,
+                             const gpa_t *used, struct error *err)
+{
+    struct vhost_vring_addr address = {
+        .index = index,
+        .flags = used ? 1 << VHOST_VRING_F_LOG : 0,
+        .desc_user_addr = ring->desc,
+        .avail_user_addr = ring->driver,
+        .used_user_addr = ring->device,
+        .log_guest_addr = used ? used->value : 0,
+    };
+
+    return VHOST_FD_REQUEST(v, VHOST_SET_VRING_ADDR, &address, err);
+}
+
 int vhost_fd_vring_place(struct vhost_fd *v, unsigned index, uint16_t size,
                          struct virtqueue_position position, bool packed,
                          const struct vhost_ring *ring, struct error *err)
 {
-    struct vhost_vring_addr address = {
-        .index = index,
-        .desc_user_addr = ring->desc,
-        .avail_user_addr = ring->driver,
-        .used_user_addr = ring->device,
-    };
     int ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_NUM, index, size, err);
 
     if (!ret)
         ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_BASE, index, base_of(position, packed), err);
     if (!ret)
-        ret = VHOST_FD_REQUEST(v, VHOST_SET_VRING_ADDR, &address, err);
+        ret = vhost_fd_vring_addresses(v, index, ring, NULL, err);
     return ret;
 }
 

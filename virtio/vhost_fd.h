@@ -22,12 +22,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* The system calls, for tests that play the kernel. As open(2), ioctl(2), write(2): -1 and errno.
+/* The system calls, for tests that play the kernel. As open(2), ioctl(2), write(2) and
+ * read(2): -1 and errno.
  * What `open` gives is closed by close(2). */
 struct vhost_system {
     int (*open)(const char *path);
     int (*control)(int fd, unsigned long request, void *argument);
     ssize_t (*write)(int fd, const void *data, size_t length);
+    ssize_t (*read)(int fd, void *data, size_t length);
 };
 extern const struct vhost_system vhost_system_host;
 
@@ -78,6 +80,9 @@ int vhost_fd_iotlb(struct vhost_fd *v, uint32_t asid, const struct vhost_iotlb_m
 int vhost_fd_map_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
                         struct error *err);
 
+/* Read a message from the device's IOTLB. True: it has no mapping for *address. */
+bool vhost_fd_read_miss(struct vhost_fd *v, uint64_t *address);
+
 /* --- vrings ----------------------------------------------------------------------------------- */
 
 /* Requests that take a vring's index and a number, or a descriptor (-1: none). */
@@ -103,6 +108,11 @@ struct vhost_ring {
 int vhost_ring_find(const struct guest_memory *memory, const struct virtqueue_setup *setup,
                     const struct virtio_features *negotiated, bool guest, struct vhost_ring *out,
                     struct error *err);
+
+/* Addresses of a vring. `used`: where its used ring is for the guest, to have what is written there
+ * logged (VHOST_SET_LOG_BASE); NULL: no need. Of one that runs only that may differ. */
+int vhost_fd_vring_addresses(struct vhost_fd *v, unsigned index, const struct vhost_ring *ring,
+                             const gpa_t *used, struct error *err);
 
 /* Size, position and addresses of a vring that is not running. */
 int vhost_fd_vring_place(struct vhost_fd *v, unsigned index, uint16_t size,

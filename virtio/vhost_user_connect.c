@@ -177,6 +177,7 @@ static int take_features(struct vhost_user *v, uint64_t features, struct error *
     features_set(&now, VHOST_USER_F_PROTOCOL_FEATURES, false);
     v->logs = features_has(&now, VHOST_F_LOG_ALL);
     features_set(&now, VHOST_F_LOG_ALL, false);
+    features_set(&now, VIRTIO_F_ACCESS_PLATFORM, false); /* it would have to ask us for each */
     if (v->connected_before && !features_subset(&v->offered, &now))
         return error_set(err, ENOTSUP, "it offers fewer features than before");
     if (!v->connected_before)

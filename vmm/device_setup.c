@@ -6,15 +6,18 @@
 #include "devices/fs.h"
 #include "devices/net/net.h"
 #include "devices/rng.h"
+#include "devices/scsi.h"
 #include "devices/virtio_user.h"
+#include "devices/vsock.h"
 #include "virtio/device.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {
-    &blk_model, &net_model, &console_model, &rng_model, &fs_model, &virtio_user_model, NULL};
+const struct virtio_model *const device_models[] = {&blk_model, &net_model,         &console_model,
+                                                    &rng_model, &vsock_model,       &scsi_model,
+                                                    &fs_model,  &virtio_user_model, NULL};
 
 const struct option_spec device_common_options[] = {
     {.key = "id",
@@ -158,7 +161,7 @@ static int take_options(struct device_setup *setup, struct option_list *list,
     if (ret)
         return ret;
     setup->elsewhere = place->elsewhere && place->elsewhere(place->target);
-    if (!setup->elsewhere && !model->create)
+    if (!setup->elsewhere && !model->create && !model->create_vhost)
         return error_set(err, EINVAL,
                          "%s: Vireo has no model of %s: another process has to serve it",
                          list->origin, model->name);
@@ -274,7 +277,22 @@ int device_setup_builtin(const struct device_setup *setup, const struct guest_me
                          struct loop *loop, unsigned cpus, struct virtio_backend **out,
                          struct error *err)
 {
+    if (!setup->model->create)
+        return error_set(err, ENOTSUP, "%s devices are served by the host's kernel only",
+                         setup->model->name);
     return virtio_builtin_create(setup->model, setup->options, memory, loop,
                                  device_setup_queue_count(setup, cpus),
                                  device_setup_queue_size(setup), out, err);
+}
+
+int device_setup_vhost(const struct device_setup *setup, const struct guest_memory *memory,
+                       struct loop *loop, unsigned cpus, struct virtio_backend **out,
+                       struct error *err)
+{
+    if (!setup->model->create_vhost)
+        return error_set(err, ENOTSUP, "the kernel has no vhost for %s devices",
+                         setup->model->name);
+    return virtio_builtin_create_vhost(setup->model, setup->options, memory, loop,
+                                       device_setup_queue_count(setup, cpus),
+                                       device_setup_queue_size(setup), out, err);
 }

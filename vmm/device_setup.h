@@ -68,10 +68,15 @@ uint16_t device_setup_queue_size(const struct device_setup *setup);
 int device_setup_foreign(const struct device_setup *setup, unsigned cpus,
                          struct virtio_foreign *out, struct error *err);
 
-/* Make the built-in back end. */
+/* Make the built-in back end; -ENOTSUP when the type has none. */
 int device_setup_builtin(const struct device_setup *setup, const struct guest_memory *memory,
                          struct loop *loop, unsigned cpus, struct virtio_backend **out,
                          struct error *err);
+
+/* The same with the host's kernel moving its data. */
+int device_setup_vhost(const struct device_setup *setup, const struct guest_memory *memory,
+                       struct loop *loop, unsigned cpus, struct virtio_backend **out,
+                       struct error *err);
 
 /* What was asked for by NAME=on must be in `offered`. */
 int device_setup_check_wanted(const struct device_setup *setup,

@@ -18,7 +18,7 @@ static const char *const transports[] = {"mmio", "pci", NULL};
 #define RECONNECT_DEFAULT 1 /* seconds */
 #define RECONNECT_MAX     3600
 
-static const char *const backends[] = {"builtin", "vhost-user", "vdpa", NULL};
+static const char *const backends[] = {"builtin", "vhost-user", "vhost", "vdpa", "auto", NULL};
 
 const struct option_spec device_slot_options[] = {
     {.key = "transport",
@@ -54,7 +54,7 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, backend),
      .initial = "builtin",
      .choices = backends,
-     .help = "who serves it: Vireo, a process, or a vDPA device"},
+     .help = "who serves it (auto: the kernel if it can)"},
     {.key = "socket",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, socket),
@@ -102,22 +102,33 @@ static bool asks_for(const struct device_config *config, enum device_backend bac
     return name && strcmp(name, backends[backend]) == 0;
 }
 
-/* A type without a model has only one back end. */
-static bool needs_backend(const struct device_config *config)
+/* Who serves it unless the user says: only types with a model of ours have a choice. */
+static enum device_backend usual_backend(const struct device_config *config)
 {
     const struct virtio_model *model = device_model_find(config->type);
 
-    return model && !model->create && !option_list_peek(&config->options, "backend");
+    if (!model || model->create)
+        return BACKEND_BUILTIN;
+    return model->create_vhost ? BACKEND_VHOST : BACKEND_VHOST_USER;
+}
+
+static bool needs_backend(const struct device_config *config)
+{
+    return usual_backend(config) != BACKEND_BUILTIN &&
+           !option_list_peek(&config->options, "backend");
 }
 
 bool machine_device_shares_memory(const struct device_config *config)
 {
-    return needs_backend(config) || asks_for(config, BACKEND_VHOST_USER);
+    return asks_for(config, BACKEND_VHOST_USER) ||
+           (needs_backend(config) && usual_backend(config) == BACKEND_VHOST_USER);
 }
 
 static bool served_elsewhere(const void *slot)
 {
-    return ((const struct device_slot *)slot)->backend != BACKEND_BUILTIN;
+    int backend = ((const struct device_slot *)slot)->backend;
+
+    return backend == BACKEND_VHOST_USER || backend == BACKEND_VDPA;
 }
 
 /* A key that was given and is for processes that serve a device, or NULL. */
@@ -210,7 +221,7 @@ static int take_options(struct machine_device *device, struct device_config *con
     int ret = 0;
 
     if (needs_backend(config))
-        ret = option_list_add(&config->options, "backend", backends[BACKEND_VHOST_USER], err);
+        ret = option_list_add(&config->options, "backend", backends[usual_backend(config)], err);
     if (!ret)
         ret = device_setup_take(&device->setup, config->type, &config->options, default_id, &place,
                                 err);
@@ -229,7 +240,7 @@ static int describe(const struct machine_device *device, const struct device_sit
 {
     const struct device_setup *setup = &device->setup;
 
-    if (device->slot.backend != BACKEND_BUILTIN)
+    if (served_elsewhere(&device->slot))
         return device_setup_foreign(setup, 1, out, err);
     *out = (struct virtio_foreign){
         .id = setup->model->id,
@@ -279,6 +290,21 @@ static int fit_vdpa_queues(struct machine_device *device, struct error *err)
     return 0;
 }
 
+/* By the kernel if it can; why not is for who asks. */
+static int make_auto(const struct machine_device *device, const struct device_site *site,
+                     struct loop *loop, struct virtio_backend **out, struct error *err)
+{
+    const struct device_setup *setup = &device->setup;
+    struct error why = ERROR_INIT;
+
+    if (!setup->model->create)
+        return device_setup_vhost(setup, site->memory, loop, site->cpus, out, err);
+    if (device_setup_vhost(setup, site->memory, loop, site->cpus, out, &why) == 0)
+        return 0;
+    log_info("vmm", "%s: not served by the kernel: %s", setup->common.id, why.text);
+    return device_setup_builtin(setup, site->memory, loop, site->cpus, out, err);
+}
+
 static int make_backend(const struct machine_device *device, const struct device_site *site,
                         const struct virtio_foreign *foreign, struct loop *loop,
                         struct virtio_backend **out, struct error *err)
@@ -300,11 +326,18 @@ static int make_backend(const struct machine_device *device, const struct device
         .stand_in = foreign->has_stand_in ? &foreign->stand_in : NULL,
     };
 
-    if (device->slot.backend == BACKEND_BUILTIN)
-        return device_setup_builtin(&device->setup, site->memory, loop, site->cpus, out, err);
-    if (device->slot.backend == BACKEND_VDPA)
+    switch (device->slot.backend) {
+    case BACKEND_VHOST_USER:
+        return vhost_user_create(&options, site->memory, loop, out, err);
+    case BACKEND_VHOST:
+        return device_setup_vhost(&device->setup, site->memory, loop, site->cpus, out, err);
+    case BACKEND_VDPA:
         return make_vdpa(device, site, foreign, loop, out, err);
-    return vhost_user_create(&options, site->memory, loop, out, err);
+    case BACKEND_AUTO:
+        return make_auto(device, site, loop, out, err);
+    default:
+        return device_setup_builtin(&device->setup, site->memory, loop, site->cpus, out, err);
+    }
 }
 
 static int make_virtio(struct machine_device *device, const struct device_site *site,

@@ -17,7 +17,14 @@
 #include <stdint.h>
 
 enum device_transport { TRANSPORT_MMIO, TRANSPORT_PCI };
-enum device_backend { BACKEND_BUILTIN, BACKEND_VHOST_USER, BACKEND_VDPA };
+/* AUTO: the kernel where it can, else this program. */
+enum device_backend {
+    BACKEND_BUILTIN,
+    BACKEND_VHOST_USER,
+    BACKEND_VHOST,
+    BACKEND_VDPA,
+    BACKEND_AUTO
+};
 
 /* The keys of a device's place in a machine. */
 struct device_slot {

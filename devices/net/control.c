@@ -155,7 +155,7 @@ static void apply_steering(struct net *net, bool rss, unsigned pairs)
 
 static bool queue_runs(struct net *net, unsigned index)
 {
-    return virtio_builtin_queue(net->builtin, (uint16_t)index) != NULL;
+    return virtio_builtin_queue_runs(net->builtin, (uint16_t)index);
 }
 
 static bool set_pairs(struct net *net, struct net_command *command)
@@ -439,7 +439,11 @@ static bool run_command(struct net *net, struct net_command *command)
         NET_COMPLAIN(net, row->rule, "a command of the wrong length");
         return false;
     }
-    return row->run(net, command);
+    if (!row->run(net, command))
+        return false;
+    if (row->class == NET_CTRL_RX || row->class == NET_CTRL_MAC)
+        net_filter_changed(net);
+    return true;
 }
 
 static void answer(struct net *net, struct virtqueue *ring, struct virtqueue_buffer *buffer)

@@ -3,6 +3,7 @@
  * took: where queues are, how long headers are, and which offloads the guest takes.
  */
 #include "devices/net/state.h"
+#include "devices/net/vhost.h"
 
 /* 5.1.3.1 Feature bit requirements (NET-06 to NET-08). MAC and MTU need nothing and have keys of
  * their own: mac=off, mtu=. */
@@ -94,6 +95,8 @@ void net_get_features(void *model, struct virtio_features *out)
     features_set(out, NET_F_MAC, net->initial_mac);
     features_set(out, NET_F_MTU, net->mtu);
     features_set(out, NET_F_MQ, net->pair_count > 1);
+    if (net->vhost)
+        net_vhost_limit_features(net->vhost, out);
 }
 
 uint64_t net_guest_offloads(const struct virtio_features *negotiated)
@@ -142,4 +145,7 @@ void net_set_features(void *model, const struct virtio_features *negotiated)
     net->guest_offloads = net_guest_offloads(negotiated);
     net_apply_guest_offloads(net);
     net_filter_set_features(net);
+    net_filter_changed(net);
+    if (net->vhost)
+        net_vhost_set_header(net->vhost, net->header_size);
 }

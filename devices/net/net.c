@@ -1,6 +1,7 @@
 #include "devices/net/net.h"
 
 #include "devices/net/state.h"
+#include "devices/net/vhost.h"
 #include "virtio/device.h"
 
 #include <errno.h>
@@ -77,11 +78,28 @@ static void net_queue_drain(void *model, struct virtqueue *ring)
     }
 }
 
+/* The pairs' queues, not one that was not negotiated. */
+static bool net_queue_lent(void *model, uint16_t index)
+{
+    struct net_queue *queue = net_queue_at(model, index);
+
+    return queue && queue != &((struct net *)model)->control;
+}
+
+/* The kernel serves those in use. */
+static void vhost_update(struct net *net, unsigned pairs)
+{
+    if (net->vhost)
+        net_vhost_set_pairs(net->vhost, net_link_is_up(net) ? pairs : 0);
+}
+
 void net_set_pairs(struct net *net, unsigned pairs)
 {
+    vhost_update(net, MIN(net->pairs, pairs)); /* none whose queue is being detached */
     net->pairs = pairs;
     if (net->host->ops->set_pairs)
         net->host->ops->set_pairs(net->host, pairs);
+    vhost_update(net, pairs);
     for (unsigned i = 0; i < net->pair_count; i++)
         net_rx_changed(&net->rx[i]);
 }
@@ -103,6 +121,12 @@ static void on_writable(void *opaque, unsigned pair)
         virtio_builtin_kick(net->builtin, tx->queue.ring);
 }
 
+void net_filter_changed(struct net *net)
+{
+    if (net->vhost)
+        net_vhost_set_filter(net->vhost, &net->filter, atomic_load(&net->mac));
+}
+
 /* --- reset ----------------------------------------------------------------------------------- */
 
 /* Also the state after creation, of everything a driver can change. */
@@ -122,6 +146,7 @@ static void net_reset(void *model)
         net->rx[i].queue.coalescing = net->tx[i].queue.coalescing = (struct net_coalescing){0};
     net_set_pairs(net, 1);
     atomic_store(&net->mac, net->initial_mac);
+    net_filter_changed(net);
     atomic_store(&net->legacy, false);
     atomic_fetch_and(&net->status, ~(unsigned)NET_S_ANNOUNCE);
 }
@@ -172,8 +197,10 @@ static void config_fill(struct net *net, const struct net_options *options)
 
 static void status_set(struct net *net, unsigned status)
 {
-    if (atomic_exchange(&net->status, status) != status)
-        virtio_builtin_config_changed(net->builtin);
+    if (atomic_exchange(&net->status, status) == status)
+        return;
+    vhost_update(net, net->pairs);
+    virtio_builtin_config_changed(net->builtin);
 }
 
 /* Who was away may be reached by another way now: the guest is asked to announce itself. */
@@ -257,6 +284,8 @@ static void net_destroy(void *model)
 
     for (unsigned i = 0; net->rx && i < net->pair_count; i++)
         net_rx_destroy(&net->rx[i]);
+    if (net->vhost)
+        net_vhost_destroy(net->vhost);
     net->host->ops->destroy(net->host);
     free(net->rx);
     free(net->tx);
@@ -285,17 +314,20 @@ static int make_queues(struct net *net)
 }
 
 int net_create_on(struct virtio_builtin *b, const struct net_options *options,
-                  struct net_host *host, void **out, struct error *err)
+                  struct net_host *host, struct net_vhost *vhost, void **out, struct error *err)
 {
     struct net *net = calloc(1, sizeof(*net));
     int ret;
 
     if (!net) {
+        if (vhost)
+            net_vhost_destroy(vhost);
         host->ops->destroy(host);
         return error_set(err, ENOMEM, "no memory for a network device");
     }
     net->builtin = b;
     net->host = host;
+    net->vhost = vhost;
     net->pair_count = virtio_builtin_queue_count(b) / 2;
     net->mtu = (uint16_t)options->mtu;
     host->events = (struct net_host_events){on_readable, on_writable, net};
@@ -317,10 +349,47 @@ static int net_create(struct virtio_builtin *b, const void *options, void **out,
 {
     const struct net_options *o = options;
     struct net_host *host;
-    int ret = net_host_create(&o->host, virtio_builtin_queue_count(b) / 2, virtio_builtin_loop(b),
-                              &host, err);
+    int ret;
 
-    return ret ? ret : net_create_on(b, o, host, out, err);
+    if (o->busy_poll)
+        return error_set(err, EINVAL, "busy-poll: goes with backend=vhost");
+    ret = net_host_create(&o->host, virtio_builtin_queue_count(b) / 2, virtio_builtin_loop(b),
+                          &host, err);
+    return ret ? ret : net_create_on(b, o, host, NULL, out, err);
+}
+
+/* Frames go past us. */
+static int check_vhost(const struct net_options *o, struct error *err)
+{
+    if (o->host.kind != NET_HOST_TAP)
+        return error_set(err, EINVAL, "backend=vhost goes with a TAP interface (host=tap)");
+    if (o->host.dump)
+        return error_set(err, EINVAL, "dump: Vireo does not see the frames of backend=vhost");
+    return 0;
+}
+
+static int net_create_vhost(struct virtio_builtin *b, const void *options, void **out,
+                            struct error *err)
+{
+    const struct net_options *o = options;
+    struct net_host *host;
+    struct net_vhost *vhost;
+    int ret = check_vhost(o, err);
+
+    if (!ret)
+        ret = net_host_create(&o->host, virtio_builtin_queue_count(b) / 2, virtio_builtin_loop(b),
+                              &host, err);
+    if (ret)
+        return ret;
+    if (o->mtu)
+        ret = net_vhost_check_mtu(host, (unsigned)o->mtu, err);
+    if (!ret)
+        ret = net_vhost_create(b, host, (uint32_t)o->busy_poll, &vhost, err);
+    if (ret) {
+        host->ops->destroy(host);
+        return ret;
+    }
+    return net_create_on(b, o, host, vhost, out, err);
 }
 
 static int net_start(void *model, struct error *err)
@@ -359,6 +428,7 @@ const struct virtio_model net_model = {
     .commands = net_commands,
     .command_count = ARRAY_SIZE(net_commands),
     .create = net_create,
+    .create_vhost = net_create_vhost,
     .destroy = net_destroy,
     .start = net_start,
     .get_features = net_get_features,
@@ -368,5 +438,6 @@ const struct virtio_model net_model = {
     .queue_ready = net_queue_ready,
     .queue_notify = net_interrupt_wanted,
     .queue_drain = net_queue_drain,
+    .queue_lent = net_queue_lent,
     .reset = net_reset,
 };

@@ -14,6 +14,7 @@
  *   control.c     the control queue
  *   coalesce.c    when the driver is interrupted
  *   stats.c       what the driver can ask about its queues
+ *   vhost.h       frames moved by the host's kernel in our place (backend=vhost)
  *   foreign.c     cards that another process serves
  *
  * Frames do not pass through the program where that can be avoided: the host side reads and writes

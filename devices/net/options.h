@@ -15,6 +15,8 @@ struct net_options {
     uint64_t mtu;   /* 0: the driver is told none */
     uint64_t speed; /* Mb/s, 0: unknown */
     int duplex;     /* enum net_duplex_choice */
+
+    uint64_t busy_poll; /* microseconds; backend=vhost */
 };
 
 enum net_duplex_choice {
@@ -24,7 +26,7 @@ enum net_duplex_choice {
 };
 
 /* The one table: --net user|tap|socket|none,KEY=VALUE,... */
-#define NET_OPTION_COUNT 25
+#define NET_OPTION_COUNT 26
 extern const struct option_spec net_option_specs[NET_OPTION_COUNT];
 
 #endif

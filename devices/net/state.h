@@ -34,6 +34,7 @@
 #define NET_VLANS       4096
 
 struct net;
+struct net_vhost;
 
 /* 5.1.9.5.10: when the driver is interrupted. Either 0: after every packet. */
 struct net_coalescing {
@@ -127,11 +128,12 @@ struct net_hashing {
 struct net {
     struct virtio_builtin *builtin;
     struct net_host *host;
-    unsigned pair_count;  /* made with */
-    unsigned pairs;       /* in use: what the driver set, 1 after reset */
-    unsigned header_size; /* in guest memory */
-    uint16_t mtu;         /* 0: none */
-    size_t frame_max;     /* untagged and without segmentation offload, if MTU is negotiated */
+    struct net_vhost *vhost; /* moves the frames in our place (vhost.h); or NULL */
+    unsigned pair_count;     /* made with */
+    unsigned pairs;          /* in use: what the driver set, 1 after reset */
+    unsigned header_size;    /* in guest memory */
+    uint16_t mtu;            /* 0: none */
+    size_t frame_max;        /* untagged and without segmentation offload, if MTU is negotiated */
     uint8_t config[NET_CONFIG_SIZE]; /* constant; mac and status are put in when it is read */
     uint64_t initial_mac;            /* as `mac`; 0: not told */
 
@@ -187,16 +189,20 @@ static inline bool net_link_is_up(const struct net *net)
 
 /* --- net.c ------------------------------------------------------------------------------------ */
 
-/* Make a device on a host side, which it owns from then on, also when this fails. What create of
- * the model does once the host side is there; of its own for tests. */
+/* Make a device on a host side, which it owns from then on, also when this fails; and `vhost`,
+ * which may be NULL. What create of the model does once the host side is there; of its own for
+ * tests. */
 int net_create_on(struct virtio_builtin *b, const struct net_options *options,
-                  struct net_host *host, void **out, struct error *err);
+                  struct net_host *host, struct net_vhost *vhost, void **out, struct error *err);
 
 /* The queue behind a virtqueue index; NULL for one that has no meaning now. */
 struct net_queue *net_queue_at(struct net *net, unsigned index);
 
 /* Use so many queue pairs from now on. */
 void net_set_pairs(struct net *net, unsigned pairs);
+
+/* The filter, or the card's address, was changed. */
+void net_filter_changed(struct net *net);
 
 /* --- features.c ------------------------------------------------------------------------------- */
 

@@ -166,6 +166,15 @@ static void tap_probe(struct tap_host *t)
     tap_accepts(t, 0);
 }
 
+/* One that was killed may have left it on an interface that stays (vhost.c). */
+static void tap_clear_filter(struct tap_host *t)
+{
+    struct tun_filter none = {0};
+
+    if (ioctl(t->queues[0].fd.fd, TUNSETTXFILTER, &none) < 0)
+        log_debug("net", "cannot clear the filter of a TAP interface: %s", strerror(errno));
+}
+
 static unsigned tap_offloads(struct net_host *base)
 {
     return tap_of(base)->offloads;
@@ -255,6 +264,11 @@ static ssize_t tap_receive(struct net_host *base, unsigned pair, const struct io
     return -EAGAIN;
 }
 
+int net_tap_fd(struct net_host *tap, unsigned pair)
+{
+    return tap_of(tap)->queues[pair].fd.fd;
+}
+
 /* --- life --- */
 
 static void tap_destroy(struct net_host *base)
@@ -313,6 +327,7 @@ int net_tap_create(const struct net_host_options *options, unsigned pairs, struc
     }
     t->pairs = pairs;
     tap_probe(t);
+    tap_clear_filter(t);
     tap_set_pairs(&t->base, 1);
     *out = &t->base;
     return 0;

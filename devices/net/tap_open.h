@@ -20,4 +20,8 @@
  */
 int tap_open(const struct net_host_options *options, unsigned pairs, int *fds, struct error *err);
 
+/* The descriptor of a pair of a host side that net_tap_create made, for somebody else to move
+ * frames by; it stays the host side's. */
+int net_tap_fd(struct net_host *tap, unsigned pair);
+
 #endif

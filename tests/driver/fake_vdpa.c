@@ -273,4 +273,4 @@ static ssize_t fake_write(int fd, const void *data, size_t length)
     return (ssize_t)length;
 }
 
-const struct vhost_system fake_vdpa_system = {fake_open, fake_control, fake_write};
+const struct vhost_system fake_vdpa_system = {fake_open, fake_control, fake_write, NULL};

@@ -174,6 +174,27 @@ static void network_cards(void **state)
     assert_false(offers(device, 18 /* CTRL_RX */) || offers(device, 57 /* HASH_REPORT */));
 }
 
+/* Whatever the host has, these are ours, or nobody's. */
+static void who_serves(void **state)
+{
+    struct machine_device *device = NULL;
+
+    (void)state;
+    assert_int_equal(create("net", "host=none,backend=auto,rss=on", &device), 0);
+    f.devices[f.count++] = device;
+    assert_true(offers(device, 60 /* RSS */));
+    assert_int_equal(create("net", "host=none,backend=vhost", &device), -EINVAL);
+    assert_string_equal(f.err.text,
+                        "--device net: backend=vhost goes with a TAP interface (host=tap)");
+    assert_int_equal(create("rng", "backend=vhost", &device), -ENOTSUP);
+    assert_string_equal(f.err.text, "--device rng: the kernel has no vhost for rng devices");
+    assert_int_equal(create("rng", "backend=auto", &device), 0);
+    f.devices[f.count++] = device;
+    assert_int_equal(create("vsock", "cid=3,backend=builtin", &device), -ENOTSUP);
+    assert_int_equal(create("vsock", "cid=2", &device), -EINVAL); /* VSK-03 */
+    assert_int_equal(create("vsock", "cid=3,socket=/none", &device), -EINVAL);
+}
+
 static void given_sizes(void **state)
 {
     struct machine_device *device = plug("readonly,queues=64,queue-size=1024");
@@ -473,6 +494,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(defaults),
         TEST(network_cards),
+        TEST(who_serves),
         TEST(given_sizes),
         TEST(threads),
         TEST(types),

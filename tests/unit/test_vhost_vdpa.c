@@ -476,7 +476,7 @@ static void not_there(void **state)
     (void)state;
     fake_vdpa_init();
     fake_vdpa.open_error = ENOENT;
-    refused(ENOENT, "/dev/vhost-vdpa-0 (of the kernel's module vhost_vdpa)");
+    refused(ENOENT, "this host has no /dev/vhost-vdpa-0 (modprobe vhost_vdpa)");
 }
 
 static void other_type(void **state)
