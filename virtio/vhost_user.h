@@ -26,9 +26,22 @@
 #include "base/loop.h"
 #include "virtio/backend.h"
 
+/* Whoever has started the process that serves the device. */
+struct vhost_user_process {
+    /* A connection, which is the back end's from now on, or a negative errno: called whenever one
+     * is needed, so also after one was lost. On the loop, or before that runs. */
+    int (*connect)(void *opaque, struct error *err);
+
+    /* What vhost-user has no words for; see virtio_backend_ops. */
+    int (*start)(void *opaque, struct error *err);
+    int (*command)(void *opaque, const char *name, const char *argument, struct error *err);
+    void *opaque;
+};
+
 struct vhost_user_options {
     const char *path; /* of the socket to connect to, or... */
     int fd;           /* ...a connected one, owned by the back end from now on; else -1 */
+    const struct vhost_user_process *process; /* ...or who has one, borrowed; else NULL */
     uint16_t queue_count;
     uint32_t config_size;                            /* bytes of the type's configuration */
     const struct virtio_feature_name *feature_names; /* of the type */

@@ -205,8 +205,11 @@ static int agree(struct vhost_user *v, struct error *err)
 
 static int open_socket(const struct vhost_user *v, struct error *err)
 {
+    const struct vhost_user_process *process = v->options.process;
     int fd;
 
+    if (process)
+        return process->connect(process->opaque, err);
     if (v->path)
         return unix_socket_connect(v->path, err);
     if (v->connected_before)

@@ -5,7 +5,7 @@
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
 #include "virtio/device_legacy.h"
-#include "virtio/vhost_user.h"
+#include "vmm/device_launch.h"
 #include "vmm/layout_x86_64.h"
 
 #include <errno.h>
@@ -49,20 +49,33 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, backend),
      .initial = "builtin",
      .choices = backends,
-     .help = "who serves it: this program, or a process behind socket="},
+     .help = "who serves it: this program, or a process, behind socket= or started for it"},
     {.key = "socket",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, socket),
      .metavar = "PATH",
      .help = "Unix socket of the process that serves it (backend=vhost-user)"},
+    {.key = "program",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, program),
+     .metavar = "PATH",
+     .help = "a program to start for it (backend=vhost-user; default: see 'vireo help programs')"},
+    {.key = "isolate",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, isolate),
+     .initial = "off",
+     .help = "serve it from a confined process of its own"},
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
 bool machine_device_shares_memory(const struct device_config *config)
 {
     const char *backend = option_list_peek(&config->options, "backend");
+    const char *isolate = option_list_peek(&config->options, "isolate");
+    bool on = false;
 
-    return backend && strcmp(backend, backends[BACKEND_VHOST_USER]) == 0;
+    return (backend && strcmp(backend, backends[BACKEND_VHOST_USER]) == 0) ||
+           (isolate && option_parse_bool("isolate", isolate, &on, NULL) == 0 && on);
 }
 
 static bool served_elsewhere(const void *slot)
@@ -79,11 +92,13 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
-    if (!slot->socket != (slot->backend == BACKEND_BUILTIN))
-        return error_set(err, EINVAL,
-                         slot->socket ? "%s: socket: goes with backend=vhost-user"
-                                      : "%s: backend: vhost-user needs a socket=",
-                         origin);
+    if (slot->backend == BACKEND_BUILTIN && (slot->socket || slot->program))
+        return error_set(err, EINVAL, "%s: %s: goes with backend=vhost-user", origin,
+                         slot->socket ? "socket" : "program");
+    if (slot->socket && slot->program)
+        return error_set(err, EINVAL, "%s: program: there is a socket= already", origin);
+    if (slot->backend != BACKEND_BUILTIN && slot->isolate)
+        return error_set(err, EINVAL, "%s: isolate: is for devices of our own", origin);
     if (slot->legacy && !virtio_device_type_has_legacy(model->id))
         return error_set(err, EINVAL, "%s: legacy: %s devices have no legacy interface", origin,
                          model->name);
@@ -106,19 +121,71 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
     return ret;
 }
 
+/* --- processes that we start ------------------------------------------------------------------ */
+
+static const struct device_launch_place launch_place = {device_slot_options,
+                                                        ARRAY_SIZE(device_slot_options)};
+
+static int process_connect(void *process, struct error *err)
+{
+    return device_process_connect(process, err);
+}
+
+static int process_start(void *process, struct error *err)
+{
+    return device_process_start(process, err);
+}
+
+static int process_command(void *process, const char *name, const char *argument, struct error *err)
+{
+    return device_process_command(process, name, argument, err);
+}
+
+/* Takes the arguments. */
+static int make_process(struct machine_device *device, struct loop *loop, char **arguments,
+                        struct error *err)
+{
+    int ret = device_process_create(device->setup.common.id, loop, arguments, device->slot.isolate,
+                                    &device->process, err);
+
+    device->process_callbacks = (struct vhost_user_process){process_connect, process_start,
+                                                            process_command, device->process};
+    return ret;
+}
+
+/* A program of somebody else's is to be started: it alone knows the keys that are left. */
+static int take_program(struct machine_device *device, struct device_config *config,
+                        struct error *err)
+{
+    const char *backend = option_list_peek(&config->options, "backend");
+
+    if (!backend || strcmp(backend, backends[BACKEND_VHOST_USER]) != 0 ||
+        option_list_peek(&config->options, "socket"))
+        return 0;
+    return device_launch_program(config, option_list_peek(&config->options, "program"),
+                                 &launch_place, &device->arguments, err);
+}
+
+/* --- options ---------------------------------------------------------------------------------- */
+
 static int take_options(struct machine_device *device, struct device_config *config,
-                        const char *default_id, struct error *err)
+                        const char *default_id, const struct device_site *site, struct error *err)
 {
     const struct device_place place = {device_slot_options, device_slot_option_count, &device->slot,
                                        served_elsewhere};
     const char *origin = config->options.origin;
-    int ret =
-        device_setup_take(&device->setup, config->type, &config->options, default_id, &place, err);
+    int ret = take_program(device, config, err);
 
+    if (!ret)
+        ret = device_setup_take(&device->setup, config->type, &config->options, default_id, &place,
+                                err);
     if (!ret)
         ret = check_slot(device, origin, err);
     if (!ret)
         ret = take_vectors(device, origin, err);
+    if (!ret && device->slot.isolate)
+        ret = device_launch_isolated(&device->setup, config, &launch_place, site->cpus,
+                                     &device->arguments, err);
     return ret;
 }
 
@@ -129,22 +196,40 @@ static uint16_t queue_count(const struct machine_device *device, const struct de
                                     device->slot.backend == BACKEND_BUILTIN ? site->cpus : 1);
 }
 
-static int make_backend(struct machine_device *device, const struct device_site *site,
+static int make_foreign(struct machine_device *device, const struct device_site *site,
                         struct loop *loop, struct virtio_backend **out, struct error *err)
 {
     const struct virtio_model *model = device->setup.model;
     const struct vhost_user_options options = {
         .path = device->slot.socket,
         .fd = -1,
+        .process = device->process ? &device->process_callbacks : NULL,
         .queue_count = queue_count(device, site),
         .config_size = model->config_size,
         .feature_names = model->features,
         .feature_count = model->feature_count,
     };
+    int ret = vhost_user_create(&options, site->memory, loop, out, err);
 
-    if (device->slot.backend == BACKEND_BUILTIN)
+    if (ret && device->process)
+        device_process_explain(device->process, err);
+    return ret;
+}
+
+/* In a dry run a device that would be isolated is only checked. */
+static int make_backend(struct machine_device *device, const struct device_site *site,
+                        struct loop *loop, struct virtio_backend **out, struct error *err)
+{
+    const struct device_slot *slot = &device->slot;
+    char **arguments = device->arguments;
+    int ret = 0;
+
+    if (slot->backend == BACKEND_BUILTIN && (!slot->isolate || site->dry_run))
         return device_setup_builtin(&device->setup, site->memory, loop, site->cpus, out, err);
-    return vhost_user_create(&options, site->memory, loop, out, err);
+    device->arguments = NULL;
+    if (arguments)
+        ret = make_process(device, loop, arguments, err);
+    return ret ? ret : make_foreign(device, site, loop, out, err);
 }
 
 static int make_virtio(struct machine_device *device, const struct device_site *site,
@@ -205,7 +290,7 @@ static int machine_device_make(struct machine_device *device, struct device_conf
                                const char *default_id, struct device_site *site, struct error *err)
 {
     const char *origin = config->options.origin;
-    int ret = take_options(device, config, default_id, err);
+    int ret = take_options(device, config, default_id, site, err);
 
     if (ret)
         return ret;
@@ -255,6 +340,8 @@ void machine_device_destroy(struct machine_device *device)
         virtio_pci_destroy(device->pci);
     if (device->virtio_ready)
         virtio_device_destroy(&device->virtio);
+    device_process_destroy(device->process);
+    arguments_free(device->arguments);
     option_release(device_slot_options, device_slot_option_count, &device->slot);
     device_setup_release(&device->setup);
     free(device);

@@ -9,7 +9,9 @@
 #include "guest/memory.h"
 #include "transport/pci_bus.h"
 #include "virtio/device.h"
+#include "virtio/vhost_user.h"
 #include "vmm/config.h"
+#include "vmm/device_process.h"
 #include "vmm/device_setup.h"
 #include "vmm/iothread.h"
 
@@ -28,6 +30,8 @@ struct device_slot {
     char *iothread; /* which thread serves it, or its interrupts */
     int backend;    /* enum device_backend */
     char *socket;   /* of the process that serves it */
+    char *program;  /* to start for it; NULL: one that is found, or none is needed */
+    bool isolate;   /* built in, but in a process of its own */
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;
@@ -36,7 +40,10 @@ extern const size_t device_slot_option_count;
 struct machine_device {
     struct device_setup setup;
     struct device_slot slot;
-    int vectors; /* as in struct virtio_pci_config */
+    int vectors;                                 /* as in struct virtio_pci_config */
+    char **arguments;                            /* of a process to start; NULL: none */
+    struct device_process *process;              /* that serves it, if we start one */
+    struct vhost_user_process process_callbacks; /* how the back end reaches it */
     struct virtio_device virtio;
     bool virtio_ready;
     struct virtio_mmio *mmio; /* one of the two, by slot.transport */
@@ -55,6 +62,7 @@ struct device_site {
     struct iothreads *iothreads;
     struct pci_bus *bus;
     unsigned cpus;
+    bool dry_run;       /* no processes of ours */
     unsigned mmio_used; /* slots taken so far */
 };
 

@@ -1,0 +1,388 @@
+#include "vmm/device_process.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "vmm/isolate.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ANSWER_MS 10000 /* to open a file on a network may take a while */
+#define END_MS    5000
+
+struct device_process {
+    const char *name; /* of the device; borrowed */
+    struct loop *loop;
+    char **arguments;
+    bool supervised;
+
+    /* A thread that asks and the loop that hears of the end. */
+    pthread_mutex_t lock;
+    pid_t pid;          /* 0: none */
+    struct loop_fd end; /* its pidfd, readable when it has ended; -1: none */
+    int supervisor;     /* our end; -1: none */
+    bool started;
+    char ended[64]; /* how the last one ended; "": it has not */
+};
+
+/* --- arguments -------------------------------------------------------------------------------- */
+
+int arguments_add(char ***arguments, struct error *err, const char *fmt, ...)
+{
+    size_t count = 0;
+    va_list values;
+    char *text;
+    char **grown;
+    int ret;
+
+    while (*arguments && (*arguments)[count])
+        count++;
+    va_start(values, fmt);
+    ret = vasprintf(&text, fmt, values);
+    va_end(values);
+    if (ret < 0)
+        return error_set(err, ENOMEM, "no memory for a program's arguments");
+    grown = realloc(*arguments, (count + 2) * sizeof(*grown));
+    if (!grown) {
+        free(text);
+        return error_set(err, ENOMEM, "no memory for a program's arguments");
+    }
+    grown[count] = text;
+    grown[count + 1] = NULL;
+    *arguments = grown;
+    return 0;
+}
+
+void arguments_free(char **arguments)
+{
+    for (size_t i = 0; arguments && arguments[i]; i++)
+        free(arguments[i]);
+    free(arguments);
+}
+
+/* --- its end ---------------------------------------------------------------------------------- */
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void describe_end(struct device_process *process, int status)
+{
+    if (WIFSIGNALED(status))
+        snprintf(process->ended, sizeof(process->ended), "was ended by signal %d (%s)",
+                 WTERMSIG(status), strsignal(WTERMSIG(status)));
+    else
+        snprintf(process->ended, sizeof(process->ended), "ended with status %d",
+                 WEXITSTATUS(status));
+}
+
+/* Under the lock; it has ended. `level`: of the message. */
+static void reap(struct device_process *process, enum log_level level)
+{
+    int status = 0;
+
+    if (!process->pid)
+        return;
+    while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    describe_end(process, status);
+    log_at(status ? level : LOG_INFO, "device", "%s: its process %d %s", process->name,
+           process->pid, process->ended);
+    process->pid = 0;
+    close_fd(&process->supervisor);
+}
+
+/* On the loop. */
+static void forget(struct device_process *process)
+{
+    if (process->end.fd < 0)
+        return;
+    loop_fd_remove(process->loop, &process->end);
+    close_fd(&process->end.fd);
+}
+
+static void end_ready(struct loop_fd *self, uint32_t events)
+{
+    struct device_process *process = container_of(self, struct device_process, end);
+
+    (void)events;
+    pthread_mutex_lock(&process->lock);
+    reap(process, LOG_WARN);
+    pthread_mutex_unlock(&process->lock);
+    forget(process);
+}
+
+static bool has_ended(const struct device_process *process, int patience_ms)
+{
+    struct pollfd end = {.fd = process->end.fd, .events = POLLIN};
+    int ret;
+
+    do
+        ret = poll(&end, 1, patience_ms);
+    while (ret < 0 && errno == EINTR);
+    return ret > 0;
+}
+
+/* On the loop. Its socket is closed, which is the end of ours; others may know SIGTERM only. */
+static void stop(void *arg)
+{
+    struct device_process *process = arg;
+
+    pthread_mutex_lock(&process->lock);
+    close_fd(&process->supervisor);
+    if (process->pid && !process->supervised)
+        kill(process->pid, SIGTERM);
+    if (process->pid && !has_ended(process, END_MS)) {
+        log_warn("device", "%s: its process %d does not end: it is killed", process->name,
+                 process->pid);
+        kill(process->pid, SIGKILL);
+    }
+    reap(process, LOG_INFO);
+    pthread_mutex_unlock(&process->lock);
+    forget(process);
+}
+
+void device_process_explain(struct device_process *process, struct error *err)
+{
+    pthread_mutex_lock(&process->lock);
+    if (process->pid && has_ended(process, 0))
+        reap(process, LOG_INFO);
+    if (process->ended[0] && (!process->supervised || err->code == ECONNRESET))
+        error_prefix(err, "'%s' %s", process->arguments[0], process->ended);
+    pthread_mutex_unlock(&process->lock);
+}
+
+/* --- the supervisor's socket ------------------------------------------------------------------ */
+
+/* One packet, as text. It comes from a process that may have been taken over. */
+static int receive_answer(struct device_process *process, struct error *err)
+{
+    struct pollfd ready = {.fd = process->supervisor, .events = POLLIN};
+    char text[SUPERVISOR_PACKET_MAX + 1];
+    ssize_t got = -1;
+
+    if (poll(&ready, 1, ANSWER_MS) == 0)
+        return error_set(err, ETIMEDOUT, "the process that serves it does not answer");
+    got = recv(process->supervisor, text, sizeof(text) - 1, MSG_DONTWAIT);
+    if (got <= 0)
+        return error_set(err, ECONNRESET, "the process that serves it is gone");
+    text[got] = '\0';
+    if (strcmp(text, SUPERVISOR_OK) == 0)
+        return 0;
+    for (char *c = text; *c; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = '?';
+    if (strncmp(text, SUPERVISOR_ERROR, strlen(SUPERVISOR_ERROR)) == 0)
+        return error_set(err, EINVAL, "%s", text + strlen(SUPERVISOR_ERROR));
+    return error_set(err, EPROTO, "the process that serves it talks nonsense");
+}
+
+/* Under the lock. */
+static int ask(struct device_process *process, const char *request, struct error *err)
+{
+    if (process->supervisor < 0)
+        return error_set(err, ENOTCONN, "nobody serves the device");
+    if (send(process->supervisor, request, strlen(request), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        return error_errno(err, errno, "cannot ask the process that serves it");
+    return receive_answer(process, err);
+}
+
+int device_process_start(struct device_process *process, struct error *err)
+{
+    int ret = 0;
+
+    pthread_mutex_lock(&process->lock);
+    if (process->supervised)
+        ret = ask(process, SUPERVISOR_START, err);
+    process->started = !ret;
+    pthread_mutex_unlock(&process->lock);
+    return ret;
+}
+
+int device_process_command(struct device_process *process, const char *name, const char *argument,
+                           struct error *err)
+{
+    char request[SUPERVISOR_PACKET_MAX];
+    int ret;
+
+    if (!process->supervised)
+        return error_set(err, ENOENT, "%s takes no commands", process->name);
+    if ((size_t)snprintf(request, sizeof(request), SUPERVISOR_COMMAND "%s %s", name, argument) >=
+        sizeof(request))
+        return error_set(err, EINVAL, "a command that is too long");
+    pthread_mutex_lock(&process->lock);
+    ret = ask(process, request, err);
+    pthread_mutex_unlock(&process->lock);
+    return ret;
+}
+
+/* --- its beginning ---------------------------------------------------------------------------- */
+
+/* The arguments with what it inherits: a socket, and its supervisor's or -1. */
+static int complete_arguments(const struct device_process *process, const int fds[2], char ***out,
+                              struct error *err)
+{
+    int ret = 0;
+
+    *out = NULL;
+    for (size_t i = 0; process->arguments[i] && !ret; i++)
+        ret = arguments_add(out, err, "%s", process->arguments[i]);
+    if (!ret)
+        ret = arguments_add(out, err, "--fd=%d", fds[0]);
+    if (!ret && fds[1] >= 0)
+        ret = arguments_add(out, err, "--supervisor=%d", fds[1]);
+    if (ret)
+        arguments_free(*out);
+    return ret;
+}
+
+/* In the child: nothing here may take a lock that another thread has held. */
+static _Noreturn void become(char **arguments, const int fds[2])
+{
+    int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    signal(SIGPIPE, SIG_DFL);
+    for (int i = 0; i < 2; i++)
+        if (fds[i] >= 0)
+            fcntl(fds[i], F_SETFD, 0);
+    if (null >= 0 && dup2(null, STDIN_FILENO) >= 0 && dup2(STDERR_FILENO, STDOUT_FILENO) >= 0)
+        execv(arguments[0], arguments);
+    _exit(127);
+}
+
+static int spawn(struct device_process *process, const int fds[2], struct error *err)
+{
+    char **arguments;
+    pid_t pid;
+    int ret = complete_arguments(process, fds, &arguments, err);
+
+    if (ret)
+        return ret;
+    pid = isolate_clone(process->name, process->supervised, &process->end.fd);
+    if (pid == 0)
+        become(arguments, fds);
+    arguments_free(arguments);
+    if (pid < 0)
+        return error_errno(err, -pid, "cannot start '%s'", process->arguments[0]);
+    process->pid = pid;
+    process->ended[0] = '\0';
+    log_info("device", "%s: is served by process %d ('%s')", process->name, pid,
+             process->arguments[0]);
+    return 0;
+}
+
+static int watch(struct device_process *process, struct error *err)
+{
+    process->end.events = EPOLLIN;
+    process->end.ready = end_ready;
+    return loop_fd_add(process->loop, &process->end, err);
+}
+
+/* Under the lock: it is there, or there is nothing left of it. `ours`: our ends. */
+static int begin(struct device_process *process, const int ours[2], const int theirs[2],
+                 struct error *err)
+{
+    int ret = spawn(process, theirs, err);
+
+    process->supervisor = ours[1];
+    if (!ret)
+        ret = watch(process, err);
+    if (!ret && process->supervised)
+        ret = receive_answer(process, err);
+    if (!ret && process->supervised && process->started)
+        ret = ask(process, SUPERVISOR_START, err);
+    return ret;
+}
+
+static void close_pair(const int pair[2])
+{
+    for (int i = 0; i < 2; i++)
+        if (pair[i] >= 0)
+            close(pair[i]);
+}
+
+/* Two pairs, the second one for a supervised process only: each side's ends. */
+static int make_sockets(const struct device_process *process, int ours[2], int theirs[2],
+                        struct error *err)
+{
+    int pair[2];
+
+    ours[0] = ours[1] = theirs[0] = theirs[1] = -1;
+    for (int i = 0; i < (process->supervised ? 2 : 1); i++) {
+        if (socketpair(AF_UNIX, (i ? SOCK_SEQPACKET : SOCK_STREAM) | SOCK_CLOEXEC, 0, pair) < 0) {
+            close_pair(ours);
+            close_pair(theirs);
+            return error_errno(err, errno, "cannot make a socket");
+        }
+        ours[i] = pair[0];
+        theirs[i] = pair[1];
+    }
+    return 0;
+}
+
+int device_process_connect(struct device_process *process, struct error *err)
+{
+    int ours[2], theirs[2], ret;
+
+    stop(process);
+    ret = make_sockets(process, ours, theirs, err);
+    if (ret)
+        return ret;
+    pthread_mutex_lock(&process->lock);
+    ret = begin(process, ours, theirs, err);
+    pthread_mutex_unlock(&process->lock);
+    close_pair(theirs);
+    if (!ret)
+        return ours[0];
+    close(ours[0]);
+    stop(process);
+    return ret;
+}
+
+int device_process_create(const char *name, struct loop *loop, char **arguments, bool supervised,
+                          struct device_process **out, struct error *err)
+{
+    struct device_process *process = calloc(1, sizeof(*process));
+
+    if (!process) {
+        arguments_free(arguments);
+        return error_set(err, ENOMEM, "no memory for a process");
+    }
+    *process = (struct device_process){
+        .name = name,
+        .loop = loop,
+        .arguments = arguments,
+        .supervised = supervised,
+        .end.fd = -1,
+        .supervisor = -1,
+    };
+    pthread_mutex_init(&process->lock, NULL);
+    *out = process;
+    return 0;
+}
+
+void device_process_destroy(struct device_process *process)
+{
+    if (!process)
+        return;
+    loop_call(process->loop, stop, process);
+    pthread_mutex_destroy(&process->lock);
+    arguments_free(process->arguments);
+    free(process);
+}
