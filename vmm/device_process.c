@@ -17,8 +17,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ANSWER_MS 10000 /* to open a file on a network may take a while */
-#define END_MS    5000
+#define ANSWER_MS  10000 /* to open a file on a network may take a while */
+#define END_MS     5000
+#define CLOSING_MS 500
 
 struct device_process {
     const char *name; /* of the device; borrowed */
@@ -157,10 +158,13 @@ static void stop(void *arg)
 
 void device_process_explain(struct device_process *process, struct error *err)
 {
+    bool lost = err->code == ECONNRESET || err->code == EPIPE;
+
     pthread_mutex_lock(&process->lock);
-    if (process->pid && has_ended(process, 0))
+    /* A process closes its sockets a little before it has ended. */
+    if (process->pid && has_ended(process, lost ? CLOSING_MS : 0))
         reap(process, LOG_INFO);
-    if (process->ended[0] && (!process->supervised || err->code == ECONNRESET))
+    if (process->ended[0] && (!process->supervised || lost))
         error_prefix(err, "'%s' %s", process->arguments[0], process->ended);
     pthread_mutex_unlock(&process->lock);
 }

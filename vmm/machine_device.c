@@ -49,7 +49,7 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, backend),
      .initial = "builtin",
      .choices = backends,
-     .help = "who serves it: this program, or a process, behind socket= or started for it"},
+     .help = "who serves it: this program, or another process"},
     {.key = "socket",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, socket),
