@@ -2,6 +2,8 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
+#include "devices/console/console.h"
 #include "devices/net/host.h"
 #include "devices/net/options.h"
 #include "virtio/device.h"
@@ -86,6 +88,40 @@ int device_launch_isolated(const struct device_setup *setup, const struct device
     if (!ret && !setup->common.queues && !model->queues_default)
         ret = arguments_add(arguments, err, "--queues=%u", MIN(cpus, model->queues_max));
     return ret;
+}
+
+/* Of "unix:PATH,server=..." or, for a port, "NAME:unix:PATH,...". */
+static void remove_name_of(const char *where, bool port)
+{
+    const char *place = where;
+    char *path;
+
+    if (port && strchr(where, ':'))
+        place = strchr(where, ':') + 1;
+    if (strncmp(place, "unix:", 5) != 0)
+        return;
+    path = strndup(place + 5, strcspn(place + 5, ","));
+    if (path)
+        unix_socket_remove_stale(path);
+    free(path);
+}
+
+static void remove_console_names(const struct console_options *options)
+{
+    if (options->to)
+        remove_name_of(options->to, false);
+    for (size_t i = 0; i < options->ports.count; i++)
+        remove_name_of(options->ports.items[i], true);
+}
+
+void device_launch_remove_names(const struct device_setup *setup)
+{
+    const struct net_options *net = setup->options;
+
+    if (setup->model->id == VIRTIO_ID_CONSOLE)
+        remove_console_names(setup->options);
+    else if (setup->model->id == VIRTIO_ID_NET && net->host.kind == NET_HOST_SOCKET)
+        unix_socket_remove_stale(net->host.path);
 }
 
 /* --- others' ---------------------------------------------------------------------------------- */

@@ -26,6 +26,10 @@ int device_launch_isolated(const struct device_setup *setup, const struct device
                            const struct device_launch_place *place, unsigned cpus,
                            char ***arguments, struct error *err);
 
+/* Once a confined process has ended: remove the names of sockets that it listened on, which it could
+ * not do itself. */
+void device_launch_remove_names(const struct device_setup *setup);
+
 /*
  * A program for a device of this type: `program`, or with NULL the one that is found (discovery.h).
  * It is asked whether it serves the type. Keys that are neither the machine's nor feature bits are

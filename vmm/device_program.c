@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/unix_socket.h"
 #include "transport/vhost_user_server.h"
+#include "vmm/device_launch.h"
 #include "vmm/device_process.h"
 #include "vmm/device_program_describe.h"
 #include "vmm/device_program_options.h"
@@ -213,6 +214,8 @@ static void program_close(struct program *program)
     isolate_release(&program->isolate);
 }
 
+/* A confined process ends at once: what libraries do at exit (a leak checker, for one) may be more
+ * than it is allowed. */
 static int serve(struct program *program, struct error *err)
 {
     int ret;
@@ -222,6 +225,8 @@ static int serve(struct program *program, struct error *err)
     if (!ret)
         loop_run(program->loop);
     program_close(program);
+    if (!ret && program->place.confine)
+        _exit(EXIT_POWEROFF);
     return ret ? EXIT_USAGE : EXIT_POWEROFF;
 }
 
@@ -255,6 +260,7 @@ static int serve_isolated(const struct program *program, struct error *err)
         status =
             isolate_monitor(program->setup.common.id, arguments, program->place.socket_path, err);
     arguments_free(arguments);
+    device_launch_remove_names(&program->setup);
     return status < 0 ? EXIT_HOST_FAILURE : status;
 }
 

@@ -260,7 +260,7 @@ static ssize_t ask(const char *program, char *text, size_t room, struct error *e
         ;
     if (length < 0)
         return error_errno(err, (int)-length, "'%s' does not tell its capabilities", program);
-    if (status || !length)
+    if (status || !length || (size_t)length == room)
         return error_set(err, EINVAL, "'%s' does not tell its capabilities", program);
     return length;
 }

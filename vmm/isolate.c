@@ -113,6 +113,6 @@ void isolate_print_help(FILE *out)
         "opened all it\nneeds and given up the rest: files, networks, privileges, the sight of "
         "other processes, and all\nsystem calls that its type does not make. Name spaces that "
         "the host does not permit are named by\n--log info. Not for net's host=user, nor for "
-        "consoles on stdio. Names of sockets that the device\nlistens on (not --socket-path) "
-        "stay behind, and a socket it is connected to is not connected again.\n");
+        "consoles on stdio. A socket that the device is\nconnected to is not connected again "
+        "when it is lost.\n");
 }

@@ -340,7 +340,11 @@ void machine_device_destroy(struct machine_device *device)
         virtio_pci_destroy(device->pci);
     if (device->virtio_ready)
         virtio_device_destroy(&device->virtio);
-    device_process_destroy(device->process);
+    if (device->process) {
+        device_process_destroy(device->process);
+        if (device->slot.isolate)
+            device_launch_remove_names(&device->setup);
+    }
     arguments_free(device->arguments);
     option_release(device_slot_options, device_slot_option_count, &device->slot);
     device_setup_release(&device->setup);
