@@ -2,6 +2,7 @@
 
 #include "base/log.h"
 #include "base/module.h"
+#include "base/sanitizers.h"
 #include "vmm/isolate/filter.h"
 #include "vmm/isolate_namespaces.h"
 
@@ -18,17 +19,7 @@
 #include <unistd.h>
 
 /* Their runtimes make system calls of their own, on threads of their own. */
-#ifdef __has_feature
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
-    HAS_FEATURE(address_sanitizer) || HAS_FEATURE(thread_sanitizer)
-#define FILTERED 0
-#else
-#define FILTERED 1
-#endif
+#define FILTERED (!SANITIZE_ADDRESS && !SANITIZE_THREAD)
 
 int isolate_prepare(struct isolate *isolate, const char *type, const char *name, struct error *err)
 {

@@ -59,7 +59,7 @@ const struct option_spec device_slot_options[] = {
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, program),
      .metavar = "PATH",
-     .help = "a program to start for it (backend=vhost-user; default: see 'vireo help programs')"},
+     .help = "a program to start for it, instead of one that is found (backend=vhost-user)"},
     {.key = "isolate",
      .type = OPTION_BOOL,
      .offset = offsetof(struct device_slot, isolate),

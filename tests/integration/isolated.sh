@@ -37,10 +37,11 @@ private_kib() {
 
 # forbidden PID: have it make a system call that is on no device's list, chroot.
 forbidden() {
+    # shellcheck disable=SC2016  # words of gdb's
     gdb -batch -nx -p "$1" -ex 'set $rax = 161' -ex 'set var *(unsigned short *)$pc = 0x050f' -ex stepi > "$dir/gdb" 2>&1
 }
 
-# Two disks, a network card and a generator, each in a process of its own. VU-78.
+# Two disks, a network card and a generator, each in a process of its own.
 case_isolated() {
     local server process
     ip tuntap add dev vireoiso mode tap

@@ -2,6 +2,7 @@
  * Confinement: what a process has given up, asked of a child that has confined itself.
  */
 #include "base/bytes.h"
+#include "base/sanitizers.h"
 #include "tests/unit/build_directory.h"
 #include "vmm/device_setup.h"
 #include "vmm/isolate.h"
@@ -27,11 +28,11 @@
 #include <cmocka.h>
 
 /* Under sanitizers there is no filter. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SKIP_UNFILTERED() skip()
-#else
-#define SKIP_UNFILTERED() (void)0
-#endif
+#define SKIP_UNFILTERED()                        \
+    do {                                         \
+        if (SANITIZE_ADDRESS || SANITIZE_THREAD) \
+            skip();                              \
+    } while (0)
 
 #define CONFINED 100 /* exit statuses of the child: this, and... */
 #define REFUSED  101
