@@ -3,7 +3,7 @@
  *
  *   - every descriptor that it inherited and did not take into use
  *   - core dumps, which would hold the guest's memory
- *   - its user, mount, network, IPC and host name spaces, for empty ones; its root is an empty
+ *   - its user, mount, network, IPC and UTS name spaces, for empty ones; its root is an empty
  *     directory, read-only; no network interface is there
  *   - all capabilities, and ways to get any (no_new_privs)
  *   - all system calls that a device of its type does not make (isolate/filter.h)

@@ -159,6 +159,6 @@ void isolate_namespaces_leave(const char *name)
     leave_users(name);
     leave(name, CLONE_NEWNET, "network");
     leave(name, CLONE_NEWIPC, "IPC");
-    leave(name, CLONE_NEWUTS, "host name");
+    leave(name, CLONE_NEWUTS, "UTS");
     leave_files(name);
 }
