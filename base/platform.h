@@ -59,6 +59,13 @@ struct platform_ops {
 
     /* Send a message-signalled interrupt now: one system call, nothing to set up beforehand. */
     int (*msi_send)(struct platform *p, const struct msi_message *message);
+
+    /* Each signal of eventfd `fd` sends `message`, also if it was signalled before. Dear: only for
+     * eventfds that others than this program signal. After removal no message follows. All are
+     * removed before the machine is reset. */
+    int (*msi_irqfd_add)(struct platform *p, const struct msi_message *message, int fd,
+                         struct error *err);
+    void (*msi_irqfd_remove)(struct platform *p, int fd);
 };
 
 struct platform {

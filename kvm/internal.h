@@ -37,6 +37,14 @@ struct irqfd {
     struct irqfd *next;
 };
 
+/* An eventfd whose signals are messages. Devices remove theirs before the machine is reset. */
+struct msi_irqfd {
+    struct msi_message message;
+    int fd;
+    uint32_t gsi; /* in KVM's routing table */
+    struct msi_irqfd *next;
+};
+
 struct kvm_vm {
     struct platform platform;
     struct guest_memory *memory;
@@ -48,9 +56,10 @@ struct kvm_vm {
     struct vcpu *vcpus;
     struct vcpu_events events;
 
-    pthread_mutex_t lock; /* the two lists, and `fd` while it changes */
+    pthread_mutex_t lock; /* the lists, and `fd` while it changes */
     struct ioeventfd *ioeventfds;
     struct irqfd *irqfds;
+    struct msi_irqfd *msi_irqfds; /* by gsi */
 
     struct kvm_cpuid2 *cpuid; /* what KVM supports, read once */
 };
@@ -59,7 +68,18 @@ struct kvm_vm {
 int kvm_arch_vm_init(struct kvm_vm *vm, struct error *err); /* before vCPUs exist */
 int kvm_arch_vcpu_setup(struct vcpu *vcpu, const struct boot_state *boot, struct error *err);
 bool kvm_arch_vcpu_halted(struct vcpu *vcpu); /* on its thread */
+
+/* KVM's routing of interrupt lines before anybody changes it: KVM_LINE_ROUTES entries at most.
+ * Returns how many. Numbers from KVM_FIRST_MESSAGE_GSI on are no lines. */
+#define KVM_LINE_ROUTES       64
+#define KVM_FIRST_MESSAGE_GSI 24
+size_t kvm_arch_line_routes(struct kvm_irq_routing_entry *entries);
 void kvm_arch_describe_failure(struct vcpu *vcpu, char *text, size_t size);
+
+/* msi_route.c */
+int platform_msi_irqfd_add(struct platform *p, const struct msi_message *message, int fd,
+                           struct error *err);
+void platform_msi_irqfd_remove(struct platform *p, int fd);
 
 /* platform.c */
 void kvm_platform_init(struct kvm_vm *vm);

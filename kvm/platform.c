@@ -152,6 +152,8 @@ static const struct platform_ops kvm_platform_ops = {
     .line_irqfd_add = platform_line_irqfd_add,
     .line_irqfd_remove = platform_line_irqfd_remove,
     .msi_send = platform_msi_send,
+    .msi_irqfd_add = platform_msi_irqfd_add,
+    .msi_irqfd_remove = platform_msi_irqfd_remove,
 };
 
 void kvm_platform_init(struct kvm_vm *vm)

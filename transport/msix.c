@@ -85,14 +85,21 @@ static bool vector_masked(struct msix *msix, uint16_t vector)
 }
 
 /* Under the lock. */
-static void vector_send(struct msix *msix, uint16_t vector)
+static struct msi_message vector_message(struct msix *msix, uint16_t vector)
 {
     const uint8_t *entry = entry_of(msix, vector);
-    const struct msi_message message = {
+
+    return (struct msi_message){
         .address = load_le64(entry + PCI_MSIX_ENTRY_LOWER_ADDR),
         .data = load_le32(entry + PCI_MSIX_ENTRY_DATA),
         .device_id = msix->function->slot << 3, /* requester id: bus 0, slot, function 0 */
     };
+}
+
+/* Under the lock. */
+static void vector_send(struct msix *msix, uint16_t vector)
+{
+    const struct msi_message message = vector_message(msix, vector);
     int ret = msix->platform->ops->msi_send(msix->platform, &message);
 
     if (ret < 0)
@@ -110,6 +117,69 @@ static void vector_deliver(struct msix *msix, uint16_t vector)
     *word &= ~BIT(vector % 64);
     vector_send(msix, vector);
 }
+
+/* --- eventfds of others ---------------------------------------------------------------------- */
+
+/* Under the lock. */
+static void call_unroute(struct msix *msix, struct msix_call *call)
+{
+    if (call->routed)
+        msix->platform->ops->msi_irqfd_remove(msix->platform, call->fd);
+    call->routed = false;
+}
+
+/* Under the lock: whether the kernel sends the call's messages, and which, follows from the
+ * registers. While it does not, its owner hears the signals and calls msix_notify. */
+static void call_update(struct msix *msix, struct msix_call *call)
+{
+    unsigned vector = atomic_load(call->vector);
+    bool wanted = call->fd >= 0 && msix_enabled(msix) && vector < msix->count &&
+                  !vector_masked(msix, (uint16_t)vector);
+    struct msi_message message = {0};
+    struct error err = ERROR_INIT;
+
+    if (wanted)
+        message = vector_message(msix, (uint16_t)vector);
+    if (call->routed && (!wanted || memcmp(&message, &call->message, sizeof(message)) != 0))
+        call_unroute(msix, call);
+    if (!wanted || call->routed)
+        return;
+    call->message = message;
+    if (msix->platform->ops->msi_irqfd_add(msix->platform, &message, call->fd, &err))
+        log_limited(LOG_WARN, "msix", "slot %u: %s", msix->function->slot, err.text);
+    else
+        call->routed = true;
+}
+
+static void calls_update(struct msix *msix)
+{
+    for (size_t i = 0; i < msix->call_count; i++)
+        call_update(msix, &msix->calls[i]);
+}
+
+void msix_attach_calls(struct msix *msix, struct msix_call *calls, size_t count)
+{
+    msix->calls = calls;
+    msix->call_count = count;
+}
+
+void msix_call_set(struct msix *msix, struct msix_call *call, int fd)
+{
+    pthread_mutex_lock(&msix->lock);
+    call_unroute(msix, call);
+    call->fd = fd;
+    call_update(msix, call);
+    pthread_mutex_unlock(&msix->lock);
+}
+
+void msix_call_refresh(struct msix *msix, struct msix_call *call)
+{
+    pthread_mutex_lock(&msix->lock);
+    call_update(msix, call);
+    pthread_mutex_unlock(&msix->lock);
+}
+
+/* --- registers ------------------------------------------------------------------------------- */
 
 static bool access_valid(uint64_t offset, unsigned size, uint64_t length)
 {
@@ -139,6 +209,7 @@ void msix_table_write(struct msix *msix, uint64_t offset, const void *data, unsi
         store_le32(msix->table + offset + i, value);
     }
     vector_deliver(msix, (uint16_t)(offset / MSIX_ENTRY_SIZE));
+    calls_update(msix);
     pthread_mutex_unlock(&msix->lock);
 }
 
@@ -171,6 +242,7 @@ bool msix_config_written(struct msix *msix)
         atomic_store_explicit(&msix->enabled, enabled, memory_order_release);
         for (uint16_t i = 0; enabled && !masked && i < msix->count; i++)
             vector_deliver(msix, i);
+        calls_update(msix);
     }
     pthread_mutex_unlock(&msix->lock);
     return enabled != was_enabled;
@@ -203,5 +275,6 @@ void msix_reset(struct msix *msix)
     atomic_store_explicit(&msix->enabled, false, memory_order_release);
     msix->masked = false;
     msix_clear_table(msix);
+    calls_update(msix);
     pthread_mutex_unlock(&msix->lock);
 }

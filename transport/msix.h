@@ -3,8 +3,9 @@
  * of messages that are pending because they were masked.
  *
  * Nothing is set up in the kernel when a guest fills the table: a message is sent at the moment it
- * is due. `lock` is a leaf and held while a message is sent, so that when a guest's masking
- * write has returned, no message of that vector follows.
+ * is due. Only for eventfds that others signal (virtio/call.h) the kernel is told which message
+ * they mean, while their vector is not masked. `lock` is a leaf and held while a message is sent,
+ * so that when a guest's masking write has returned, no message of that vector follows.
  */
 #ifndef TRANSPORT_MSIX_H
 #define TRANSPORT_MSIX_H
@@ -21,6 +22,14 @@
 #define MSIX_VECTORS_MAX 2048
 #define MSIX_ENTRY_SIZE  16
 
+/* An eventfd whose signals are messages of a vector. */
+struct msix_call {
+    const atomic_uint *vector; /* the owner's register; see msix_call_refresh */
+    int fd;                    /* -1: none */
+    bool routed;               /* the kernel sends `message` for it */
+    struct msi_message message;
+};
+
 struct msix {
     struct platform *platform;
     struct pci_function *function; /* whose capability this is */
@@ -32,6 +41,8 @@ struct msix {
     bool masked;       /* Message Control bit 14 */
     uint8_t *table;    /* count entries as the guest sees them */
     uint64_t *pending; /* the PBA, in host byte order */
+    struct msix_call *calls;
+    size_t call_count;
 };
 
 /* Bytes of BAR the table and the pending bits take, each rounded up to a page. */
@@ -64,6 +75,16 @@ static inline bool msix_enabled(struct msix *msix)
 /* Send the message of `vector`, or mark it pending while it is masked. Nothing happens while MSI-X
  * is off or for a vector that does not exist. Any thread. */
 void msix_notify(struct msix *msix, uint16_t vector);
+
+/* Eventfds the function may get: `calls` is the owner's, and lives until msix_destroy. */
+void msix_attach_calls(struct msix *msix, struct msix_call *calls, size_t count);
+
+/* Signals of eventfd `fd` are from now on messages of the call's vector, whenever the kernel can
+ * send them; -1: no longer, and nothing is left of the one before. Any thread. */
+void msix_call_set(struct msix *msix, struct msix_call *call, int fd);
+
+/* The call's vector may have changed. Any thread. */
+void msix_call_refresh(struct msix *msix, struct msix_call *call);
 
 /* Drop what is pending (the device was reset). */
 void msix_clear_pending(struct msix *msix);

@@ -14,46 +14,31 @@
 
 #define PROTOCOL_BIT(name) (UINT64_C(1) << VHOST_USER_PROTOCOL_F_##name)
 
-/* What we can do, for any device. */
-#define PROTOCOL_FEATURES                                                                    \
-    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ) |                \
-     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | \
-     PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES))
+/* What we can do, for any device. Nothing here has shared memory (SHMEM) or a page whose being
+ * written to it notices (HOST_NOTIFIER), so BACKEND_SEND_FD is not offered either. */
+#define PROTOCOL_FEATURES                                                                     \
+    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ) |                 \
+     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(INBAND_NOTIFICATIONS) | \
+     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES) | \
+     PROTOCOL_BIT(INFLIGHT_SHMFD))
+
+/* In-band notifications cannot be without these. */
+#define FOR_INBAND (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
+
+/* 5.1.3, and the least that IPv4 works with */
+#define NET_F_MTU   3
+#define NET_MTU_MIN 68
 
 /* --- what the back end reports: any thread --- */
 
 static void on_notify_queue(void *opaque, uint16_t index)
 {
-    struct vhost_user_server *server = opaque;
-
-    eventfd_write(server->vrings[index].call_fd, 1);
-}
-
-/* Our own request; nobody waits for an answer. */
-static void send_request(struct vhost_user_server *server, enum vhost_user_backend_request request)
-{
-    struct vhost_user_message message = {
-        .header = {.request = request, .flags = VHOST_USER_VERSION},
-    };
-    struct error err = ERROR_INIT;
-
-    if (server->backend_socket >= 0 && vhost_user_send(server->backend_socket, &message, &err))
-        log_limited(LOG_WARN, "vhost-user", "%s: %s", server->config.name, err.text);
-}
-
-static void report_config(struct loop_task *task)
-{
-    struct vhost_user_server *server = container_of(task, struct vhost_user_server, config_task);
-
-    if (server_has(server, VHOST_USER_PROTOCOL_F_CONFIG))
-        send_request(server, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+    server_tell_call(opaque, index);
 }
 
 static void on_config_changed(void *opaque)
 {
-    struct vhost_user_server *server = opaque;
-
-    loop_post(server->config.loop, &server->config_task);
+    server_tell_config(opaque);
 }
 
 static void on_needs_reset(void *opaque)
@@ -62,7 +47,7 @@ static void on_needs_reset(void *opaque)
 
     atomic_fetch_or(&server->status, VIRTIO_STATUS_NEEDS_RESET);
     for (uint16_t i = 0; i < server->config.queue_count; i++)
-        eventfd_write(server->vrings[i].err_fd, 1);
+        server_tell_error(server, i);
     on_config_changed(server);
 }
 
@@ -100,13 +85,41 @@ static int set_features(struct vhost_user_server *server, uint64_t features, str
     return server_vrings_update(server, err);
 }
 
+/* Some of what we can do depends on the device. */
+static uint64_t offered_protocol_features(const struct vhost_user_server *server)
+{
+    const struct vhost_user_server_config *config = &server->config;
+    uint64_t offered = PROTOCOL_FEATURES;
+
+    if (config->id == VIRTIO_ID_NET && features_has(&config->offered, NET_F_MTU))
+        offered |= PROTOCOL_BIT(MTU);
+    if (config->backend->saves)
+        offered |= PROTOCOL_BIT(DEVICE_STATE);
+    return offered;
+}
+
 static int set_protocol_features(struct vhost_user_server *server, uint64_t features,
                                  struct error *err)
 {
-    if (features & ~PROTOCOL_FEATURES)
+    uint64_t strange = features & ~offered_protocol_features(server);
+
+    if (strange)
         return error_set(err, EINVAL, "protocol features 0x%llx were not offered",
-                         (unsigned long long)(features & ~PROTOCOL_FEATURES));
+                         (unsigned long long)strange);
+    if (features & PROTOCOL_BIT(INBAND_NOTIFICATIONS) && (features & FOR_INBAND) != FOR_INBAND)
+        return error_set(err, EINVAL, "INBAND_NOTIFICATIONS without REPLY_ACK and BACKEND_REQ");
     server->protocol_features = features;
+    return 0;
+}
+
+/* The device takes frames of any size; but what the driver is told must be an MTU, and that is what
+ * the driver agreed to be told. */
+static int set_mtu(const struct vhost_user_server *server, uint64_t mtu, struct error *err)
+{
+    if (!(server->features >> NET_F_MTU & 1))
+        return error_set(err, EINVAL, "NET_SET_MTU, but VIRTIO_NET_F_MTU was not negotiated");
+    if (mtu < NET_MTU_MIN || mtu > UINT16_MAX)
+        return error_set(err, EINVAL, "NET_SET_MTU of %llu", (unsigned long long)mtu);
     return 0;
 }
 
@@ -116,17 +129,19 @@ static void device_reset(struct vhost_user_server *server)
 {
     struct virtio_backend *backend = server->config.backend;
 
-    server_vrings_stop(server);
+    server_vrings_disable(server);
+    server_state_forget(server);
+    server_inflight_clear(server);
     backend->ops->reset(backend);
     server->features_set = false;
     atomic_store(&server->status, 0);
-    for (uint16_t i = 0; i < server->config.queue_count; i++)
-        server->vrings[i].position = (struct virtqueue_position){0, 0};
 }
 
-/* A status of 0 is a reset. */
+/* A status of 0 is a reset. FEATURES_OK stays off when the features were refused (3.1.1). */
 static void set_status(struct vhost_user_server *server, uint64_t status)
 {
+    if (!server->features_set)
+        status &= ~(uint64_t)VIRTIO_STATUS_FEATURES_OK;
     if ((uint8_t)status == 0)
         device_reset(server);
     else
@@ -159,14 +174,6 @@ static int set_config(struct vhost_user_server *server, struct vhost_user_messag
         config->offset > VHOST_USER_CONFIG_MAX)
         return error_set(err, EPROTO, "SET_CONFIG of %u bytes at %u", config->size, config->offset);
     backend->ops->config_write(backend, config->offset, config->bytes, config->size);
-    return 0;
-}
-
-static int set_backend_socket(struct vhost_user_server *server, struct vhost_user_message *message)
-{
-    if (server->backend_socket >= 0)
-        close(server->backend_socket);
-    server->backend_socket = vhost_user_take_fd(message, 0);
     return 0;
 }
 
@@ -204,12 +211,14 @@ static int change_memory(struct vhost_user_server *server, struct vhost_user_mes
 static int handle(struct vhost_user_server *server, struct vhost_user_message *message,
                   struct error *err)
 {
+    int ret;
+
     switch (message->header.request) {
     case VHOST_USER_GET_FEATURES:
         answer_u64(message, offered_features(server));
         return 1;
     case VHOST_USER_GET_PROTOCOL_FEATURES:
-        answer_u64(message, PROTOCOL_FEATURES);
+        answer_u64(message, offered_protocol_features(server));
         return 1;
     case VHOST_USER_GET_QUEUE_NUM:
         answer_u64(message, server->config.queue_count);
@@ -223,11 +232,23 @@ static int handle(struct vhost_user_server *server, struct vhost_user_message *m
     case VHOST_USER_GET_CONFIG:
         get_config(server, message);
         return 1;
-    case VHOST_USER_GET_VRING_BASE: /* it waits for an answer that has no room for an error */
-        return server_vring_request(server, message, err) ? -EPROTO : 1;
-    case VHOST_USER_SET_OWNER:
+    case VHOST_USER_GET_INFLIGHT_FD:
+        server_inflight_get(server, message);
+        return 1;
+    case VHOST_USER_GET_VRING_BASE:
+        ret = server_vring_request(server, message, err);
+        return ret ? ret : 1;
+    case VHOST_USER_SET_DEVICE_STATE_FD:
+        answer_u64(message, server_state_transfer(server, message, err));
+        return 1;
+    case VHOST_USER_CHECK_DEVICE_STATE:
+        answer_u64(message, server_state_check(server, err));
+        return 1;
+    case VHOST_USER_SET_OWNER:   /* who is connected owns the device anyway */
     case VHOST_USER_RESET_OWNER: /* deprecated: nothing to do is right */
         return 0;
+    case VHOST_USER_NET_SET_MTU:
+        return set_mtu(server, message->payload.u64, err);
     case VHOST_USER_SET_FEATURES:
         return set_features(server, message->payload.u64, err);
     case VHOST_USER_SET_PROTOCOL_FEATURES:
@@ -243,9 +264,12 @@ static int handle(struct vhost_user_server *server, struct vhost_user_message *m
     case VHOST_USER_SET_VRING_CALL:
     case VHOST_USER_SET_VRING_ERR:
     case VHOST_USER_SET_VRING_ENABLE:
+    case VHOST_USER_VRING_KICK:
         return server_vring_request(server, message, err);
+    case VHOST_USER_SET_INFLIGHT_FD:
+        return server_inflight_set(server, message, err);
     case VHOST_USER_SET_BACKEND_REQ_FD:
-        return set_backend_socket(server, message);
+        return server_channel_open(server, vhost_user_take_fd(message, 0), err);
     case VHOST_USER_SET_CONFIG:
         return set_config(server, message, err);
     case VHOST_USER_SET_STATUS:
@@ -269,9 +293,7 @@ static void disconnect(struct vhost_user_server *server)
     loop_fd_remove(server->config.loop, &server->connection);
     close(server->connection.fd);
     server->connection.fd = -1;
-    if (server->backend_socket >= 0)
-        close(server->backend_socket);
-    server->backend_socket = -1;
+    server_channel_close(server);
     server_vrings_reset(server);
     device_reset(server);
     server_memory_clear(server);
@@ -292,11 +314,28 @@ static int answer(struct vhost_user_server *server, struct vhost_user_message *m
 
     if (result <= 0 && !wanted)
         return 0;
-    if (result <= 0)
+    if (result <= 0) { /* else its descriptors are the answer's */
+        vhost_user_close_fds(message);
         answer_u64(message, result < 0);
+    }
     message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
-    vhost_user_close_fds(message);
     return vhost_user_send(server->connection.fd, message, err);
+}
+
+/* What a request comes to: as `handle`, and -EPROTO when it makes no sense, or waits for an answer
+ * that there is not. */
+static int take(struct vhost_user_server *server, struct vhost_user_message *message,
+                struct error *err)
+{
+    uint32_t request = message->header.request;
+    int ret = vhost_user_check(message, false, err);
+
+    if (!ret && !vhost_user_allowed(request, false, server->protocol_features))
+        ret = error_set(err, EOPNOTSUPP, "%s was not agreed on",
+                        vhost_user_request_name(request, false));
+    if (!ret)
+        ret = handle(server, message, err);
+    return ret < 0 && vhost_user_has_answer(request) ? -EPROTO : ret;
 }
 
 /* 0 to go on, anything else ends the connection: nonsense does, what cannot be done does not. */
@@ -307,10 +346,9 @@ static int serve_one(struct vhost_user_server *server, struct error *err)
 
     if (ret <= 0)
         return ret ? ret : -ECONNRESET;
-    result = vhost_user_check(&message, false, err);
-    if (!result)
-        result = handle(server, &message, err);
-    if (result < 0)
+    err->text[0] = '\0';
+    result = take(server, &message, err);
+    if (err->text[0]) /* some answers can say so themselves */
         log_limited(LOG_WARN, "vhost-user", "%s: %s", server->config.name, err->text);
     ret = result == -EPROTO ? result : answer(server, &message, result, err);
     vhost_user_close_fds(&message);
@@ -329,6 +367,20 @@ static void connection_ready(struct loop_fd *self, uint32_t events)
     if (ret != -ECONNRESET)
         log_warn("vhost-user", "%s: the front end is dropped: %s", server->config.name, err.text);
     disconnect(server);
+}
+
+/* What it gave us is not there any more: it was replaced, and means nothing. */
+static void memory_lost(struct loop_fd *self, uint32_t events)
+{
+    struct vhost_user_server *server = container_of(self, struct vhost_user_server, lost);
+    eventfd_t count;
+
+    (void)events;
+    if (eventfd_read(self->fd, &count) == 0 && server->connection.fd >= 0) {
+        log_warn("vhost-user", "%s: the front end is dropped: it took its memory away",
+                 server->config.name);
+        disconnect(server);
+    }
 }
 
 static int connection_begin(struct vhost_user_server *server, int fd, struct error *err)
@@ -355,6 +407,38 @@ static void listener_ready(struct loop_fd *self, uint32_t events)
 
 /* --- life --- */
 
+static int server_open(struct vhost_user_server *server, struct error *err)
+{
+    struct loop *loop = server->config.loop;
+    int ret = server_vrings_create(server, err);
+
+    server->lost = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, memory_lost};
+    server->records = calloc(server->config.queue_count, sizeof(server->records[0]));
+    server->config.backend->records = server->records;
+    if (!ret && server->lost.fd < 0)
+        ret = error_errno(err, errno, "cannot make an eventfd");
+    if (!ret && !server->records)
+        ret = error_set(err, ENOMEM, "no memory for a vhost-user server");
+    if (!ret)
+        ret = loop_fd_add(loop, &server->lost, err);
+    if (ret || !server->config.listening)
+        return ret ? ret : connection_begin(server, server->config.socket, err);
+    server->listener.fd = server->config.socket;
+    return loop_fd_add(loop, &server->listener, err);
+}
+
+static void server_free(struct vhost_user_server *server)
+{
+    server_vrings_destroy(server);
+    if (server->lost.fd >= 0) {
+        loop_fd_remove(server->config.loop, &server->lost);
+        close(server->lost.fd);
+    }
+    server->config.backend->records = NULL;
+    free(server->records);
+    free(server);
+}
+
 int vhost_user_server_create(const struct vhost_user_server_config *config,
                              struct vhost_user_server **out, struct error *err)
 {
@@ -367,24 +451,18 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
         return error_set(err, ENOMEM, "no memory for a vhost-user server");
     }
     server->config = *config;
-    server->backend_socket = -1;
+    server->load_fd = -1;
+    server_state_forget(server);
+    server_channel_init(server);
     server->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
     server->connection = (struct loop_fd){-1, EPOLLIN, connection_ready};
-    server->config_task.run = report_config;
     config->backend->name = config->name;
-    config->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, server};
-    ret = server_vrings_create(server, err);
-    if (!ret && config->listening) {
-        server->listener.fd = config->socket;
-        ret = loop_fd_add(config->loop, &server->listener, err);
-    } else if (!ret) {
-        ret = connection_begin(server, config->socket, err);
-    }
+    config->backend->events = (struct virtio_device_events){on_notify_queue, on_config_changed,
+                                                            on_needs_reset, server, NULL};
+    ret = server_open(server, err);
     if (ret) {
-        server_vrings_destroy(server);
         close(config->socket);
-        free(server);
+        server_free(server);
         return ret;
     }
     *out = server;
@@ -401,7 +479,6 @@ void vhost_user_server_destroy(struct vhost_user_server *server)
         loop_fd_remove(server->config.loop, &server->listener);
         close(server->listener.fd);
     }
-    loop_task_cancel(server->config.loop, &server->config_task);
-    server_vrings_destroy(server);
-    free(server);
+    server_channel_close(server);
+    server_free(server);
 }

@@ -11,10 +11,14 @@
  *   vhost_user_server.c         the connection: requests, answers, features, configuration
  *   vhost_user_server_vring.c   vrings: when one runs, and with what
  *   vhost_user_server_memory.c  the front end's memory, mapped here
+ *   vhost_user_server_inflight.c  the record of buffers in flight, which survives us
+ *   vhost_user_server_tell.c    what the server says by itself
+ *   vhost_user_server_state.c   the device's state, saved and loaded
  *
  * One front end at a time; when it goes, the device is reset and the next one may come. What it
  * says is checked (virtio/vhost_user_channel.h): a request that makes no sense ends the connection,
- * one that cannot be done is answered with an error where the protocol has room for it.
+ * one that cannot be done is answered with an error where the protocol has room for it. Memory that
+ * it takes away under us (base/memory_guard.h) ends the connection, too.
  *
  * Thread: all on `loop`, which is the main one; the back end has loops of its own, or the same.
  */
@@ -30,6 +34,7 @@ struct vhost_user_server;
 
 struct vhost_user_server_config {
     struct virtio_backend *backend; /* made on `memory`; stays the caller's */
+    uint16_t id;                    /* enum virtio_device_id */
     struct virtio_features offered; /* to the driver */
     struct guest_memory *memory;    /* empty; filled with the front end's, and emptied again */
     uint16_t queue_count;

@@ -5,6 +5,7 @@
 #define TRANSPORT_VHOST_USER_SERVER_INTERNAL_H
 
 #include "transport/vhost_user_server.h"
+#include "virtio/builtin.h"
 #include "virtio/vhost_user_channel.h"
 
 #include <stdatomic.h>
@@ -15,6 +16,15 @@ struct vhost_user_mapped {
     void *base; /* of the mapping, of `length` bytes */
     size_t length;
     uint8_t *host; /* of the region in it */
+    int guard;     /* base/memory_guard.h */
+};
+
+/* The record of buffers in flight that the front end keeps; .base is NULL when there is none. */
+struct server_inflight {
+    void *base;
+    uint64_t length, offset; /* of the mapping; of the record in it */
+    uint16_t queue_count, queue_size;
+    int guard;
 };
 
 struct vhost_user_vring {
@@ -24,20 +34,35 @@ struct vhost_user_vring {
     struct virtqueue_position position;
     int kick_fd;         /* -1: none yet */
     int call_fd, err_fd; /* constant; what is behind them changes */
+
+    /* In their place, messages (INBAND_NOTIFICATIONS), of which these are yet to be sent. */
+    atomic_bool call_inband, error_inband, call_due, error_due;
     bool enabled, running;
+};
+
+/* For our own requests. */
+struct server_channel {
+    struct loop_fd socket; /* .fd -1: none */
+    uint32_t asked;        /* the request whose acknowledgement is yet to come; 0: none */
+    atomic_bool config_due;
+    struct loop_task task; /* sends what is due */
 };
 
 struct vhost_user_server {
     struct vhost_user_server_config config;
     struct loop_fd listener, connection; /* .fd is -1 when there is none */
-    int backend_socket;                  /* for our own requests; -1: none */
+    struct server_channel channel;
 
     uint64_t features, protocol_features;
     bool features_set;
-    atomic_uint status;           /* as SET_STATUS said, and NEEDS_RESET */
-    struct loop_task config_task; /* tells the front end of a change */
+    atomic_uint status; /* as SET_STATUS said, and NEEDS_RESET */
+    int load_fd;        /* the pipe of a state to be loaded; -1: none */
+    int state_result;   /* of the last transfer of state: 0 or a negative errno */
     struct vhost_user_mapped mapped[GUEST_MEMORY_REGIONS];
     size_t mapped_count;
+    struct loop_fd lost; /* an eventfd: the front end took mapped memory away */
+    struct server_inflight inflight;
+    struct virtqueue_record *records; /* the back end's view of it, for each queue */
     struct vhost_user_vring vrings[];
 };
 
@@ -60,8 +85,54 @@ int server_vring_request(struct vhost_user_server *server, struct vhost_user_mes
 int server_vrings_update(struct vhost_user_server *server, struct error *err);
 void server_vrings_stop(struct vhost_user_server *server);
 
+/* Stopped, disabled and at their beginning; eventfds for interrupts and errors stay. */
+void server_vrings_disable(struct vhost_user_server *server);
+
 /* As before the front end came. */
 void server_vrings_reset(struct vhost_user_server *server);
+
+/* --- vhost_user_server_inflight.c --- */
+
+/* Make a record. The message becomes the answer, with a descriptor; without, and of size 0, when
+ * that cannot be done. */
+void server_inflight_get(struct vhost_user_server *server, struct vhost_user_message *message);
+
+/* Use a record from now on. Queues that are in it go on where it says. */
+int server_inflight_set(struct vhost_user_server *server, struct vhost_user_message *message,
+                        struct error *err);
+void server_inflight_clear(struct vhost_user_server *server); /* while no vring runs */
+
+/* A queue's part, none when there is no record. */
+int server_inflight_record(const struct vhost_user_server *server, uint16_t index,
+                           struct virtqueue_record *out, struct error *err);
+
+/* The front end is told where the queue stopped: when nothing of it is in flight, it starts next
+ * where the front end says. */
+void server_inflight_settle(struct vhost_user_server *server, uint16_t index);
+
+/* --- vhost_user_server_tell.c --- */
+
+void server_channel_init(struct vhost_user_server *server);
+
+/* Takes the descriptor, in the place of one from before. */
+int server_channel_open(struct vhost_user_server *server, int fd, struct error *err);
+void server_channel_close(struct vhost_user_server *server);
+
+/* Any thread; never waits. */
+void server_tell_config(struct vhost_user_server *server);
+void server_tell_call(struct vhost_user_server *server, uint16_t index);
+void server_tell_error(struct vhost_user_server *server, uint16_t index);
+
+/* --- vhost_user_server_state.c --- */
+
+/* SET_DEVICE_STATE_FD and CHECK_DEVICE_STATE: what they are answered with. What went wrong is in
+ * `err`, if it did. */
+uint64_t server_state_transfer(struct vhost_user_server *server, struct vhost_user_message *message,
+                               struct error *err);
+uint64_t server_state_check(struct vhost_user_server *server, struct error *err);
+
+/* A transfer that was begun is over. */
+void server_state_forget(struct vhost_user_server *server);
 
 /* --- vhost_user_server_memory.c --- */
 

@@ -1,6 +1,7 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
+#include "base/memory_guard.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -11,6 +12,7 @@
 
 static void unmap(struct vhost_user_mapped *mapped)
 {
+    memory_guard_remove(mapped->guard);
     munmap(mapped->base, mapped->length);
 }
 
@@ -23,7 +25,8 @@ void server_memory_clear(struct vhost_user_server *server)
     server->mapped_count = 0;
 }
 
-/* A file shorter than the region would be a SIGBUS at the first access beyond its end. */
+/* A file that is shorter than the region is told from one that is shortened later, for which there
+ * are guards. */
 static int check_file(const struct vhost_user_region *region, int fd, struct error *err)
 {
     struct stat status;
@@ -63,6 +66,11 @@ static int map_region(struct vhost_user_server *server, const struct vhost_user_
     if (mapped->base == MAP_FAILED)
         return error_errno(err, errno, "cannot map a memory region");
     mapped->host = (uint8_t *)mapped->base + region->mmap_offset;
+    mapped->guard = memory_guard_add(mapped->base, mapped->length, server->lost.fd, err);
+    if (mapped->guard < 0) {
+        munmap(mapped->base, mapped->length);
+        return mapped->guard;
+    }
     ret = guest_memory_add_external(server->config.memory, mapped->guest_address, mapped->size,
                                     mapped->host, err);
     if (ret)

@@ -1,6 +1,7 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
+#include "virtio/inflight.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -50,18 +51,25 @@ static int vring_start(struct vhost_user_server *server, uint16_t index, struct 
     struct vhost_user_vring *vring = &server->vrings[index];
     struct virtio_backend *backend = server->config.backend;
     struct virtqueue_setup setup = {.index = index, .size = vring->size};
+    bool taken_over;
     int ret;
 
     if (!server_memory_translate(server, vring->descriptor, &setup.desc) ||
         !server_memory_translate(server, vring->available, &setup.driver) ||
         !server_memory_translate(server, vring->used, &setup.device))
         return error_set(err, EFAULT, "queue %u is not in the memory given", index);
+    ret = server_inflight_record(server, index, &server->records[index], err);
+    if (ret)
+        return ret;
+    taken_over = server->records[index].region && !inflight_is_fresh(server->records[index].region);
     read_used_index(server, setup.device, &vring->position);
     ret = backend->ops->queue_start(backend, &setup, vring->position, vring->kick_fd, err);
     if (ret)
         return ret;
     vring->running = true;
     eventfd_write(vring->kick_fd, 1); /* there may be buffers already */
+    if (taken_over)                   /* and used ones that nobody was told of */
+        eventfd_write(vring->call_fd, 1);
     return 0;
 }
 
@@ -97,20 +105,39 @@ void server_vrings_stop(struct vhost_user_server *server)
         vring_stop(server, i);
 }
 
-void server_vrings_reset(struct vhost_user_server *server)
+static void forget_kick(struct vhost_user_vring *vring)
+{
+    if (vring->kick_fd >= 0)
+        close(vring->kick_fd);
+    vring->kick_fd = -1;
+}
+
+void server_vrings_disable(struct vhost_user_server *server)
 {
     server_vrings_stop(server);
     for (uint16_t i = 0; i < server->config.queue_count; i++) {
         struct vhost_user_vring *vring = &server->vrings[i];
 
-        if (vring->kick_fd >= 0)
-            close(vring->kick_fd);
-        vring->kick_fd = -1;
+        forget_kick(vring);
+        vring->enabled = false;
+        vring->position = (struct virtqueue_position){0, 0};
+        atomic_store(&vring->call_due, false);
+        atomic_store(&vring->error_due, false);
+    }
+}
+
+void server_vrings_reset(struct vhost_user_server *server)
+{
+    server_vrings_disable(server);
+    for (uint16_t i = 0; i < server->config.queue_count; i++) {
+        struct vhost_user_vring *vring = &server->vrings[i];
+
         (void)replace_fd(vring->call_fd, -1, NULL);
         (void)replace_fd(vring->err_fd, -1, NULL);
+        atomic_store(&vring->call_inband, false);
+        atomic_store(&vring->error_inband, false);
         vring->size = 0;
-        vring->addressed = vring->enabled = false;
-        vring->position = (struct virtqueue_position){0, 0};
+        vring->addressed = false;
     }
 }
 
@@ -175,22 +202,46 @@ static int take_event_fd(struct vhost_user_message *message, int *out, struct er
     return 0;
 }
 
-static int set_event_fd(struct vhost_user_vring *vring, struct vhost_user_message *message,
-                        struct error *err)
+static int set_kick(const struct vhost_user_server *server, struct vhost_user_vring *vring, int fd,
+                    struct error *err)
 {
+    if (fd < 0 && !server_has(server, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS))
+        return error_set(err, EOPNOTSUPP, "a vring without a kick descriptor");
+    if (fd < 0) /* what VRING_KICK signals */
+        fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (fd < 0)
+        return error_errno(err, errno, "cannot make an eventfd");
+    forget_kick(vring);
+    vring->kick_fd = fd;
+    return 0;
+}
+
+static int set_event_fd(const struct vhost_user_server *server, struct vhost_user_vring *vring,
+                        struct vhost_user_message *message, struct error *err)
+{
+    bool inband = server_has(server, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
     int fd = -1, ret = take_event_fd(message, &fd, err);
 
     if (ret)
         return ret;
-    if (message->header.request == VHOST_USER_SET_VRING_CALL)
+    switch (message->header.request) {
+    case VHOST_USER_SET_VRING_CALL:
+        atomic_store(&vring->call_inband, inband && fd < 0);
         return replace_fd(vring->call_fd, fd, err);
-    if (message->header.request == VHOST_USER_SET_VRING_ERR)
+    case VHOST_USER_SET_VRING_ERR:
+        atomic_store(&vring->error_inband, inband && fd < 0);
         return replace_fd(vring->err_fd, fd, err);
-    if (fd < 0)
-        return error_set(err, EOPNOTSUPP, "a vring without a kick descriptor");
-    if (vring->kick_fd >= 0)
-        close(vring->kick_fd);
-    vring->kick_fd = fd;
+    default:
+        return set_kick(server, vring, fd, err);
+    }
+}
+
+/* The message, for those who sent no descriptor; harmless from others. */
+static int kick(const struct vhost_user_vring *vring, struct error *err)
+{
+    if (!vring->running)
+        return error_set(err, EINVAL, "VRING_KICK of a vring that does not run");
+    eventfd_write(vring->kick_fd, 1);
     return 0;
 }
 
@@ -231,15 +282,16 @@ int server_vring_request(struct vhost_user_server *server, struct vhost_user_mes
         return 0;
     case VHOST_USER_GET_VRING_BASE: /* it stops until the next kick descriptor */
         message->payload.state.num = get_base(server, vring);
-        if (vring->kick_fd >= 0)
-            close(vring->kick_fd);
-        vring->kick_fd = -1;
+        server_inflight_settle(server, (uint16_t)index);
+        forget_kick(vring);
         return 0;
+    case VHOST_USER_VRING_KICK:
+        return kick(vring, err);
     case VHOST_USER_SET_VRING_ENABLE:
         vring->enabled = num != 0;
         return server_vrings_update(server, err);
     default: {
-        int ret = set_event_fd(vring, message, err);
+        int ret = set_event_fd(server, vring, message, err);
 
         return ret ? ret : server_vrings_update(server, err);
     }

@@ -100,16 +100,29 @@ static void mmio_notify_config(void *opaque)
     mmio_interrupt(opaque, INTERRUPT_CONFIG);
 }
 
+/* All who signal share our eventfd: edges of two irqfds on one line can melt into one. From the
+ * first on nobody can tell any more whether a queue has interrupted. */
+static int mmio_queue_call_fd(void *opaque, uint16_t index, int fd)
+{
+    struct virtio_mmio *mmio = opaque;
+
+    (void)index;
+    atomic_fetch_add(&mmio->foreign_queues, fd >= 0 ? 1 : -1);
+    return mmio->irq_fd;
+}
+
 /* FEAT-15: no register for what NOTIF_CONFIG_DATA would need. */
 static const struct virtio_transport_ops mmio_modern_ops = {
     .notify_queue = mmio_notify_queue,
     .notify_config = mmio_notify_config,
+    .queue_call_fd = mmio_queue_call_fd,
     .lacks.word = {[VIRTIO_F_NOTIF_CONFIG_DATA / 32] = BIT(VIRTIO_F_NOTIF_CONFIG_DATA % 32)},
 };
 
 static const struct virtio_transport_ops mmio_legacy_ops = {
     .notify_queue = mmio_notify_queue,
     .notify_config = mmio_notify_config,
+    .queue_call_fd = mmio_queue_call_fd,
     .lacks.word = {[1] = UINT32_MAX, [2] = UINT32_MAX, [3] = UINT32_MAX},
 };
 
@@ -144,7 +157,8 @@ static uint32_t mmio_read_register(struct virtio_mmio *mmio, uint64_t offset)
     case MMIO_QUEUE_SIZE_MAX:
         return virtio_device_queue_size_max(dev, mmio_selected_queue(mmio));
     case MMIO_INTERRUPT_STATUS:
-        return atomic_load(&mmio->interrupt_status);
+        return atomic_load(&mmio->interrupt_status) |
+               (atomic_load(&mmio->foreign_queues) > 0 ? INTERRUPT_QUEUE : 0);
     case MMIO_STATUS:
         return virtio_device_status(dev);
     case MMIO_DEVICE_FEATURES_SEL:

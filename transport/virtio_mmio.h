@@ -8,7 +8,9 @@
  *
  * The line is edge triggered and belongs to this device alone: each event is one edge, whatever
  * InterruptStatus says already, and one more follows an acknowledgement that leaves bits set, so
- * that a driver sees what a level-triggered line (4.2.3.4) would have shown it.
+ * that a driver sees what a level-triggered line (4.2.3.4) would have shown it. Back ends that are
+ * not ours signal the irqfd themselves; while they serve queues, InterruptStatus always says that
+ * one has used buffers.
  *
  * Nothing here needs a lock of its own: selectors and InterruptStatus are atomics, the rest is
  * virtio_device's.

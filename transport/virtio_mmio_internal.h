@@ -22,6 +22,7 @@ struct virtio_mmio {
     atomic_uint device_features_sel, driver_features_sel, queue_sel;
     atomic_bool device_features_selected, driver_features_selected; /* written since power-on */
     atomic_uint interrupt_status;
+    atomic_int foreign_queues; /* whose interrupts do not pass through this program */
     struct doorbells doorbells;
 
     atomic_uint shm_sel;         /* version 2 */

@@ -47,9 +47,25 @@ static void pci_notify_config(void *opaque)
         msix_notify(&pci->msix, (uint16_t)atomic_load(&pci->common.config_vector));
 }
 
+static int pci_queue_call_fd(void *opaque, uint16_t index, int fd)
+{
+    struct virtio_pci *pci = opaque;
+
+    msix_call_set(&pci->msix, &pci->calls[index], fd);
+    return fd;
+}
+
+static void pci_queue_vector_set(struct virtio_pci_common *common, uint16_t queue)
+{
+    struct virtio_pci *pci = container_of(common, struct virtio_pci, common);
+
+    msix_call_refresh(&pci->msix, &pci->calls[queue]);
+}
+
 static const struct virtio_transport_ops pci_transport_ops = {
     .notify_queue = pci_notify_queue,
     .notify_config = pci_notify_config,
+    .queue_call_fd = pci_queue_call_fd,
 };
 
 /* The driver reset the device (2.4.1, PCII-08): nothing of before must interrupt it any more. */
@@ -255,6 +271,20 @@ static int init_doorbells(struct virtio_pci *pci, struct error *err)
     return ret;
 }
 
+static int init_calls(struct virtio_pci *pci, struct error *err)
+{
+    uint16_t count = pci->dev->queue_count;
+
+    pci->calls = calloc(count + 1u, sizeof(*pci->calls));
+    if (!pci->calls)
+        return error_set(err, ENOMEM, "no memory for the interrupts of %s", pci->dev->name);
+    for (uint16_t i = 0; i < count; i++)
+        pci->calls[i] = (struct msix_call){.vector = &pci->common.queue_vectors[i], .fd = -1};
+    msix_attach_calls(&pci->msix, pci->calls, count);
+    pci->common.queue_vector_set = pci_queue_vector_set;
+    return 0;
+}
+
 static void destroy_doorbells(struct virtio_pci *pci)
 {
     doorbells_destroy(&pci->doorbells);
@@ -292,9 +322,12 @@ int virtio_pci_create(struct virtio_device *dev, struct pci_bus *bus,
     ret = virtio_pci_common_init(&pci->common, dev, vectors, err);
     if (ret)
         goto fail_msix;
-    ret = init_doorbells(pci, err);
+    ret = init_calls(pci, err);
     if (ret)
         goto fail_common;
+    ret = init_doorbells(pci, err);
+    if (ret)
+        goto fail_calls;
     ret = pci_bus_add(bus, config->slot, &pci->function, err);
     if (ret)
         goto fail_doorbells;
@@ -304,6 +337,8 @@ int virtio_pci_create(struct virtio_device *dev, struct pci_bus *bus,
 
 fail_doorbells:
     destroy_doorbells(pci);
+fail_calls:
+    free(pci->calls);
 fail_common:
     virtio_pci_common_destroy(&pci->common);
 fail_msix:
@@ -334,6 +369,7 @@ void virtio_pci_destroy(struct virtio_pci *pci)
     destroy_doorbells(pci);
     virtio_pci_common_destroy(&pci->common);
     msix_destroy(&pci->msix);
+    free(pci->calls);
     pthread_mutex_destroy(&pci->interrupt_lock);
     free(pci);
 }

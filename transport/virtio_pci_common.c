@@ -115,8 +115,11 @@ void virtio_pci_set_config_vector(struct virtio_pci_common *common, uint16_t vec
 
 void virtio_pci_set_queue_vector(struct virtio_pci_common *common, uint16_t queue, uint16_t vector)
 {
-    if (queue < common->dev->queue_count)
-        set_vector(common, &common->queue_vectors[queue], vector);
+    if (queue >= common->dev->queue_count)
+        return;
+    set_vector(common, &common->queue_vectors[queue], vector);
+    if (common->queue_vector_set)
+        common->queue_vector_set(common, queue);
 }
 
 /* --- fields ---------------------------------------------------------------------------------- */

@@ -23,6 +23,9 @@ struct virtio_pci_common {
     atomic_uint device_feature_select, driver_feature_select, queue_select;
     atomic_uint config_vector;
     atomic_uint *queue_vectors;
+
+    /* A queue's vector was written. Any thread. NULL: nobody wants to know. */
+    void (*queue_vector_set)(struct virtio_pci_common *common, uint16_t queue);
 };
 
 int virtio_pci_common_init(struct virtio_pci_common *common, struct virtio_device *dev,

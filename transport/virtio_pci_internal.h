@@ -58,6 +58,7 @@ struct virtio_pci {
     struct virtio_device *dev;
     struct virtio_pci_common common;
     struct msix msix;
+    struct msix_call *calls; /* of each queue */
     struct doorbells doorbells;
     unsigned modern_bar;
     uint32_t pba_offset;

@@ -17,7 +17,28 @@
 #include "virtio/features.h"
 #include "virtio/virtqueue.h"
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 struct virtio_backend;
+
+/* A shared memory region (2.10): memory of the device that the driver sees, too. Transports decode
+ * it behind their registers and name it by its id. */
+struct virtio_shared_region {
+    uint8_t id;      /* what it is for is the type's affair; unique in the device */
+    bool guarded;    /* parts of it may be missing at any time: base/guarded_copy.h */
+    void *memory;    /* the device's, and may change at any time */
+    uint64_t length; /* bytes, a multiple of 4096 */
+};
+
+/* What a driver has set in a device besides features, configuration and rings. Opaque; only another
+ * back end of the same kind and type can go on with it. */
+#define VIRTIO_STATE_MAX (16u << 20)
+struct virtio_state {
+    uint8_t *bytes; /* malloc'ed; the caller's once `save` has returned 0 */
+    size_t length;  /* at most VIRTIO_STATE_MAX */
+};
 
 /* What a back end tells the device it serves. Any thread; never blocks. */
 struct virtio_device_events {
@@ -25,6 +46,11 @@ struct virtio_device_events {
     void (*config_changed)(void *opaque);               /* config bytes differ from before */
     void (*needs_reset)(void *opaque);                  /* the device cannot go on (2.1.2) */
     void *opaque;
+
+    /* From now on signals of eventfd `fd` announce the queue's used buffers; -1: no longer, and the
+     * transport has forgotten it. Returns the descriptor to be signalled: `fd`, or another one that
+     * the transport prefers. NULL: always `fd`. Back ends leave this to virtio_call (call.h). */
+    int (*queue_call_fd)(void *opaque, uint16_t index, int fd);
 };
 
 struct virtio_backend_ops {
@@ -61,6 +87,13 @@ struct virtio_backend_ops {
     /* Stop it: waits until requests in flight can no longer touch guest memory (STAT-07). */
     struct virtqueue_position (*queue_stop)(struct virtio_backend *b, uint16_t index);
 
+    /* Take the state out of a device, and put it into another one that has the same features by
+     * then (set_features). No queue runs. Only if backend.saves. -EINVAL for bytes that are no
+     * state of such a device, -ENOTSUP when it cannot be done now; a failed load leaves the state
+     * as it was. */
+    int (*save)(struct virtio_backend *b, struct virtio_state *out, struct error *err);
+    int (*load)(struct virtio_backend *b, const struct virtio_state *state, struct error *err);
+
     /* Back to the state after creation; all queues are stopped by then, and once it returns no
      * event of the time before may come any more (STAT-06). */
     void (*reset)(struct virtio_backend *b);
@@ -79,6 +112,16 @@ struct virtio_backend {
     /* The names and dependencies of the type's own features, for checks and logs. May be empty. */
     const struct virtio_feature_name *feature_names;
     size_t feature_count;
+
+    /* Constant once it is created. */
+    const struct virtio_shared_region *shared;
+    size_t shared_count;
+    bool saves; /* save and load can be called */
+
+    /* For each queue, where to keep record of its buffers in flight, for whoever serves it after
+     * us; .region NULL: nowhere. Set before queue_start by who drives a built-in back end; or NULL.
+     */
+    const struct virtqueue_record *records;
 
     /* Set by virtio_device_init. */
     const char *name; /* the device's, for logs */

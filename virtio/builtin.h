@@ -27,6 +27,16 @@ struct virtio_command {
     int (*run)(void *model, const char *argument, struct error *err);
 };
 
+/* What a driver has set in a device of this type besides features and rings: taken out of one and
+ * put into another that has the same features. On the loop; no queue runs. */
+struct virtio_model_state {
+    size_t size; /* bytes, the same each time, at most VIRTIO_MODEL_STATE_MAX; 0: there is none */
+    void (*save)(void *model, uint8_t *out);
+    /* Copied already, but by whom is not known: -EINVAL and the reason for what cannot be. */
+    int (*load)(void *model, const uint8_t *in, struct error *err);
+};
+#define VIRTIO_MODEL_STATE_MAX 16384 /* a pipe holds it */
+
 #define VIRTIO_QUEUE_QUIET 1 /* what queue_ready may return */
 
 struct virtio_model {
@@ -91,6 +101,8 @@ struct virtio_model {
     void (*queue_drain)(void *model, struct virtqueue *queue);
 
     void (*reset)(void *model); /* on the loop, queues stopped; may be NULL */
+
+    const struct virtio_model_state *state; /* NULL: it cannot be saved (backend.saves) */
 };
 
 /*

@@ -27,6 +27,14 @@ static void on_config_changed(void *opaque)
         dev->transport_ops->notify_config(dev->transport);
 }
 
+static int on_queue_call_fd(void *opaque, uint16_t index, int fd)
+{
+    struct virtio_device *dev = opaque;
+    const struct virtio_transport_ops *ops = dev->transport_ops;
+
+    return ops->queue_call_fd ? ops->queue_call_fd(dev->transport, index, fd) : fd;
+}
+
 static void on_needs_reset(void *opaque)
 {
     device_needs_reset(opaque);
@@ -93,12 +101,17 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
 {
     int ret;
 
-    *dev = (struct virtio_device){.id = id, .name = name, .backend = backend};
+    *dev = (struct virtio_device){.id = id,
+                                  .name = name,
+                                  .backend = backend,
+                                  .shared = backend->shared,
+                                  .shared_count = backend->shared_count};
     backend->name = name;
     backend->events = (struct virtio_device_events){
         .notify_queue = on_notify_queue,
         .config_changed = on_config_changed,
         .needs_reset = on_needs_reset,
+        .queue_call_fd = on_queue_call_fd,
         .opaque = dev,
     };
     pthread_mutex_init(&dev->lock, NULL);

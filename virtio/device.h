@@ -65,15 +65,10 @@ enum virtio_interface { VIRTIO_UNBOUND, VIRTIO_MODERN, VIRTIO_LEGACY };
 struct virtio_transport_ops {
     void (*notify_queue)(void *transport, uint16_t index); /* raise the queue's interrupt */
     void (*notify_config)(void *transport);                /* raise the configuration interrupt */
-    struct virtio_features lacks; /* bits the transport has no registers for: not offered */
-};
 
-/* A shared memory region (2.10): memory of the device that the driver sees, too. Transports decode
- * it behind their registers and name it by its id. */
-struct virtio_shared_region {
-    uint8_t id;      /* what it is for is the type's affair; unique in the device */
-    void *memory;    /* the device's, and may change at any time */
-    uint64_t length; /* bytes, a multiple of 4096 */
+    /* See virtio_device_events. NULL: the transport has no use for an eventfd. */
+    int (*queue_call_fd)(void *transport, uint16_t index, int fd);
+    struct virtio_features lacks; /* bits the transport has no registers for: not offered */
 };
 
 /* A queue's registers. */
@@ -107,7 +102,7 @@ struct virtio_device {
     atomic_bool config_stale; /* to be read anew at the next access */
     atomic_bool config_held;  /* the driver has yet to hear of a change (STAT-17) */
 
-    const struct virtio_shared_region *shared; /* borrowed; set before there is a transport */
+    const struct virtio_shared_region *shared; /* the back end's; set before there is a transport */
     size_t shared_count;
 
     uint16_t queue_count;

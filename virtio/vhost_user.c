@@ -2,11 +2,16 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "virtio/device.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* 5.1.3, 5.1.4 */
+#define NET_F_MTU      3
+#define NET_CONFIG_MTU 10
 
 static struct vhost_user *vhost_user_of(struct virtio_backend *backend)
 {
@@ -42,20 +47,6 @@ static void vhost_user_features(struct virtio_backend *backend, struct virtio_fe
     *out = vhost_user_of(backend)->offered; /* constant */
 }
 
-static int vhost_user_backend_set_features(struct virtio_backend *backend,
-                                           const struct virtio_features *negotiated)
-{
-    HELD *v = hold(backend);
-    struct error err = ERROR_INIT;
-    int ret;
-
-    v->negotiated = *negotiated;
-    ret = vhost_user_set_features(v, &err);
-    if (ret)
-        complain(v, &err);
-    return ret;
-}
-
 static int ask_config(struct vhost_user *v, uint32_t offset, uint8_t *data, uint32_t len,
                       struct error *err)
 {
@@ -67,11 +58,51 @@ static int ask_config(struct vhost_user *v, uint32_t offset, uint8_t *data, uint
 
     if (ret)
         return ret;
-    vhost_user_close_fds(&message);
     if (message.header.size != VHOST_USER_CONFIG_HEADER + len)
         return error_set(err, EIO, "it does not tell its configuration");
     memcpy(data, message.payload.config.bytes, len);
     return 0;
+}
+
+/* A network card's back end may be told which MTU its driver sees. */
+static int tell_mtu(struct vhost_user *v, struct error *err)
+{
+    uint8_t mtu[2];
+    int ret;
+
+    if (v->options.id != VIRTIO_ID_NET || !features_has(&v->negotiated, NET_F_MTU) ||
+        !vhost_user_has(v, VHOST_USER_PROTOCOL_F_MTU) ||
+        !vhost_user_has(v, VHOST_USER_PROTOCOL_F_CONFIG))
+        return 0;
+    ret = ask_config(v, NET_CONFIG_MTU, mtu, sizeof(mtu), err);
+    return ret ? ret : vhost_user_tell_u64(v, VHOST_USER_NET_SET_MTU, load_le16(mtu), err);
+}
+
+int vhost_user_settle_features(struct vhost_user *v, struct error *err)
+{
+    int ret = vhost_user_set_features(v, err);
+
+    if (!ret)
+        ret = tell_mtu(v, err);
+    return ret ? ret : vhost_user_inflight_begin(v, err);
+}
+
+static int vhost_user_backend_set_features(struct virtio_backend *backend,
+                                           const struct virtio_features *negotiated)
+{
+    HELD *v = hold(backend);
+    struct error err = ERROR_INIT;
+    int ret;
+
+    v->negotiated = *negotiated;
+    v->features_settled = true;
+    vhost_user_inflight_drop(v); /* what it says is of an earlier driver */
+    ret = vhost_user_settle_features(v, &err);
+    if (ret && vhost_user_waits(v))
+        return 0;
+    if (ret)
+        complain(v, &err);
+    return ret;
 }
 
 static void vhost_user_config_read(struct virtio_backend *backend, uint32_t offset, void *data,
@@ -83,7 +114,13 @@ static void vhost_user_config_read(struct virtio_backend *backend, uint32_t offs
     uint32_t there = offset < end ? MIN(len, end - offset) : 0;
 
     memset(data, 0, len);
-    if (there && ask_config(v, offset, data, there, &err))
+    if (!there)
+        return;
+    if (ask_config(v, offset, data, there, &err) == 0)
+        memcpy(v->config + offset, data, there);
+    else if (vhost_user_waits(v))
+        memcpy(data, v->config + offset, there);
+    else
         complain(v, &err);
 }
 
@@ -106,23 +143,40 @@ static void vhost_user_config_write(struct virtio_backend *backend, uint32_t off
 
 /* --- queues --- */
 
+/* Now, or when there is a peer. */
+static int begin_queue(struct virtio_backend *backend, uint16_t index, struct error *err)
+{
+    HELD *v = hold(backend);
+    struct vhost_user_queue *queue = &v->queues[index];
+    int ret;
+
+    queue->begun = !v->lost;
+    ret = vhost_user_queue_begin(v, index, err);
+    queue->running = !ret || vhost_user_waits(v);
+    return queue->running ? 0 : ret;
+}
+
 static int vhost_user_queue_start(struct virtio_backend *backend,
                                   const struct virtqueue_setup *setup,
                                   struct virtqueue_position position, int kick_fd,
                                   struct error *err)
 {
-    HELD *v = hold(backend);
-    struct vhost_user_queue *queue = &v->queues[setup->index];
+    struct vhost_user_queue *queue = &vhost_user_of(backend)->queues[setup->index];
+    int ret;
 
     queue->setup = *setup;
     queue->position = position;
     queue->kick_fd = kick_fd;
-    return vhost_user_queue_begin(v, setup->index, err);
+    ret = begin_queue(backend, setup->index, err);
+    if (!ret)
+        ret = vhost_user_inband_start(queue, err);
+    if (ret)
+        virtio_call_disconnect(&queue->call);
+    return ret;
 }
 
 /* A peer that is gone has stopped, too. */
-static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *backend,
-                                                       uint16_t index)
+static struct virtqueue_position end_queue(struct virtio_backend *backend, uint16_t index)
 {
     HELD *v = hold(backend);
     struct vhost_user_queue *queue = &v->queues[index];
@@ -133,23 +187,53 @@ static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *ba
     };
     struct error err = ERROR_INIT;
 
+    queue->running = false;
     (void)vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 0, &err);
     if (vhost_user_ask(v, &message, &err) == 0) {
-        vhost_user_close_fds(&message);
         queue->position.avail = (uint16_t)message.payload.state.num;
         queue->position.used = features_has(&v->negotiated, VIRTIO_F_RING_PACKED)
                                    ? (uint16_t)(message.payload.state.num >> 16)
                                    : queue->position.avail;
+    } else if (queue->begun) {
+        (void)vhost_user_queue_catch_up(v, queue, &err);
     }
+    virtio_call_disconnect(&queue->call);
     return queue->position;
+}
+
+static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *backend,
+                                                       uint16_t index)
+{
+    vhost_user_inband_stop(&vhost_user_of(backend)->queues[index]);
+    return end_queue(backend, index);
+}
+
+/* --- state --- */
+
+static int vhost_user_save(struct virtio_backend *backend, struct virtio_state *out,
+                           struct error *err)
+{
+    HELD *v = hold(backend);
+
+    return vhost_user_save_state(v, out, err);
+}
+
+static int vhost_user_load(struct virtio_backend *backend, const struct virtio_state *state,
+                           struct error *err)
+{
+    HELD *v = hold(backend);
+
+    return vhost_user_load_state(v, state, err);
 }
 
 /* --- life --- */
 
 static void close_on_loop(void *arg)
 {
+    vhost_user_reconnect_destroy(vhost_user_of(arg));
     HELD *v = hold(arg);
 
+    loop_task_cancel(v->loop, &v->status_task);
     vhost_user_queues_destroy(v);
     vhost_user_close(v);
 }
@@ -157,14 +241,20 @@ static void close_on_loop(void *arg)
 /* A peer that was lost is looked for: a driver that resets the device wants to use it. */
 static void reset_on_loop(void *arg)
 {
+    vhost_user_reconnect_cancel(vhost_user_of(arg));
     HELD *v = hold(arg);
     struct error err = ERROR_INIT;
 
+    v->given_up = false;
+    loop_task_cancel(v->loop, &v->status_task);
     vhost_user_queues_drain(v);
+    vhost_user_shmem_clear(v);
     if (!v->lost)
         return;
     vhost_user_close(v);
-    if (vhost_user_connect(v, &err))
+    if (v->reconnect.enabled)
+        vhost_user_reconnect_begin(v);
+    else if (vhost_user_connect(v, &err) || vhost_user_watch(v, &err))
         complain(v, &err);
 }
 
@@ -178,6 +268,9 @@ static void vhost_user_reset(struct virtio_backend *backend)
 
     pthread_mutex_lock(&v->lock);
     v->negotiated = (struct virtio_features){0};
+    v->features_settled = false;
+    v->status = 0;
+    vhost_user_inflight_drop(v);
     if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_RESET_DEVICE))
         (void)vhost_user_tell(v, &message, &err);
     else if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
@@ -210,6 +303,8 @@ static void vhost_user_destroy(struct virtio_backend *backend)
     loop_call(v->loop, close_on_loop, backend);
     if (v->options.fd >= 0)
         close(v->options.fd);
+    vhost_user_inflight_drop(v);
+    vhost_user_shmem_close(v);
     pthread_mutex_destroy(&v->lock);
     free(v->path);
     free(v);
@@ -225,6 +320,8 @@ static const struct virtio_backend_ops vhost_user_ops = {
     .queue_stop = vhost_user_queue_stop,
     .start = vhost_user_start,
     .command = vhost_user_command,
+    .save = vhost_user_save,
+    .load = vhost_user_load,
     .reset = vhost_user_reset,
     .destroy = vhost_user_destroy,
 };
@@ -240,16 +337,21 @@ static int check_memory(const struct guest_memory *memory, struct error *err)
 
 static int vhost_user_open(struct vhost_user *v, struct error *err)
 {
-    int ret = check_memory(v->backend.memory, err);
+    int ret = vhost_user_queues_create(v, err);
 
     if (!ret)
-        ret = vhost_user_queues_create(v, err);
+        ret = check_memory(v->backend.memory, err);
     if (ret)
         return ret;
     if (v->options.path && !v->path)
         return error_set(err, ENOMEM, "no memory for a vhost-user device");
+    ret = vhost_user_reconnect_init(v, err);
+    if (ret)
+        return ret;
     pthread_mutex_lock(&v->lock);
     ret = vhost_user_connect(v, err);
+    if (!ret)
+        ret = vhost_user_watch(v, err);
     pthread_mutex_unlock(&v->lock);
     return ret;
 }
@@ -275,7 +377,8 @@ int vhost_user_create(const struct vhost_user_options *options, const struct gue
     v->path = options->path ? strdup(options->path) : NULL;
     v->loop = loop;
     v->queue_count = options->queue_count;
-    v->socket.fd = v->backend_socket.fd = -1;
+    v->socket.fd = v->backend_socket.fd = v->inflight_fd = v->reconnect.listener.fd = -1;
+    v->status_task.run = vhost_user_check_status;
     pthread_mutex_init(&v->lock, NULL);
     ret = vhost_user_open(v, err);
     if (ret) {

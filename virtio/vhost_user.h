@@ -9,14 +9,28 @@
  * that the other process offers. It must offer both (VHOST_USER_F_PROTOCOL_FEATURES, CONFIG) unless
  * `config_size` is 0.
  *
- * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS; a peer that is gone,
- * hangs or answers nonsense is disconnected, and the device needs a reset. When the driver resets
- * it, the peer is looked for again. The guest's memory must be shared (memfd).
+ * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS, and so does a whole
+ * handshake, about; a peer that hangs or answers nonsense is disconnected, and the device needs a
+ * reset. When the driver resets it, the peer is looked for again. The guest's memory must be shared
+ * (memfd). Nothing that a peer gives us is mapped but its shared memory regions.
+ *
+ * A peer that dies is waited for (reconnect_s). One that keeps a record of requests in flight
+ * (INFLIGHT_SHMFD) does again what was begun; the driver sees a delay. Without that record nobody
+ * knows which requests those were: the device needs a reset, unless none was in flight, or IN_ORDER
+ * says that what comes next in the ring is all of them. (QEMU goes on at the used index anyway,
+ * which loses requests that were done out of order, and does others twice.)
  *
  *   vhost_user.c            the back end's operations
  *   vhost_user_connect.c    connecting, what is agreed on, and the end of it
  *   vhost_user_request.c    requests and their answers
+ *   vhost_user_memory.c     the guest's memory, given to the peer
  *   vhost_user_queue.c      queues
+ *   vhost_user_reconnect.c  a peer that dies and comes back
+ *   vhost_user_inflight.c   its record of requests in flight
+ *   vhost_user_inband.c     their notifications as messages
+ *   vhost_user_hear.c       the peer's own requests
+ *   vhost_user_shmem.c      its shared memory
+ *   vhost_user_state.c      its state, saved and loaded
  *   vhost_user_channel.h    messages
  */
 #ifndef VIRTIO_VHOST_USER_H
@@ -42,7 +56,13 @@ struct vhost_user_options {
     const char *path; /* of the socket to connect to, or... */
     int fd;           /* ...a connected one, owned by the back end from now on; else -1 */
     const struct vhost_user_process *process; /* ...or who has one, borrowed; else NULL */
-    uint16_t queue_count;
+    bool server; /* listen at `path`; the peer connects, the first one before create returns */
+    /* Look for a peer that died at least that often, without trouble for the driver; 0: do not, the
+     * device needs a reset then. Nothing comes back behind `fd`. */
+    uint32_t reconnect_s;
+    bool inband; /* notifications are messages (INBAND_NOTIFICATIONS), which costs much time */
+    uint16_t id; /* enum virtio_device_id */
+    uint16_t queue_count, queue_size;                /* the largest that a driver may choose */
     uint32_t config_size;                            /* bytes of the type's configuration */
     const struct virtio_feature_name *feature_names; /* of the type */
     size_t feature_count;
@@ -50,8 +70,9 @@ struct vhost_user_options {
 
 /*
  * Connect and agree on what both can do. `loop` hears what the peer has to say, and passes on its
- * interrupts where the transport cannot take them itself. -ECONNREFUSED and others: nobody is
- * there; -ENOTSUP: the peer lacks something we need; -EINVAL: the guest's memory is not shared.
+ * interrupts where the transport cannot take them itself. -ECONNREFUSED, -ETIMEDOUT and others:
+ * nobody is there; -ENOTSUP: the peer lacks something we need; -EINVAL: the guest's memory is not
+ * shared.
  */
 int vhost_user_create(const struct vhost_user_options *options, const struct guest_memory *memory,
                       struct loop *loop, struct virtio_backend **out, struct error *err);

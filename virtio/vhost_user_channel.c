@@ -24,13 +24,16 @@ static int wait_for(int socket, short events, uint64_t deadline_ns)
     return ret ? 0 : -ETIMEDOUT;
 }
 
-static uint64_t patience_ends(void)
+static uint64_t patience_ends(unsigned patience_ms)
 {
-    return loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
+    return loop_now_ns() + UINT64_C(1000000) * patience_ms;
 }
 
+/* Keep what there is room for, close the rest: then it is no message. */
 static int take_control(struct msghdr *msg, struct vhost_user_message *message)
 {
+    int ret = msg->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
         size_t count = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
 
@@ -40,13 +43,15 @@ static int take_control(struct msghdr *msg, struct vhost_user_message *message)
             int fd;
 
             memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
-            if (message->fd_count < VHOST_USER_FDS_MAX)
+            if (message->fd_count < VHOST_USER_FDS_MAX) {
                 message->fds[message->fd_count++] = fd;
-            else
+            } else {
                 close(fd);
+                ret = -EPROTO;
+            }
         }
     }
-    return msg->msg_flags & MSG_CTRUNC ? -EPROTO : 0;
+    return ret;
 }
 
 /* Receive exactly `length` bytes, and whatever descriptors come with them: 1, 0 for the end before
@@ -96,9 +101,10 @@ static int check_header(const struct vhost_user_header *header, struct error *er
 }
 
 /* Header and payload; 1, 0 for the end before the first byte, or a negative errno. */
-static int receive_message(int socket, struct vhost_user_message *message, struct error *err)
+static int receive_message(int socket, struct vhost_user_message *message, unsigned patience_ms,
+                           struct error *err)
 {
-    uint64_t deadline = patience_ends();
+    uint64_t deadline = patience_ends(patience_ms);
     int ret = receive_all(socket, &message->header, sizeof(message->header), message, deadline);
 
     if (ret > 0) {
@@ -114,15 +120,21 @@ static int receive_message(int socket, struct vhost_user_message *message, struc
     return ret < 0 ? error_errno(err, -ret, "cannot receive a message") : ret;
 }
 
-int vhost_user_receive(int socket, struct vhost_user_message *message, struct error *err)
+int vhost_user_receive_within(int socket, struct vhost_user_message *message, unsigned patience_ms,
+                              struct error *err)
 {
     int ret;
 
     *message = (struct vhost_user_message){0};
-    ret = receive_message(socket, message, err);
+    ret = receive_message(socket, message, patience_ms, err);
     if (ret <= 0)
         vhost_user_close_fds(message);
     return ret;
+}
+
+int vhost_user_receive(int socket, struct vhost_user_message *message, struct error *err)
+{
+    return vhost_user_receive_within(socket, message, VHOST_USER_PATIENCE_MS, err);
 }
 
 /* What is left to send after `done` bytes. */
@@ -166,8 +178,14 @@ static ssize_t send_some(int socket, const struct vhost_user_message *message, s
 
 int vhost_user_send(int socket, const struct vhost_user_message *message, struct error *err)
 {
+    return vhost_user_send_within(socket, message, VHOST_USER_PATIENCE_MS, err);
+}
+
+int vhost_user_send_within(int socket, const struct vhost_user_message *message,
+                           unsigned patience_ms, struct error *err)
+{
     size_t done = 0, length = sizeof(message->header) + message->header.size;
-    uint64_t deadline = patience_ends();
+    uint64_t deadline = patience_ends(patience_ms);
 
     while (done < length) {
         ssize_t sent = send_some(socket, message, done);

@@ -18,6 +18,7 @@
 #include <stddef.h>
 
 #define VHOST_USER_PATIENCE_MS 5000
+#define VHOST_USER_BRIEF_MS    200 /* on a loop that others need, too */
 
 struct vhost_user_message {
     struct vhost_user_header header;
@@ -33,6 +34,12 @@ int vhost_user_receive(int socket, struct vhost_user_message *message, struct er
 /* Send one; its descriptors stay the caller's. 0 or a negative errno. */
 int vhost_user_send(int socket, const struct vhost_user_message *message, struct error *err);
 
+/* The same with other patience. */
+int vhost_user_receive_within(int socket, struct vhost_user_message *message, unsigned patience_ms,
+                              struct error *err);
+int vhost_user_send_within(int socket, const struct vhost_user_message *message,
+                           unsigned patience_ms, struct error *err);
+
 /* Take descriptor `index` out of the message: the caller's from now on. -1 when there is none. */
 int vhost_user_take_fd(struct vhost_user_message *message, unsigned index);
 
@@ -45,6 +52,18 @@ void vhost_user_close_fds(struct vhost_user_message *message);
  * `backend`: it is one of the back end's.
  */
 int vhost_user_check(const struct vhost_user_message *message, bool backend, struct error *err);
+
+/* The same for what came as the answer to `request` (which is one that we know): -EPROTO unless it
+ * is one, with a size and descriptors that it can have. `acknowledgement`: the request has no
+ * answer of its own, this is the one that REPLY_ACK or the other channel brings. */
+int vhost_user_check_answer(const struct vhost_user_message *answer, uint32_t request,
+                            bool acknowledgement, struct error *err);
+
+/* Whether a request of the front end has an answer of its own. */
+bool vhost_user_has_answer(uint32_t request);
+
+/* Whether the protocol features (bits) that both agreed on allow a request. */
+bool vhost_user_allowed(uint32_t request, bool backend, uint64_t protocol_features);
 
 /* What the protocol calls it, for logs; "request N" when there is no such request. The text lives
  * until the next call on this thread. */

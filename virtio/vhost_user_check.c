@@ -1,5 +1,5 @@
 /*
- * What each vhost-user request has to look like.
+ * What each vhost-user request and its answer have to look like, and which need a protocol feature.
  */
 #include "virtio/vhost_user_channel.h"
 
@@ -81,6 +81,56 @@ static const struct request_kind back_requests[VHOST_USER_BACKEND_REQUESTS] = {
     [VHOST_USER_BACKEND_SHMEM_UNMAP] = {"SHMEM_UNMAP", EXACT(struct vhost_user_mapping), NONE},
 };
 
+/* Answers of a request's own. */
+static const struct answer_kind {
+    uint16_t size_min, size_max;
+    uint8_t fds_max;
+} answers[VHOST_USER_REQUESTS] = {
+    [VHOST_USER_GET_FEATURES] = {U64, U64, 0},
+    [VHOST_USER_GET_VRING_BASE] = {EXACT(struct vhost_user_vring_state), 0},
+    [VHOST_USER_GET_PROTOCOL_FEATURES] = {U64, U64, 0},
+    [VHOST_USER_GET_QUEUE_NUM] = {U64, U64, 0},
+    [VHOST_USER_GET_CONFIG] = {FROM_TO(0, sizeof(struct vhost_user_config)), 0},
+    [VHOST_USER_GET_INFLIGHT_FD] = {FROM_TO(20, sizeof(struct vhost_user_inflight)), 1},
+    [VHOST_USER_GET_MAX_MEM_SLOTS] = {U64, U64, 0},
+    [VHOST_USER_GET_STATUS] = {U64, U64, 0},
+    [VHOST_USER_SET_DEVICE_STATE_FD] = {U64, U64, 1},
+    [VHOST_USER_CHECK_DEVICE_STATE] = {U64, U64, 0},
+    [VHOST_USER_GET_SHMEM_CONFIG] = {FROM_TO(U64, sizeof(struct vhost_user_shmem_config)), 0},
+};
+
+#define NEEDS(name) (UINT64_C(1) << VHOST_USER_PROTOCOL_F_##name)
+
+static const uint64_t front_needs[VHOST_USER_REQUESTS] = {
+    [VHOST_USER_GET_QUEUE_NUM] = NEEDS(MQ),
+    [VHOST_USER_SEND_RARP] = NEEDS(RARP),
+    [VHOST_USER_NET_SET_MTU] = NEEDS(MTU),
+    [VHOST_USER_SET_BACKEND_REQ_FD] = NEEDS(BACKEND_REQ),
+    [VHOST_USER_GET_CONFIG] = NEEDS(CONFIG),
+    [VHOST_USER_SET_CONFIG] = NEEDS(CONFIG),
+    [VHOST_USER_GET_INFLIGHT_FD] = NEEDS(INFLIGHT_SHMFD),
+    [VHOST_USER_SET_INFLIGHT_FD] = NEEDS(INFLIGHT_SHMFD),
+    [VHOST_USER_RESET_DEVICE] = NEEDS(RESET_DEVICE),
+    [VHOST_USER_VRING_KICK] = NEEDS(INBAND_NOTIFICATIONS),
+    [VHOST_USER_GET_MAX_MEM_SLOTS] = NEEDS(CONFIGURE_MEM_SLOTS),
+    [VHOST_USER_ADD_MEM_REG] = NEEDS(CONFIGURE_MEM_SLOTS),
+    [VHOST_USER_REM_MEM_REG] = NEEDS(CONFIGURE_MEM_SLOTS),
+    [VHOST_USER_SET_STATUS] = NEEDS(STATUS),
+    [VHOST_USER_GET_STATUS] = NEEDS(STATUS),
+    [VHOST_USER_SET_DEVICE_STATE_FD] = NEEDS(DEVICE_STATE),
+    [VHOST_USER_CHECK_DEVICE_STATE] = NEEDS(DEVICE_STATE),
+    [VHOST_USER_GET_SHMEM_CONFIG] = NEEDS(SHMEM),
+};
+
+static const uint64_t back_needs[VHOST_USER_BACKEND_REQUESTS] = {
+    [VHOST_USER_BACKEND_CONFIG_CHANGE_MSG] = NEEDS(CONFIG),
+    [VHOST_USER_BACKEND_VRING_HOST_NOTIFIER_MSG] = NEEDS(HOST_NOTIFIER) | NEEDS(BACKEND_SEND_FD),
+    [VHOST_USER_BACKEND_VRING_CALL] = NEEDS(INBAND_NOTIFICATIONS),
+    [VHOST_USER_BACKEND_VRING_ERR] = NEEDS(INBAND_NOTIFICATIONS),
+    [VHOST_USER_BACKEND_SHMEM_MAP] = NEEDS(SHMEM) | NEEDS(BACKEND_SEND_FD),
+    [VHOST_USER_BACKEND_SHMEM_UNMAP] = NEEDS(SHMEM),
+};
+
 static const struct request_kind *kind_of(uint32_t request, bool backend)
 {
     const struct request_kind *kinds = backend ? back_requests : front_requests;
@@ -114,4 +164,32 @@ int vhost_user_check(const struct vhost_user_message *message, bool backend, str
     if (message->fd_count < kind->fds_min || message->fd_count > kind->fds_max)
         return error_set(err, EPROTO, "%s with %u descriptors", kind->name, message->fd_count);
     return 0;
+}
+
+int vhost_user_check_answer(const struct vhost_user_message *answer, uint32_t request,
+                            bool acknowledgement, struct error *err)
+{
+    static const struct answer_kind of_acknowledgements = {U64, U64, 0};
+    const struct answer_kind *kind = acknowledgement ? &of_acknowledgements : &answers[request];
+
+    if (answer->header.request != request || !(answer->header.flags & VHOST_USER_FLAG_REPLY))
+        return error_set(err, EPROTO, "something else was answered");
+    if (answer->header.size < kind->size_min || answer->header.size > kind->size_max)
+        return error_set(err, EPROTO, "an answer of %u bytes", answer->header.size);
+    if (answer->fd_count > kind->fds_max)
+        return error_set(err, EPROTO, "an answer with %u descriptors", answer->fd_count);
+    return 0;
+}
+
+bool vhost_user_has_answer(uint32_t request)
+{
+    return request < VHOST_USER_REQUESTS && answers[request].size_max;
+}
+
+bool vhost_user_allowed(uint32_t request, bool backend, uint64_t protocol_features)
+{
+    size_t count = backend ? ARRAY_SIZE(back_needs) : ARRAY_SIZE(front_needs);
+    const uint64_t *needs = backend ? back_needs : front_needs;
+
+    return request >= count || (needs[request] & ~protocol_features) == 0;
 }

@@ -18,9 +18,19 @@
 
 #define PROTOCOL_BIT(name) (UINT64_C(1) << VHOST_USER_PROTOCOL_F_##name)
 
-#define WANTED                                                                \
-    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ) | \
-     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(STATUS))
+/* What is agreed on when the peer offers it... */
+#define WANTED                                                                                    \
+    (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(MTU) | PROTOCOL_BIT(BACKEND_REQ) | \
+     PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(RESET_DEVICE) |          \
+     PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(DEVICE_STATE) |      \
+     PROTOCOL_BIT(GPA_ADDRESSES) | PROTOCOL_BIT(SHMEM) | PROTOCOL_BIT(INFLIGHT_SHMFD))
+
+/* ...and what that takes. In-band notifications are for those who ask for them. */
+#define WITH_BACKEND_REQ (PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(SHMEM))
+#define FOR_INBAND       (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
+
+/* How long a peer may take to connect to our socket, when the machine starts. */
+#define FIRST_PEER_MS 60000
 
 /* --- the end of a connection ------------------------------------------------------------------ */
 
@@ -42,99 +52,46 @@ void vhost_user_unwatch(struct vhost_user *v, struct loop_fd *fd)
 
 void vhost_user_close(struct vhost_user *v)
 {
+    atomic_store(&v->reconnect.fd, -1);
     vhost_user_unwatch(v, &v->socket);
     vhost_user_unwatch(v, &v->backend_socket);
+    vhost_user_shmem_clear(v);
 }
 
 /* Nobody has asked for anything: it can only be the end. */
 static void socket_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user *v = container_of(self, struct vhost_user, socket);
-    bool lost;
+    ssize_t got;
 
     (void)events;
     pthread_mutex_lock(&v->lock); /* not while a request is under way */
-    lost = v->lost || recv(self->fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) >= 0;
-    if (lost) {
+    got = recv(self->fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT);
+    if (got > 0 && !v->lost) /* it talks without being asked */
+        v->given_up = true;
+    if (v->lost || got >= 0 || errno != EAGAIN) {
         vhost_user_disconnect(v);
-        vhost_user_close(v);
+        vhost_user_peer_gone(v);
     }
     pthread_mutex_unlock(&v->lock);
-    if (!lost)
-        return;
-    log_warn("vhost-user", "%s: the process that serves it is gone", v->backend.name);
-    v->backend.events.needs_reset(v->backend.events.opaque);
-}
-
-/* --- the peer's own requests --- */
-
-static void acknowledge(struct vhost_user *v, struct vhost_user_message *message, int result)
-{
-    if (!(message->header.flags & VHOST_USER_FLAG_NEED_REPLY))
-        return;
-    message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
-    message->header.size = sizeof(uint64_t);
-    message->payload.u64 = result < 0;
-    (void)vhost_user_send(v->backend_socket.fd, message, NULL);
-}
-
-static int handle(struct vhost_user *v, const struct vhost_user_message *message, struct error *err)
-{
-    const struct virtio_device_events *device = &v->backend.events;
-    int ret = vhost_user_check(message, true, err);
-
-    if (ret)
-        return ret;
-    if (message->header.request != VHOST_USER_BACKEND_CONFIG_CHANGE_MSG)
-        return error_set(err, EOPNOTSUPP, "%s was not agreed on",
-                         vhost_user_request_name(message->header.request, true));
-    device->config_changed(device->opaque);
-    return 0;
-}
-
-static void backend_ready(struct loop_fd *self, uint32_t events)
-{
-    struct vhost_user *v = container_of(self, struct vhost_user, backend_socket);
-    struct vhost_user_message message;
-    struct error err = ERROR_INIT;
-    int ret = vhost_user_receive(self->fd, &message, &err);
-
-    (void)events;
-    if (ret <= 0) { /* the main channel will tell */
-        vhost_user_unwatch(v, self);
-        return;
-    }
-    ret = handle(v, &message, &err);
-    if (ret)
-        log_limited(LOG_WARN, "vhost-user", "%s: %s", v->backend.name, err.text);
-    vhost_user_close_fds(&message);
-    message.fd_count = 0;
-    acknowledge(v, &message, ret);
-}
-
-/* Give the peer a socket for its own requests. */
-static int open_backend_channel(struct vhost_user *v, struct error *err)
-{
-    struct vhost_user_message message = {.header = {.request = VHOST_USER_SET_BACKEND_REQ_FD},
-                                         .fd_count = 1};
-    int pair[2], ret;
-
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
-        return error_errno(err, errno, "cannot make a socket");
-    message.fds[0] = pair[1];
-    ret = vhost_user_tell(v, &message, err);
-    close(pair[1]);
-    v->backend_socket = (struct loop_fd){pair[0], EPOLLIN, backend_ready};
-    if (!ret)
-        ret = loop_fd_add(v->loop, &v->backend_socket, err);
-    if (ret) {
-        close(pair[0]);
-        v->backend_socket.fd = -1;
-    }
-    return ret;
 }
 
 /* --- the beginning of a connection --- */
+
+static uint64_t choose(const struct vhost_user *v, uint64_t offered)
+{
+    uint64_t chosen = offered & WANTED;
+
+    if (v->options.inband)
+        chosen |= offered & PROTOCOL_BIT(INBAND_NOTIFICATIONS);
+    if (!(chosen & PROTOCOL_BIT(BACKEND_REQ)))
+        chosen &= ~WITH_BACKEND_REQ;
+    if (!(chosen & PROTOCOL_BIT(BACKEND_SEND_FD)))
+        chosen &= ~PROTOCOL_BIT(SHMEM);
+    if ((chosen & FOR_INBAND) != FOR_INBAND)
+        chosen &= ~PROTOCOL_BIT(INBAND_NOTIFICATIONS);
+    return chosen;
+}
 
 static int agree_on_protocol(struct vhost_user *v, struct error *err)
 {
@@ -147,8 +104,12 @@ static int agree_on_protocol(struct vhost_user *v, struct error *err)
         return error_set(err, ENOTSUP, "it does not serve the device's configuration (CONFIG)");
     if (v->queue_count > 1 && !(offered & PROTOCOL_BIT(MQ)))
         return error_set(err, ENOTSUP, "it serves one queue, not %u (MQ)", v->queue_count);
-    ret = vhost_user_tell_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, offered & WANTED, err);
-    v->protocol_features = offered & WANTED; /* REPLY_ACK from now on */
+    offered = choose(v, offered);
+    if (v->options.inband && !(offered & PROTOCOL_BIT(INBAND_NOTIFICATIONS)))
+        return error_set(err, ENOTSUP, "it takes no messages for notifications");
+    ret = vhost_user_tell_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, offered, err);
+    v->protocol_features = offered; /* REPLY_ACK from now on */
+    v->backend.saves = vhost_user_has(v, VHOST_USER_PROTOCOL_F_DEVICE_STATE);
     return ret;
 }
 
@@ -199,19 +160,25 @@ static int agree(struct vhost_user *v, struct error *err)
         ret = vhost_user_tell(v, &owner, err);
     }
     if (!ret && vhost_user_has(v, VHOST_USER_PROTOCOL_F_BACKEND_REQ))
-        ret = open_backend_channel(v, err);
+        ret = vhost_user_give_channel(v, err);
+    if (!ret)
+        ret = vhost_user_shmem_open(v, err);
     return ret;
 }
 
-static int open_socket(const struct vhost_user *v, struct error *err)
+/* Only the first time may take long. */
+static int open_socket(struct vhost_user *v, struct error *err)
 {
     const struct vhost_user_process *process = v->options.process;
     int fd;
 
     if (process)
         return process->connect(process->opaque, err);
+    if (v->options.server)
+        return vhost_user_accept(v, v->connected_before ? 0 : FIRST_PEER_MS, err);
     if (v->path)
-        return unix_socket_connect(v->path, err);
+        return v->connected_before ? unix_socket_try_connect(v->path, err)
+                                   : unix_socket_connect(v->path, err);
     if (v->connected_before)
         return error_set(err, ENOTCONN, "an inherited descriptor cannot be connected again");
     fd = fcntl(v->options.fd, F_DUPFD_CLOEXEC, 3);
@@ -226,18 +193,26 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
         return fd;
     v->lost = false;
     v->socket = (struct loop_fd){fd, EPOLLIN, socket_ready};
+    atomic_store(&v->reconnect.fd, fd);
+    v->deadline_ns = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
     ret = agree(v, err);
     if (!ret)
         ret = vhost_user_set_memory(v, err);
-    if (!ret)
-        ret = loop_fd_add(v->loop, &v->socket, err);
-    if (ret) {
-        vhost_user_unwatch(v, &v->backend_socket);
-        close(v->socket.fd);
-        v->socket.fd = -1;
-        v->lost = true; /* the next reset looks again */
-        return ret;
-    }
-    v->connected_before = true;
-    return 0;
+    v->deadline_ns = 0;
+    if (ret)
+        v->lost = true; /* the next attempt, or the next reset, looks again */
+    else
+        v->connected_before = true;
+    return ret;
+}
+
+int vhost_user_watch(struct vhost_user *v, struct error *err)
+{
+    int ret = loop_fd_add(v->loop, &v->socket, err);
+
+    if (!ret && v->backend_socket.fd >= 0)
+        ret = loop_fd_add(v->loop, &v->backend_socket, err);
+    if (ret)
+        v->lost = true;
+    return ret;
 }

@@ -4,6 +4,7 @@
 #ifndef VIRTIO_VHOST_USER_INTERNAL_H
 #define VIRTIO_VHOST_USER_INTERNAL_H
 
+#include "virtio/call.h"
 #include "virtio/vhost_user.h"
 #include "virtio/vhost_user_channel.h"
 
@@ -11,13 +12,36 @@
 #include <stdatomic.h>
 
 struct vhost_user;
+struct vhost_user_shmem;
+
+#define VHOST_USER_SHMEM_REGIONS 8
 
 struct vhost_user_queue {
     struct vhost_user *owner;
     struct virtqueue_setup setup;
     struct virtqueue_position position;
-    int kick_fd;                /* the device's, while it runs */
-    struct loop_fd call, error; /* ours: the peer's interrupts, and that it found the ring broken */
+    bool running;            /* for the driver */
+    bool begun;              /* a peer has served it since it was started */
+    uint16_t avail_at_loss;  /* split: avail.idx when the last peer was found gone */
+    int kick_fd;             /* the device's, while it runs */
+    struct loop_fd kick;     /* the same, where its signals become messages; .fd -1: nowhere */
+    struct virtio_call call; /* the peer's interrupts */
+    struct loop_fd error;    /* an eventfd of ours: the peer found the ring broken */
+};
+
+/* vhost_user_reconnect.c. The loop's, but for what an attempt leaves behind. */
+struct vhost_user_reconnect {
+    bool enabled;
+    uint64_t delay_ns, interval_ns; /* to the next attempt; the longest */
+    struct loop_timer timer;
+    struct loop_fd listener; /* .fd -1: we are the one that connects */
+    bool listening;          /* it is watched */
+    bool busy;               /* an attempt is being made, by... */
+    pthread_t thread;
+    atomic_int fd; /* ...this connection, so that it can be hurried; closed on the loop */
+    struct loop_task ended;
+    int ret;
+    struct error err;
 };
 
 struct vhost_user {
@@ -30,12 +54,28 @@ struct vhost_user {
     pthread_mutex_t lock;
     struct loop_fd socket;         /* .fd is -1 while there is no peer; watched for its end */
     struct loop_fd backend_socket; /* the peer's own requests; .fd is -1: none */
+    struct loop_task status_task;  /* asks for the peer's status */
     bool lost;                     /* the connection is over, and the loop has yet to close it */
+    bool given_up;                 /* and is not looked for, until a reset */
     bool connected_before;
+    uint64_t deadline_ns; /* of a handshake; 0: none is under way */
+    struct vhost_user_reconnect reconnect;
 
     struct virtio_features offered; /* by the first peer: later ones must offer as much */
     uint64_t protocol_features;
     struct virtio_features negotiated;
+    bool features_settled;                 /* the driver has chosen */
+    uint8_t status;                        /* as the peer was told */
+    uint8_t config[VHOST_USER_CONFIG_MAX]; /* as last read, for when there is no peer */
+
+    int inflight_fd; /* memory of the peer's record of requests in flight; -1: none */
+    struct vhost_user_inflight inflight;
+
+    /* What to do until there is an answer, other than nothing. */
+    int (*meanwhile)(struct vhost_user *v, struct error *err);
+
+    struct virtio_shared_region shared[VHOST_USER_SHMEM_REGIONS];
+    struct vhost_user_shmem *shmem; /* NULL: it has none */
     uint16_t queue_count;
     struct vhost_user_queue queues[];
 };
@@ -46,9 +86,18 @@ static inline bool vhost_user_has(const struct vhost_user *v,
     return v->protocol_features >> feature & 1;
 }
 
+/* Notifications are messages, not eventfds. */
+static inline bool vhost_user_inband(const struct vhost_user *v)
+{
+    return vhost_user_has(v, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
+}
+
 /* --- vhost_user_connect.c: with v->lock held --- */
 
 int vhost_user_connect(struct vhost_user *v, struct error *err);
+
+/* Watch a new connection. On the loop, or before it runs. */
+int vhost_user_watch(struct vhost_user *v, struct error *err);
 
 /* No more requests. Any thread. */
 void vhost_user_disconnect(struct vhost_user *v);
@@ -73,12 +122,89 @@ int vhost_user_ask_u64(struct vhost_user *v, enum vhost_user_request request, ui
 int vhost_user_tell_state(struct vhost_user *v, enum vhost_user_request request, uint32_t index,
                           uint32_t num, struct error *err);
 
-int vhost_user_set_memory(struct vhost_user *v, struct error *err);
+/* What the driver chose, and what follows from it. (vhost_user.c) */
+int vhost_user_settle_features(struct vhost_user *v, struct error *err);
+
+/* What the driver chose; the peer may refuse it. Then, once: the driver is ready. */
 int vhost_user_set_features(struct vhost_user *v, struct error *err);
+int vhost_user_driver_ok(struct vhost_user *v, struct error *err);
+
+/* --- vhost_user_reconnect.c: on the loop, or before it runs --- */
+
+int vhost_user_reconnect_init(struct vhost_user *v, struct error *err);
+void vhost_user_reconnect_destroy(struct vhost_user *v);
+
+/* The connection is over: close it, and wait for a peer or ask for a reset. With v->lock held. */
+void vhost_user_peer_gone(struct vhost_user *v);
+
+/* Look for a peer, and make no more attempts; the latter without v->lock. */
+void vhost_user_reconnect_begin(struct vhost_user *v);
+void vhost_user_reconnect_cancel(struct vhost_user *v);
+
+/* There is no peer, and the next one will be told of whatever happens. With v->lock held. */
+bool vhost_user_waits(const struct vhost_user *v);
+
+/* Take a connection at our own socket; -EAGAIN when there is none within `wait_ms`. Any thread. */
+int vhost_user_accept(struct vhost_user *v, int wait_ms, struct error *err);
+
+/* --- vhost_user_inflight.c: with v->lock held --- */
+
+/* Agree on a record, the one we have or a new one. */
+int vhost_user_inflight_begin(struct vhost_user *v, struct error *err);
+void vhost_user_inflight_drop(struct vhost_user *v);
+
+/* The peer is gone: note how far it may have got. Then, queue->position := where the next one goes
+ * on; -ENOTSUP when that cannot be known. */
+void vhost_user_queue_note_loss(struct vhost_user *v, struct vhost_user_queue *queue);
+int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue,
+                              struct error *err);
+
+/* --- vhost_user_memory.c, with v->lock held --- */
+
+int vhost_user_set_memory(struct vhost_user *v, struct error *err);
+
+/* --- vhost_user_state.c, with v->lock held --- */
+
+int vhost_user_save_state(struct vhost_user *v, struct virtio_state *out, struct error *err);
+int vhost_user_load_state(struct vhost_user *v, const struct virtio_state *state,
+                          struct error *err);
+
+/* --- vhost_user_hear.c: on the loop, or before the guest runs --- */
+
+/* Give the peer its channel. */
+int vhost_user_give_channel(struct vhost_user *v, struct error *err);
+
+/* Hear and answer one message: 1; 0 at the channel's end; or a negative errno when nothing more can
+ * be heard on it. */
+int vhost_user_hear(struct vhost_user *v);
+
+void vhost_user_check_status(struct loop_task *task); /* v->status_task */
+
+/* --- vhost_user_shmem.c --- */
+
+/* The peer's regions, which become the back end's; it must have connected. */
+int vhost_user_shmem_open(struct vhost_user *v, struct error *err);
+void vhost_user_shmem_close(struct vhost_user *v);
+
+/* What the peer asks for: -EINVAL, -EEXIST and others refuse it. `fd` stays the caller's. On the
+ * loop, like the end of all mappings. */
+int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *wanted, int fd,
+                         struct error *err);
+int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping *wanted,
+                           struct error *err);
+void vhost_user_shmem_clear(struct vhost_user *v);
+
+/* --- vhost_user_inband.c: without v->lock; nothing without vhost_user_inband --- */
+
+int vhost_user_inband_start(struct vhost_user_queue *queue, struct error *err);
+void vhost_user_inband_stop(struct vhost_user_queue *queue);
 
 /* --- vhost_user_queue.c --- */
 
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err);
+/* The peer found its ring broken. On the loop. */
+void vhost_user_queue_broken(struct vhost_user *v, uint16_t index);
+
 int vhost_user_queues_create(struct vhost_user *v, struct error *err);
 void vhost_user_queues_destroy(struct vhost_user *v); /* on the loop */
 

@@ -157,6 +157,12 @@ struct vhost_user_device_state {
     uint32_t direction; /* 0 save, 1 load */
     uint32_t phase;     /* 0: all is stopped */
 };
+enum vhost_user_state_direction { VHOST_USER_STATE_SAVE, VHOST_USER_STATE_LOAD };
+#define VHOST_USER_STATE_STOPPED 0 /* phase */
+
+/* What SET_DEVICE_STATE_FD is answered with. */
+#define VHOST_USER_STATE_ERROR UINT64_C(0xff)
+#define VHOST_USER_STATE_NOFD  UINT64_C(0x100) /* the front end's descriptor is used */
 
 struct vhost_user_shmem_config {
     uint32_t count, padding;
@@ -166,8 +172,9 @@ struct vhost_user_shmem_config {
 /* BACKEND_SHMEM_MAP, _UNMAP */
 struct vhost_user_mapping {
     uint8_t id, padding[7];
-    uint64_t fd_offset, shm_offset, length, flags; /* flags: 1 writable */
+    uint64_t fd_offset, shm_offset, length, flags;
 };
+#define VHOST_USER_MAPPING_WRITABLE 1 /* in flags */
 
 /* BACKEND_VRING_HOST_NOTIFIER_MSG */
 struct vhost_user_area {

@@ -12,46 +12,30 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-/* Whether it was signalled. The peer has the same file and could make it block us. */
-static bool take_signal(int fd)
+void vhost_user_queue_broken(struct vhost_user *v, uint16_t index)
 {
-    eventfd_t count;
-    const struct iovec iov = {&count, sizeof(count)};
+    const struct virtio_backend *backend = &v->backend;
 
-    return preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(count);
-}
-
-/* The peer's interrupt, passed on. */
-static void call_ready(struct loop_fd *self, uint32_t events)
-{
-    struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, call);
-    const struct virtio_device_events *device = &queue->owner->backend.events;
-
-    (void)events;
-    if (take_signal(self->fd))
-        device->notify_queue(device->opaque, queue->setup.index);
+    log_limited(LOG_WARN, "vhost-user", "%s: the process that serves it finds queue %u broken",
+                backend->name, index);
+    backend->events.needs_reset(backend->events.opaque);
 }
 
 static void error_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, error);
-    const struct virtio_backend *backend = &queue->owner->backend;
 
     (void)events;
-    if (!take_signal(self->fd))
-        return;
-    log_limited(LOG_WARN, "vhost-user", "%s: the process that serves it finds queue %u broken",
-                backend->name, queue->setup.index);
-    backend->events.needs_reset(backend->events.opaque);
+    if (virtio_call_take(self->fd))
+        vhost_user_queue_broken(queue->owner, queue->setup.index);
 }
 
-/* An eventfd of ours that the peer signals. */
-static int listen_for(struct vhost_user *v, struct loop_fd *fd,
-                      void (*ready)(struct loop_fd *self, uint32_t events), struct error *err)
+/* An eventfd of ours by which the peer says that it found a ring broken. */
+static int listen_for_errors(struct vhost_user *v, struct loop_fd *fd, struct error *err)
 {
     int ret;
 
-    *fd = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, ready};
+    *fd = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, error_ready};
     if (fd->fd < 0)
         return error_errno(err, errno, "cannot make an eventfd");
     ret = loop_fd_add(v->loop, fd, err);
@@ -67,15 +51,15 @@ int vhost_user_queues_create(struct vhost_user *v, struct error *err)
     int ret = 0;
 
     for (uint16_t i = 0; i < v->queue_count; i++)
-        v->queues[i].call.fd = v->queues[i].error.fd = -1;
+        v->queues[i].call.watch.fd = v->queues[i].error.fd = v->queues[i].kick.fd = -1;
     for (uint16_t i = 0; i < v->queue_count && !ret; i++) {
         struct vhost_user_queue *queue = &v->queues[i];
 
         queue->owner = v;
         queue->setup.index = i;
-        ret = listen_for(v, &queue->call, call_ready, err);
+        ret = virtio_call_create(&queue->call, &v->backend, i, v->loop, err);
         if (!ret)
-            ret = listen_for(v, &queue->error, error_ready, err);
+            ret = listen_for_errors(v, &queue->error, err);
     }
     return ret;
 }
@@ -83,20 +67,20 @@ int vhost_user_queues_create(struct vhost_user *v, struct error *err)
 void vhost_user_queues_drain(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++) {
-        take_signal(v->queues[i].call.fd);
-        take_signal(v->queues[i].error.fd);
+        virtio_call_drain(&v->queues[i].call);
+        virtio_call_take(v->queues[i].error.fd);
     }
 }
 
 void vhost_user_queues_destroy(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++) {
-        vhost_user_unwatch(v, &v->queues[i].call);
+        virtio_call_destroy(&v->queues[i].call, v->loop);
         vhost_user_unwatch(v, &v->queues[i].error);
     }
 }
 
-/* Tell the peer of an eventfd. */
+/* Tell the peer of an eventfd, or that there is none and messages are in its place. */
 static int tell_fd(struct vhost_user *v, enum vhost_user_request request, uint16_t index, int fd,
                    struct error *err)
 {
@@ -107,6 +91,10 @@ static int tell_fd(struct vhost_user *v, enum vhost_user_request request, uint16
         .fd_count = 1,
     };
 
+    if (vhost_user_inband(v)) {
+        message.payload.u64 |= VHOST_USER_VRING_NOFD;
+        message.fd_count = 0;
+    }
     return vhost_user_tell(v, &message, err);
 }
 
@@ -115,20 +103,23 @@ static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *q
 {
     const struct virtqueue_setup *setup = &queue->setup;
     const gpa_t guest[3] = {setup->desc, setup->driver, setup->device};
-    uint64_t user[3];
+    bool as_guest = vhost_user_has(v, VHOST_USER_PROTOCOL_F_GPA_ADDRESSES);
+    uint64_t told[3];
     struct vhost_user_message message = {
         .header = {.request = VHOST_USER_SET_VRING_ADDR,
                    .size = sizeof(struct vhost_user_vring_address)},
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(guest); i++) {
-        user[i] = (uintptr_t)guest_memory_map(v->backend.memory, guest[i], 1);
-        if (!user[i])
+        const void *host = guest_memory_map(v->backend.memory, guest[i], 1);
+
+        if (!host)
             return error_set(err, EINVAL, "DRV-QCFG-06: queue %u is not in guest memory",
                              setup->index);
+        told[i] = as_guest ? guest[i].value : (uintptr_t)host;
     }
     message.payload.address = (struct vhost_user_vring_address){
-        .index = setup->index, .descriptor = user[0], .available = user[1], .used = user[2]};
+        .index = setup->index, .descriptor = told[0], .available = told[1], .used = told[2]};
     return vhost_user_tell(v, &message, err);
 }
 
@@ -150,12 +141,14 @@ int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *e
     if (!ret)
         ret = tell_addresses(v, queue, err);
     if (!ret)
-        ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, queue->call.fd, err);
+        ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, virtio_call_connect(&queue->call), err);
     if (!ret)
         ret = tell_fd(v, VHOST_USER_SET_VRING_ERR, index, queue->error.fd, err);
     if (!ret)
         ret = tell_fd(v, VHOST_USER_SET_VRING_KICK, index, queue->kick_fd, err);
     if (!ret)
         ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 1, err);
+    if (!ret)
+        ret = vhost_user_driver_ok(v, err);
     return ret;
 }

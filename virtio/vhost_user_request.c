@@ -4,33 +4,40 @@
 #include "virtio/vhost_user_internal.h"
 
 #include "base/bytes.h"
+#include "virtio/device.h"
 
 #include <errno.h>
 #include <string.h>
 
 #define PROTOCOL_BIT (UINT64_C(1) << VHOST_USER_F_PROTOCOL_FEATURES)
 
-static int receive_answer(struct vhost_user *v, uint32_t request, struct vhost_user_message *answer,
-                          struct error *err)
+static int receive_answer(struct vhost_user *v, uint32_t request, bool acknowledgement,
+                          struct vhost_user_message *answer, struct error *err)
 {
-    int ret = vhost_user_receive(v->socket.fd, answer, err);
+    int ret = v->meanwhile ? v->meanwhile(v, err) : 0;
 
+    if (!ret && v->deadline_ns && loop_now_ns() > v->deadline_ns)
+        ret = error_set(err, ETIMEDOUT, "it takes too long");
+
+    if (ret)
+        return ret;
+    ret = vhost_user_receive(v->socket.fd, answer, err);
     if (ret == 0)
         return error_set(err, ECONNRESET, "it closed the connection");
     if (ret < 0)
         return ret;
-    if (answer->header.request == request && answer->header.flags & VHOST_USER_FLAG_REPLY)
-        return 0;
-    vhost_user_close_fds(answer);
-    return error_set(err, EPROTO, "%s was answered with %s",
-                     vhost_user_request_name(request, false),
-                     vhost_user_request_name(answer->header.request, false));
+    ret = vhost_user_check_answer(answer, request, acknowledgement, err);
+    if (ret)
+        vhost_user_close_fds(answer);
+    return ret;
 }
 
 /* After an error nobody knows what comes next on the channel. */
 static int give_up(struct vhost_user *v, uint32_t request, int ret, struct error *err)
 {
     error_prefix(err, "%s", vhost_user_request_name(request, false));
+    if (ret == -EPROTO || ret == -ETIMEDOUT)
+        v->given_up = true;
     vhost_user_disconnect(v);
     return ret;
 }
@@ -40,12 +47,12 @@ int vhost_user_ask(struct vhost_user *v, struct vhost_user_message *message, str
     uint32_t request = message->header.request;
     int ret;
 
-    if (v->socket.fd < 0)
+    if (v->socket.fd < 0 || v->lost)
         return error_set(err, ENOTCONN, "nobody serves the device");
     message->header.flags = VHOST_USER_VERSION;
     ret = vhost_user_send(v->socket.fd, message, err);
     if (!ret)
-        ret = receive_answer(v, request, message, err);
+        ret = receive_answer(v, request, false, message, err);
     return ret ? give_up(v, request, ret, err) : 0;
 }
 
@@ -56,21 +63,15 @@ int vhost_user_tell(struct vhost_user *v, struct vhost_user_message *message, st
     struct vhost_user_message answer;
     int ret;
 
-    if (v->socket.fd < 0)
+    if (v->socket.fd < 0 || v->lost)
         return error_set(err, ENOTCONN, "nobody serves the device");
     message->header.flags = VHOST_USER_VERSION | (acknowledged ? VHOST_USER_FLAG_NEED_REPLY : 0);
     ret = vhost_user_send(v->socket.fd, message, err);
     if (!ret && acknowledged)
-        ret = receive_answer(v, request, &answer, err);
+        ret = receive_answer(v, request, true, &answer, err);
     if (ret)
         return give_up(v, request, ret, err);
-    if (!acknowledged)
-        return 0;
-    vhost_user_close_fds(&answer);
-    if (answer.header.size != sizeof(uint64_t))
-        return give_up(v, request,
-                       error_set(err, EPROTO, "an answer of %u bytes", answer.header.size), err);
-    return answer.payload.u64
+    return acknowledged && answer.payload.u64
                ? error_set(err, EINVAL, "%s was refused", vhost_user_request_name(request, false))
                : 0;
 }
@@ -90,14 +91,9 @@ int vhost_user_ask_u64(struct vhost_user *v, enum vhost_user_request request, ui
     struct vhost_user_message message = {.header = {.request = request}};
     int ret = vhost_user_ask(v, &message, err);
 
-    if (ret)
-        return ret;
-    vhost_user_close_fds(&message);
-    if (message.header.size != sizeof(uint64_t))
-        return give_up(v, request,
-                       error_set(err, EPROTO, "an answer of %u bytes", message.header.size), err);
-    *value = message.payload.u64;
-    return 0;
+    if (!ret)
+        *value = message.payload.u64;
+    return ret;
 }
 
 int vhost_user_tell_state(struct vhost_user *v, enum vhost_user_request request, uint32_t index,
@@ -111,34 +107,40 @@ int vhost_user_tell_state(struct vhost_user *v, enum vhost_user_request request,
     return vhost_user_tell(v, &message, err);
 }
 
+/* With STATUS the peer can refuse what was chosen, as a device does (3.1.1). Old drivers know no
+ * FEATURES_OK. */
+static int tell_features_ok(struct vhost_user *v, struct error *err)
+{
+    uint64_t status = VIRTIO_STATUS_ACKNOWLEDGE | VIRTIO_STATUS_DRIVER;
+    int ret;
+
+    if (features_has(&v->negotiated, VIRTIO_F_VERSION_1))
+        status |= VIRTIO_STATUS_FEATURES_OK;
+    v->status = (uint8_t)status;
+    ret = vhost_user_tell_u64(v, VHOST_USER_SET_STATUS, status, err);
+    if (!ret)
+        ret = vhost_user_ask_u64(v, VHOST_USER_GET_STATUS, &status, err);
+    if (!ret && v->status & ~status & VIRTIO_STATUS_FEATURES_OK)
+        ret = error_set(err, EINVAL, "it refuses the driver's features");
+    return ret;
+}
+
 int vhost_user_set_features(struct vhost_user *v, struct error *err)
 {
     /* Bits that are the transport's, such as RING_RESET, may be none of the peer's. */
     uint64_t features = (v->negotiated.word[0] & v->offered.word[0]) |
                         (uint64_t)(v->negotiated.word[1] & v->offered.word[1]) << 32;
+    int ret = vhost_user_tell_u64(v, VHOST_USER_SET_FEATURES, features | PROTOCOL_BIT, err);
 
-    return vhost_user_tell_u64(v, VHOST_USER_SET_FEATURES, features | PROTOCOL_BIT, err);
+    if (!ret && vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
+        ret = tell_features_ok(v, err);
+    return ret;
 }
 
-int vhost_user_set_memory(struct vhost_user *v, struct error *err)
+int vhost_user_driver_ok(struct vhost_user *v, struct error *err)
 {
-    const struct guest_memory *memory = v->backend.memory;
-    struct vhost_user_message message = {.header = {.request = VHOST_USER_SET_MEM_TABLE}};
-    struct vhost_user_memory *table = &message.payload.memory;
-
-    _Static_assert(GUEST_MEMORY_REGIONS <= VHOST_USER_REGIONS, "they fit one table");
-    for (size_t i = 0; i < memory->count; i++) {
-        const struct guest_region *region = &memory->regions[i];
-
-        table->regions[table->count++] = (struct vhost_user_region){
-            .guest_address = region->start,
-            .size = region->size,
-            .user_address = (uintptr_t)region->host,
-            .mmap_offset = region->offset,
-        };
-        message.fds[message.fd_count++] = region->fd;
-    }
-    message.header.size = (uint32_t)(offsetof(struct vhost_user_memory, regions) +
-                                     table->count * sizeof(table->regions[0]));
-    return vhost_user_tell(v, &message, err);
+    if (!vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS) || v->status & VIRTIO_STATUS_DRIVER_OK)
+        return 0;
+    v->status |= VIRTIO_STATUS_DRIVER_OK;
+    return vhost_user_tell_u64(v, VHOST_USER_SET_STATUS, v->status, err);
 }

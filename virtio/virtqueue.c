@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "virtio/virtqueue_chain.h"
+#include "virtio/virtqueue_inflight.h"
 #include "virtio/virtqueue_order.h"
 #include "virtio/virtqueue_ring.h"
 
@@ -151,6 +152,17 @@ static int create_buffers(struct virtqueue *queue)
     return 0;
 }
 
+/* In order, each buffer goes through the list of them first; the record is kept below it. */
+static void choose_calls(struct virtqueue *queue)
+{
+    queue->pop = queue->inflight ? virtqueue_inflight_pop : queue->format->pop;
+    queue->push = queue->inflight ? virtqueue_inflight_push : queue->format->push;
+    if (queue->in_order) {
+        queue->pop = virtqueue_order_pop;
+        queue->push = virtqueue_order_push;
+    }
+}
+
 int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,
                     struct virtqueue_position position, struct error *err)
@@ -166,6 +178,7 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
         .budget = UINT64_MAX,
         .notify = queue->notify,
         .notify_opaque = queue->notify_opaque,
+        .record = queue->record,
     };
     int ret;
 
@@ -173,12 +186,14 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
         return error_set(err, EINVAL, "%s: a queue cannot have size %u",
                          fresh.packed && !setup->size ? "DRV-QCFG-02" : "DRV-QCFG-03", setup->size);
     fresh.format = fresh.packed ? &virtqueue_packed : &virtqueue_split;
-    fresh.pop = fresh.in_order ? virtqueue_order_pop : fresh.format->pop;
-    fresh.push = fresh.in_order ? virtqueue_order_push : fresh.format->push;
-    ret = fresh.format->start(&fresh, setup, position, err);
+    ret = fresh.record.region ? virtqueue_inflight_begin(&fresh, setup, &position, err) : 0;
+    choose_calls(&fresh);
+    if (!ret)
+        ret = fresh.format->start(&fresh, setup, position, err);
     if (!ret && create_buffers(&fresh) < 0)
         ret = error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
     if (ret) {
+        virtqueue_inflight_end(&fresh);
         queue_free(&fresh);
         return ret;
     }
@@ -190,10 +205,12 @@ int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
 struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 {
     struct virtqueue_position position = {0};
-    struct virtqueue stopped = {.notify = queue->notify, .notify_opaque = queue->notify_opaque};
+    struct virtqueue stopped = {
+        .notify = queue->notify, .notify_opaque = queue->notify_opaque, .record = queue->record};
 
     if (queue->format)
         position = queue->format->position(queue);
+    virtqueue_inflight_end(queue);
     queue_free(queue);
     *queue = stopped;
     return position;
@@ -210,6 +227,8 @@ void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     if (queue->in_order)
         virtqueue_order_unpop(queue);
+    if (queue->inflight)
+        virtqueue_inflight_unpop(queue, buffer);
     queue->format->unpop(queue, buffer);
     if (!queue->broken.id && queue->budget < UINT64_MAX) /* set anew since the pop */
         queue->budget++;
@@ -219,8 +238,12 @@ void virtqueue_publish(struct virtqueue *queue)
 {
     if (queue->in_order)
         virtqueue_order_publish(queue);
+    if (queue->inflight)
+        virtqueue_inflight_before_publish(queue);
     if (queue->format)
         queue->format->publish(queue);
+    if (queue->inflight)
+        virtqueue_inflight_after_publish(queue);
 }
 
 bool virtqueue_enable_kicks(struct virtqueue *queue)

@@ -36,6 +36,12 @@
 #define VIRTQUEUE_SIZE_MAX  32768 /* 2.7, 2.8.10.1 */
 #define VIRTQUEUE_CHAIN_MAX 1024  /* descriptors in a chain; longer ones break the ring */
 
+/* Memory that outlives us, to keep record of the buffers in flight in (inflight.h). */
+struct virtqueue_record {
+    void *region;         /* aligned to INFLIGHT_ALIGNMENT; NULL: no record */
+    uint16_t entry_count; /* that it has room for; at least the queue's size */
+};
+
 /* What the driver programmed through its transport. */
 struct virtqueue_setup {
     uint16_t index; /* of the queue in its device */
@@ -67,6 +73,8 @@ struct virtqueue_buffer {
     uint16_t slots;    /* entries of the ring it takes when it is used */
     uint16_t capacity; /* of the iovec array behind both parts */
     bool in_flight;    /* split */
+    bool again;        /* with record: it was in flight when the queue started */
+    uint16_t entry;    /* with record: which one is its */
     bool done;         /* in order: it was pushed, with... */
     uint32_t written;
     struct virtqueue_buffer *next_free; /* packed */
@@ -78,6 +86,7 @@ struct virtqueue_rule {
 };
 
 struct virtqueue_format;
+struct virtqueue_inflight;
 
 struct virtqueue {
     const struct guest_memory *memory;
@@ -127,6 +136,10 @@ struct virtqueue {
     struct virtqueue_buffer **order;
     uint16_t order_first, order_count;
 
+    /* Where to keep record of the buffers in flight. Set before start; .region NULL: nowhere. */
+    struct virtqueue_record record;
+    struct virtqueue_inflight *inflight; /* virtqueue_inflight.h; NULL: no record is kept */
+
     /* Called by publish when the driver wants an interrupt (2.7.7.2). Set before start. */
     void (*notify)(void *opaque, uint16_t index);
     void *notify_opaque;
@@ -137,8 +150,9 @@ struct virtqueue_position virtqueue_position_first(const struct virtio_features 
 
 /*
  * Start a queue: check sizes, alignment (DRV-QCFG-01..06, -17) and that each area lies in guest
- * memory. `queue` was zeroed or stopped before; `notify` fields are kept. -EINVAL names the rule in
- * err.
+ * memory. `queue` was zeroed or stopped before; `notify` and `record` are kept. -EINVAL names the
+ * rule in err. With a record of buffers in flight that is not fresh, pop hands those out first, and
+ * `position` is not looked at.
  */
 int virtqueue_start(struct virtqueue *queue, const struct guest_memory *memory,
                     const struct virtqueue_setup *setup, const struct virtio_features *negotiated,

@@ -1,10 +1,11 @@
 #include "virtio/virtqueue_order.h"
 
+#include "virtio/virtqueue_inflight.h"
 #include "virtio/virtqueue_ring.h"
 
 int virtqueue_order_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    int ret = queue->format->pop(queue, out);
+    int ret = queue->inflight ? virtqueue_inflight_pop(queue, out) : queue->format->pop(queue, out);
     uint32_t end = (uint32_t)queue->order_first + queue->order_count;
 
     if (ret <= 0)
@@ -38,6 +39,8 @@ static struct virtqueue_buffer *take_oldest(struct virtqueue *queue)
     buffer = queue->order[queue->order_first];
     if (!buffer->done)
         return NULL;
+    if (queue->inflight)
+        virtqueue_inflight_used(queue, buffer);
     if (++queue->order_first == queue->size)
         queue->order_first = 0;
     queue->order_count--;

@@ -243,6 +243,35 @@ static int packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     return take_chain(queue, out, d.address, d.length, d.id, d.flags);
 }
 
+/* The list's descriptors as they were; the ring's slots may hold used ones by now. */
+static int packed_pop_again(struct virtqueue *queue, uint16_t head,
+                            const struct inflight_packed_entry *list, uint16_t count,
+                            struct virtqueue_buffer **out)
+{
+    struct virtqueue_buffer *buffer = queue->free;
+    struct chain chain;
+    int ret = 0;
+
+    (void)head;
+    if (count > queue->slots_free) /* otherwise there is a free buffer, too */
+        return virtqueue_break(queue, "DRV-PACK-08", "more was in flight than the ring holds");
+    chain = chain_begin(queue, buffer);
+    for (uint16_t i = 0; i < count && !ret; i++) {
+        const struct packed_descriptor d = {list[i].address, list[i].length, list[i].id,
+                                            list[i].flags};
+
+        if (!(d.flags & PACKED_INDIRECT))
+            ret = chain_add(&chain, d.address, d.length, d.flags & PACKED_WRITE, "DRV-PACK-04");
+        else if (count == 1)
+            ret = chain_walk_indirect(&chain, &d);
+        else
+            ret = virtqueue_break(queue, "DRV-IND-04", "INDIRECT in a list");
+    }
+    if (!ret)
+        ret = chain_end(&chain);
+    return ret ? ret : take(queue, buffer, list[count - 1].id, count, out);
+}
+
 static inline void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     queue->id_in_flight[buffer->id] = false;
@@ -456,6 +485,7 @@ const struct virtqueue_format virtqueue_packed = {
     .start = packed_start,
     .position = packed_position,
     .pop = packed_pop,
+    .pop_again = packed_pop_again,
     .unpop = packed_unpop,
     .push = packed_push,
     .push_series = packed_push_series,

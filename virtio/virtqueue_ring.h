@@ -7,6 +7,7 @@
 #ifndef VIRTIO_VIRTQUEUE_RING_H
 #define VIRTIO_VIRTQUEUE_RING_H
 
+#include "virtio/inflight.h"
 #include "virtio/virtqueue.h"
 
 #include <endian.h>
@@ -55,6 +56,11 @@ struct virtqueue_format {
                  struct virtqueue_position position, struct error *err);
     struct virtqueue_position (*position)(const struct virtqueue *queue);
     int (*pop)(struct virtqueue *queue, struct virtqueue_buffer **out);
+    /* Pop a buffer that was in flight before the queue started: the one with this head; packed, of
+     * these `count` descriptors. */
+    int (*pop_again)(struct virtqueue *queue, uint16_t head,
+                     const struct inflight_packed_entry *list, uint16_t count,
+                     struct virtqueue_buffer **out);
     void (*unpop)(struct virtqueue *queue, struct virtqueue_buffer *buffer);
     void (*push)(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
 

@@ -204,17 +204,12 @@ static __attribute__((noinline)) int refresh_and_pop(struct virtqueue *queue,
     return ret > 0 ? split_pop(queue, out) : ret;
 }
 
-static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+/* Take the buffer that begins with this descriptor. */
+static inline int pop_head(struct virtqueue *queue, unsigned head, struct virtqueue_buffer **out)
 {
     struct virtqueue_buffer *buffer;
     struct split_descriptor d;
-    unsigned head;
 
-    if (queue->next_avail == queue->avail_seen)
-        return refresh_and_pop(queue, out);
-    head = shared_load(queue->avail + SPLIT_AVAIL_ENTRY * slot_of(queue, queue->next_avail) +
-                           SPLIT_RING,
-                       __ATOMIC_RELAXED);
     if (unlikely(head >= queue->size))
         return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
     buffer = &queue->buffers[head];
@@ -226,6 +221,31 @@ static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
     if (d.flags == 0 && chain_single(queue, buffer, d.address, d.length, false))
         return take(queue, buffer, out);
     return take_chain(queue, buffer, out, d.address, d.length, d.flags);
+}
+
+static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
+{
+    unsigned head;
+
+    if (queue->next_avail == queue->avail_seen)
+        return refresh_and_pop(queue, out);
+    head = shared_load(queue->avail + SPLIT_AVAIL_ENTRY * slot_of(queue, queue->next_avail) +
+                           SPLIT_RING,
+                       __ATOMIC_RELAXED);
+    return pop_head(queue, head, out);
+}
+
+/* The queue was started before those in flight: each makes next_avail what it was. */
+static int split_pop_again(struct virtqueue *queue, uint16_t head,
+                           const struct inflight_packed_entry *list, uint16_t count,
+                           struct virtqueue_buffer **out)
+{
+    int ret = pop_head(queue, head, out);
+
+    (void)list;
+    (void)count;
+    queue->avail_seen = queue->next_avail;
+    return ret;
 }
 
 static inline void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
@@ -372,6 +392,7 @@ const struct virtqueue_format virtqueue_split = {
     .start = split_start,
     .position = split_position,
     .pop = split_pop,
+    .pop_again = split_pop_again,
     .unpop = split_unpop,
     .push = split_push,
     .push_series = split_push_series,

@@ -26,8 +26,8 @@ int device_launch_isolated(const struct device_setup *setup, const struct device
                            const struct device_launch_place *place, unsigned cpus,
                            char ***arguments, struct error *err);
 
-/* Once a confined process has ended: remove the names of sockets that it listened on, which it could
- * not do itself. */
+/* Once a confined process has ended: remove the names of sockets that it listened on, which it
+ * could not do itself. */
 void device_launch_remove_names(const struct device_setup *setup);
 
 /*

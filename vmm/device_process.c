@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/thread.h"
 #include "vmm/isolate.h"
 
 #include <errno.h>
@@ -12,26 +13,29 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-#define ANSWER_MS  10000 /* to open a file on a network may take a while */
-#define END_MS     5000
-#define CLOSING_MS 500
+#define ANSWER_MS    10000 /* to open a file on a network may take a while */
+#define END_MS       5000
+#define CLOSING_MS   500
+#define KEEPER_STACK (64 * 1024)
 
 struct device_process {
     const char *name; /* of the device; borrowed */
-    struct loop *loop;
     char **arguments;
     bool supervised;
 
-    /* A thread that asks and the loop that hears of the end. */
-    pthread_mutex_t lock;
-    pid_t pid;          /* 0: none */
-    struct loop_fd end; /* its pidfd, readable when it has ended; -1: none */
-    int supervisor;     /* our end; -1: none */
+    pthread_mutex_t lock;   /* for all below */
+    pthread_cond_t changed; /* it was started, or it has ended */
+    pthread_t keeper;
+    bool kept;      /* there is a keeper, to be joined */
+    bool starting;  /* which has yet to say how the start went */
+    bool stopping;  /* its end is no news */
+    pid_t pid;      /* 0: there is none */
+    int supervisor; /* our end; -1: none */
     bool started;
     char ended[64]; /* how the last one ended; "": it has not */
 };
@@ -90,70 +94,62 @@ static void describe_end(struct device_process *process, int status)
                  WEXITSTATUS(status));
 }
 
-/* Under the lock; it has ended. `level`: of the message. */
-static void reap(struct device_process *process, enum log_level level)
+/* On the keeper. Its ID is nobody else's until it is reaped, which others cannot see half done. */
+static void keep_until_end(struct device_process *process, pid_t pid)
 {
+    siginfo_t info;
     int status = 0;
 
-    if (!process->pid)
-        return;
-    while (waitpid(process->pid, &status, 0) < 0 && errno == EINTR)
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
         ;
+    pthread_mutex_lock(&process->lock);
+    waitpid(pid, &status, 0);
     describe_end(process, status);
-    log_at(status ? level : LOG_INFO, "device", "%s: its process %d %s", process->name,
-           process->pid, process->ended);
+    log_at(status && !process->stopping ? LOG_WARN : LOG_INFO, "device", "%s: its process %d %s",
+           process->name, pid, process->ended);
     process->pid = 0;
-    close_fd(&process->supervisor);
-}
-
-/* On the loop. */
-static void forget(struct device_process *process)
-{
-    if (process->end.fd < 0)
-        return;
-    loop_fd_remove(process->loop, &process->end);
-    close_fd(&process->end.fd);
-}
-
-static void end_ready(struct loop_fd *self, uint32_t events)
-{
-    struct device_process *process = container_of(self, struct device_process, end);
-
-    (void)events;
-    pthread_mutex_lock(&process->lock);
-    reap(process, LOG_WARN);
+    pthread_cond_broadcast(&process->changed);
     pthread_mutex_unlock(&process->lock);
-    forget(process);
 }
 
-static bool has_ended(const struct device_process *process, int patience_ms)
+/* Under the lock. False: it runs on. */
+static bool wait_for_end(struct device_process *process, unsigned patience_ms)
 {
-    struct pollfd end = {.fd = process->end.fd, .events = POLLIN};
-    int ret;
+    struct timespec until;
 
-    do
-        ret = poll(&end, 1, patience_ms);
-    while (ret < 0 && errno == EINTR);
-    return ret > 0;
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec += patience_ms / 1000;
+    until.tv_nsec += (long)(patience_ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_sec++;
+        until.tv_nsec -= 1000000000;
+    }
+    while (process->pid &&
+           pthread_cond_clockwait(&process->changed, &process->lock, CLOCK_MONOTONIC, &until) == 0)
+        ;
+    return !process->pid;
 }
 
-/* On the loop. Its socket is closed, which is the end of ours; others may know SIGTERM only. */
-static void stop(void *arg)
+/* Its socket is closed, which is the end of ours; others may know SIGTERM only. */
+static void stop(struct device_process *process)
 {
-    struct device_process *process = arg;
+    bool kept;
 
     pthread_mutex_lock(&process->lock);
+    process->stopping = true;
     close_fd(&process->supervisor);
     if (process->pid && !process->supervised)
         kill(process->pid, SIGTERM);
-    if (process->pid && !has_ended(process, END_MS)) {
+    if (!wait_for_end(process, END_MS)) {
         log_warn("device", "%s: its process %d does not end: it is killed", process->name,
                  process->pid);
         kill(process->pid, SIGKILL);
     }
-    reap(process, LOG_INFO);
+    kept = process->kept;
+    process->kept = false;
     pthread_mutex_unlock(&process->lock);
-    forget(process);
+    if (kept)
+        pthread_join(process->keeper, NULL);
 }
 
 void device_process_explain(struct device_process *process, struct error *err)
@@ -162,8 +158,8 @@ void device_process_explain(struct device_process *process, struct error *err)
 
     pthread_mutex_lock(&process->lock);
     /* A process closes its sockets a little before it has ended. */
-    if (process->pid && has_ended(process, lost ? CLOSING_MS : 0))
-        reap(process, LOG_INFO);
+    if (lost)
+        wait_for_end(process, CLOSING_MS);
     if (process->ended[0] && (!process->supervised || lost))
         error_prefix(err, "'%s' %s", process->arguments[0], process->ended);
     pthread_mutex_unlock(&process->lock);
@@ -270,55 +266,86 @@ static _Noreturn void become(char **arguments, const int fds[2])
     _exit(127);
 }
 
-static int spawn(struct device_process *process, const int fds[2], struct error *err)
+static void close_pair(const int pair[2])
 {
+    for (int i = 0; i < 2; i++)
+        if (pair[i] >= 0)
+            close(pair[i]);
+}
+
+struct beginning {
+    struct device_process *process;
     char **arguments;
-    pid_t pid;
-    int ret = complete_arguments(process, fds, &arguments, err);
+    const int *fds; /* its ends of the sockets */
+    pid_t pid;      /* or a negative errno */
+};
+
+/* From the start of a process to its end. `beginning` is gone once it was told of. */
+static void *keeper_main(void *arg)
+{
+    struct beginning *beginning = arg;
+    struct device_process *process = beginning->process;
+    pid_t pid = isolate_clone(process->name, process->supervised);
+
+    if (pid == 0)
+        become(beginning->arguments, beginning->fds);
+    pthread_mutex_lock(&process->lock);
+    beginning->pid = pid;
+    process->pid = pid > 0 ? pid : 0;
+    process->starting = false;
+    pthread_cond_broadcast(&process->changed);
+    pthread_mutex_unlock(&process->lock);
+    if (pid > 0)
+        keep_until_end(process, pid);
+    return NULL;
+}
+
+/* Under the lock. */
+static int start_keeper(struct device_process *process, struct beginning *beginning,
+                        struct error *err)
+{
+    int ret = thread_start(&process->keeper, "keeper", KEEPER_STACK, keeper_main, beginning);
 
     if (ret)
-        return ret;
-    pid = isolate_clone(process->name, process->supervised, &process->end.fd);
-    if (pid == 0)
-        become(arguments, fds);
-    arguments_free(arguments);
-    if (pid < 0)
-        return error_errno(err, -pid, "cannot start '%s'", process->arguments[0]);
-    process->pid = pid;
+        return error_errno(err, -ret, "cannot start a thread");
+    process->kept = process->starting = true;
+    process->stopping = false;
     process->ended[0] = '\0';
-    log_info("device", "%s: is served by process %d ('%s')", process->name, pid,
+    while (process->starting)
+        pthread_cond_wait(&process->changed, &process->lock);
+    if (beginning->pid < 0)
+        return error_errno(err, -beginning->pid, "cannot start '%s'", process->arguments[0]);
+    log_info("device", "%s: is served by process %d ('%s')", process->name, beginning->pid,
              process->arguments[0]);
     return 0;
 }
 
-static int watch(struct device_process *process, struct error *err)
+static int spawn(struct device_process *process, const int fds[2], struct error *err)
 {
-    process->end.events = EPOLLIN;
-    process->end.ready = end_ready;
-    return loop_fd_add(process->loop, &process->end, err);
+    struct beginning beginning = {.process = process, .fds = fds};
+    int ret = complete_arguments(process, fds, &beginning.arguments, err);
+
+    if (ret)
+        return ret;
+    ret = start_keeper(process, &beginning, err);
+    arguments_free(beginning.arguments);
+    return ret;
 }
 
-/* Under the lock: it is there, or there is nothing left of it. `ours`: our ends. */
+/* Under the lock. `ours`: our ends. */
 static int begin(struct device_process *process, const int ours[2], const int theirs[2],
                  struct error *err)
 {
     int ret = spawn(process, theirs, err);
 
     process->supervisor = ours[1];
-    if (!ret)
-        ret = watch(process, err);
+    /* If it ends, nobody else has its end. */
+    close_pair(theirs);
     if (!ret && process->supervised)
         ret = receive_answer(process, err);
     if (!ret && process->supervised && process->started)
         ret = ask(process, SUPERVISOR_START, err);
     return ret;
-}
-
-static void close_pair(const int pair[2])
-{
-    for (int i = 0; i < 2; i++)
-        if (pair[i] >= 0)
-            close(pair[i]);
 }
 
 /* Two pairs, the second one for a supervised process only: each side's ends. */
@@ -351,7 +378,6 @@ int device_process_connect(struct device_process *process, struct error *err)
     pthread_mutex_lock(&process->lock);
     ret = begin(process, ours, theirs, err);
     pthread_mutex_unlock(&process->lock);
-    close_pair(theirs);
     if (!ret)
         return ours[0];
     close(ours[0]);
@@ -359,7 +385,7 @@ int device_process_connect(struct device_process *process, struct error *err)
     return ret;
 }
 
-int device_process_create(const char *name, struct loop *loop, char **arguments, bool supervised,
+int device_process_create(const char *name, char **arguments, bool supervised,
                           struct device_process **out, struct error *err)
 {
     struct device_process *process = calloc(1, sizeof(*process));
@@ -370,13 +396,12 @@ int device_process_create(const char *name, struct loop *loop, char **arguments,
     }
     *process = (struct device_process){
         .name = name,
-        .loop = loop,
         .arguments = arguments,
         .supervised = supervised,
-        .end.fd = -1,
         .supervisor = -1,
     };
     pthread_mutex_init(&process->lock, NULL);
+    pthread_cond_init(&process->changed, NULL);
     *out = process;
     return 0;
 }
@@ -385,7 +410,8 @@ void device_process_destroy(struct device_process *process)
 {
     if (!process)
         return;
-    loop_call(process->loop, stop, process);
+    stop(process);
+    pthread_cond_destroy(&process->changed);
     pthread_mutex_destroy(&process->lock);
     arguments_free(process->arguments);
     free(process);

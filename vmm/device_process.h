@@ -13,13 +13,15 @@
  * only options are checked, and confines itself; and "command NAME ARGUMENT", a command of the
  * device's type (virtio/builtin.h).
  *
- * Thread: any, but device_process_connect comes on `loop`, or before that runs.
+ * A process is the child of a thread, with which it would die: so each has a thread here, its
+ * keeper, which does nothing but to start it and to wait for its end.
+ *
+ * Thread: any.
  */
 #ifndef VMM_DEVICE_PROCESS_H
 #define VMM_DEVICE_PROCESS_H
 
 #include "base/error.h"
-#include "base/loop.h"
 
 #include <stdbool.h>
 
@@ -33,7 +35,7 @@ struct device_process;
 
 /* `arguments` begin with the program's path and end with NULL; they become the process's, also when
  * this fails. --fd and --supervisor are added. `supervised`: it is our own program. */
-int device_process_create(const char *name, struct loop *loop, char **arguments, bool supervised,
+int device_process_create(const char *name, char **arguments, bool supervised,
                           struct device_process **out, struct error *err);
 
 /* Start it, and return our end of its socket, the caller's from now on. -errno: it was not started,

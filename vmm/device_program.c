@@ -107,6 +107,7 @@ static int open_server(struct program *program, struct error *err)
 {
     struct vhost_user_server_config config = {
         .backend = program->backend,
+        .id = program->setup.model->id,
         .memory = &program->memory,
         .queue_count = device_setup_queue_count(&program->setup, 1),
         .loop = program->loop,

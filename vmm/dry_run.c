@@ -56,6 +56,18 @@ static int dry_msi_send(struct platform *p, const struct msi_message *message)
     return 0;
 }
 
+static int dry_msi_irqfd_add(struct platform *p, const struct msi_message *message, int fd,
+                             struct error *err)
+{
+    (void)p, (void)message, (void)fd, (void)err;
+    return 0;
+}
+
+static void dry_msi_irqfd_remove(struct platform *p, int fd)
+{
+    (void)p, (void)fd;
+}
+
 static const struct platform_ops dry_ops = {
     .range_add = dry_range_add,
     .range_remove = dry_range_remove,
@@ -65,6 +77,8 @@ static const struct platform_ops dry_ops = {
     .line_irqfd_add = dry_line_irqfd_add,
     .line_irqfd_remove = dry_line_irqfd_remove,
     .msi_send = dry_msi_send,
+    .msi_irqfd_add = dry_msi_irqfd_add,
+    .msi_irqfd_remove = dry_msi_irqfd_remove,
 };
 
 struct platform *dry_run_platform(void)

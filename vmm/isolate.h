@@ -38,10 +38,10 @@ void isolate_release(struct isolate *isolate);
 /*
  * As fork, for a child that calls nothing but execve, and what a signal handler may call. It dies
  * with the thread that made it, and with `alone` it is the first process of a new name space of
- * process IDs, where that is permitted. *pidfd is close-on-exec. Returns the child's ID, 0 in the
- * child, or a negative errno.
+ * process IDs, where that is permitted. Returns the child's ID, 0 in the child, or a negative
+ * errno.
  */
-pid_t isolate_clone(const char *name, bool alone, int *pidfd);
+pid_t isolate_clone(const char *name, bool alone);
 
 /* For `vireo help programs`. */
 void isolate_print_help(FILE *out);

@@ -35,14 +35,14 @@ int isolate_monitor(const char *name, char **arguments, const char *path, struct
 {
     static const int signals[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
     sigset_t set, before;
-    int status, pidfd;
+    int status;
     pid_t child;
 
     sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
         sigaddset(&set, signals[i]);
     sigprocmask(SIG_BLOCK, &set, &before);
-    child = isolate_clone(name, true, &pidfd);
+    child = isolate_clone(name, true);
     if (child == 0) {
         sigprocmask(SIG_SETMASK, &before, NULL);
         execv(arguments[0], arguments);
@@ -50,7 +50,6 @@ int isolate_monitor(const char *name, char **arguments, const char *path, struct
     }
     if (child < 0)
         return error_errno(err, -child, "cannot start '%s'", arguments[0]);
-    close(pidfd);
     status = relay_signals(child, &set);
     if (path && exit_status_of(status) != EXIT_USAGE)
         unlink(path);

@@ -54,39 +54,39 @@ static int user_maps_write(const struct user_maps *maps)
 
 /* --- being born into some --------------------------------------------------------------------- */
 
-/* The order of arguments is that of x86_64; the descriptor comes in the place of a thread's ID. */
-static pid_t clone_with(unsigned long flags, int *pidfd)
+/* The order of arguments is that of x86_64, but for the first all are 0. */
+static pid_t clone_with(unsigned long flags)
 {
-    long ret = syscall(SYS_clone, flags | CLONE_PIDFD | SIGCHLD, NULL, pidfd, NULL, NULL);
+    long ret = syscall(SYS_clone, flags | SIGCHLD, NULL, NULL, NULL, NULL);
 
     return ret < 0 ? -errno : (pid_t)ret;
 }
 
 /* *mapped: the child has to write its maps. */
-static pid_t clone_alone(const char *name, int *pidfd, bool *mapped)
+static pid_t clone_alone(const char *name, bool *mapped)
 {
-    pid_t pid = clone_with(CLONE_NEWPID, pidfd);
+    pid_t pid = clone_with(CLONE_NEWPID);
 
     if (pid == -EPERM) { /* not the host's administrator: as the one of a space of its own */
         *mapped = true;
-        pid = clone_with(CLONE_NEWUSER | CLONE_NEWPID, pidfd);
+        pid = clone_with(CLONE_NEWUSER | CLONE_NEWPID);
     }
     if (pid < 0) {
         log_info("isolate", "%s: no process ID name space of its own: %s", name, strerror(-pid));
         *mapped = false;
-        pid = clone_with(0, pidfd);
+        pid = clone_with(0);
     }
     return pid;
 }
 
-pid_t isolate_clone(const char *name, bool alone, int *pidfd)
+pid_t isolate_clone(const char *name, bool alone)
 {
     struct user_maps maps;
     bool mapped = false;
     pid_t pid;
 
     user_maps_make(&maps);
-    pid = alone ? clone_alone(name, pidfd, &mapped) : clone_with(0, pidfd);
+    pid = alone ? clone_alone(name, &mapped) : clone_with(0);
     if (pid != 0)
         return pid;
     if (mapped && user_maps_write(&maps) < 0)

@@ -1,6 +1,7 @@
 #include "vmm/machine_device.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "transport/msix.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
@@ -13,6 +14,9 @@
 #include <stdlib.h>
 
 static const char *const transports[] = {"mmio", "pci", NULL};
+#define RECONNECT_DEFAULT 1 /* seconds */
+#define RECONNECT_MAX     3600
+
 static const char *const backends[] = {"builtin", "vhost-user", NULL};
 
 const struct option_spec device_slot_options[] = {
@@ -65,6 +69,24 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, isolate),
      .initial = "off",
      .help = "serve it from a confined process of its own"},
+    {.key = "inband",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, inband),
+     .help = "tell that process of notifications by messages, as in simulations, not by eventfds"},
+    {.key = "server",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, server),
+     .help = "listen at socket=, for that process to connect"},
+    {.key = "socket-fd",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, socket_fd),
+     .metavar = "N",
+     .help = "an inherited descriptor, connected to that process, in the place of socket="},
+    {.key = "reconnect",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, reconnect),
+     .metavar = "SECONDS",
+     .help = "look for that process this often if it dies, 0: the device needs reset (default: 1)"},
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
@@ -83,6 +105,18 @@ static bool served_elsewhere(const void *slot)
     return ((const struct device_slot *)slot)->backend != BACKEND_BUILTIN;
 }
 
+/* A key that was given and is for processes that serve a device, or NULL. */
+static const char *vhost_user_key(const struct device_slot *slot)
+{
+    return slot->socket                        ? "socket"
+           : slot->inband                      ? "inband"
+           : slot->server                      ? "server"
+           : slot->socket_fd                   ? "socket-fd"
+           : slot->program                     ? "program"
+           : slot->reconnect && !slot->isolate ? "reconnect"
+                                               : NULL;
+}
+
 static int check_slot(const struct machine_device *device, const char *origin, struct error *err)
 {
     const struct device_slot *slot = &device->slot;
@@ -92,11 +126,17 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
-    if (slot->backend == BACKEND_BUILTIN && (slot->socket || slot->program))
+    if (slot->backend == BACKEND_VHOST_USER &&
+        !!slot->socket + !!slot->socket_fd + !!slot->program > 1)
+        return error_set(err, EINVAL, "%s: %s: there is a socket%s= already", origin,
+                         slot->program ? "program" : "socket-fd", slot->socket ? "" : "-fd");
+    if (slot->backend != BACKEND_VHOST_USER && vhost_user_key(slot))
         return error_set(err, EINVAL, "%s: %s: goes with backend=vhost-user", origin,
-                         slot->socket ? "socket" : "program");
-    if (slot->socket && slot->program)
-        return error_set(err, EINVAL, "%s: program: there is a socket= already", origin);
+                         vhost_user_key(slot));
+    if (slot->server && !slot->socket)
+        return error_set(err, EINVAL, "%s: server: goes with socket=", origin);
+    if (slot->reconnect && slot->socket_fd)
+        return error_set(err, EINVAL, "%s: reconnect: nothing comes back by socket-fd=", origin);
     if (slot->backend != BACKEND_BUILTIN && slot->isolate)
         return error_set(err, EINVAL, "%s: isolate: is for devices of our own", origin);
     if (slot->legacy && !virtio_device_type_has_legacy(model->id))
@@ -142,10 +182,9 @@ static int process_command(void *process, const char *name, const char *argument
 }
 
 /* Takes the arguments. */
-static int make_process(struct machine_device *device, struct loop *loop, char **arguments,
-                        struct error *err)
+static int make_process(struct machine_device *device, char **arguments, struct error *err)
 {
-    int ret = device_process_create(device->setup.common.id, loop, arguments, device->slot.isolate,
+    int ret = device_process_create(device->setup.common.id, arguments, device->slot.isolate,
                                     &device->process, err);
 
     device->process_callbacks = (struct vhost_user_process){process_connect, process_start,
@@ -160,13 +199,31 @@ static int take_program(struct machine_device *device, struct device_config *con
     const char *backend = option_list_peek(&config->options, "backend");
 
     if (!backend || strcmp(backend, backends[BACKEND_VHOST_USER]) != 0 ||
-        option_list_peek(&config->options, "socket"))
+        option_list_peek(&config->options, "socket") ||
+        option_list_peek(&config->options, "socket-fd"))
         return 0;
     return device_launch_program(config, option_list_peek(&config->options, "program"),
                                  &launch_place, &device->arguments, err);
 }
 
 /* --- options ---------------------------------------------------------------------------------- */
+
+static int take_connection(struct machine_device *device, const char *origin, struct error *err)
+{
+    uint64_t reconnect = RECONNECT_DEFAULT, fd = 0;
+    char what[320];
+    int ret = 0;
+
+    snprintf(what, sizeof(what), "%s: reconnect", origin);
+    if (device->slot.reconnect)
+        ret = option_parse_uint(what, device->slot.reconnect, 0, RECONNECT_MAX, &reconnect, err);
+    snprintf(what, sizeof(what), "%s: socket-fd", origin);
+    if (!ret && device->slot.socket_fd)
+        ret = option_parse_uint(what, device->slot.socket_fd, 0, INT32_MAX, &fd, err);
+    device->reconnect_s = (uint32_t)reconnect;
+    device->socket_fd = device->slot.socket_fd ? (int)fd : -1;
+    return ret;
+}
 
 static int take_options(struct machine_device *device, struct device_config *config,
                         const char *default_id, const struct device_site *site, struct error *err)
@@ -183,6 +240,8 @@ static int take_options(struct machine_device *device, struct device_config *con
         ret = check_slot(device, origin, err);
     if (!ret)
         ret = take_vectors(device, origin, err);
+    if (!ret)
+        ret = take_connection(device, origin, err);
     if (!ret && device->slot.isolate)
         ret = device_launch_isolated(&device->setup, config, &launch_place, site->cpus,
                                      &device->arguments, err);
@@ -202,9 +261,14 @@ static int make_foreign(struct machine_device *device, const struct device_site 
     const struct virtio_model *model = device->setup.model;
     const struct vhost_user_options options = {
         .path = device->slot.socket,
-        .fd = -1,
+        .fd = device->socket_fd,
         .process = device->process ? &device->process_callbacks : NULL,
+        .server = device->slot.server,
+        .reconnect_s = device->reconnect_s,
+        .id = model->id,
+        .inband = device->slot.inband,
         .queue_count = queue_count(device, site),
+        .queue_size = device_setup_queue_size(&device->setup),
         .config_size = model->config_size,
         .feature_names = model->features,
         .feature_count = model->feature_count,
@@ -228,7 +292,7 @@ static int make_backend(struct machine_device *device, const struct device_site 
         return device_setup_builtin(&device->setup, site->memory, loop, site->cpus, out, err);
     device->arguments = NULL;
     if (arguments)
-        ret = make_process(device, loop, arguments, err);
+        ret = make_process(device, arguments, err);
     return ret ? ret : make_foreign(device, site, loop, out, err);
 }
 
@@ -264,6 +328,10 @@ static int plug_mmio(struct machine_device *device, struct device_site *site, st
     if (slot >= LAYOUT_MMIO_SLOTS)
         return error_set(err, ENOSPC, "a machine holds at most %d virtio-mmio devices",
                          LAYOUT_MMIO_SLOTS);
+    if (device->virtio.shared_count)
+        log_info("virtio", "%s: its shared memory is not shown to the driver with transport=mmio",
+                 device->virtio.name);
+    device->virtio.shared_count = 0; /* there is no window for it */
     device->address = config.base;
     device->gsi = config.gsi;
     ret = virtio_mmio_create(&device->virtio, site->platform, &config, &device->mmio, err);

@@ -23,15 +23,19 @@ enum device_backend { BACKEND_BUILTIN, BACKEND_VHOST_USER };
 
 /* The keys of a device's place in a machine. */
 struct device_slot {
-    int transport;  /* enum device_transport */
-    uint64_t addr;  /* PCI slot, 0: the next free one */
-    bool legacy;    /* version 1 (MMIO), transitional (PCI) */
-    char *vectors;  /* of MSI-X; NULL: as many as the device can use */
-    char *iothread; /* which thread serves it, or its interrupts */
-    int backend;    /* enum device_backend */
-    char *socket;   /* of the process that serves it */
-    char *program;  /* to start for it; NULL: one that is found, or none is needed */
-    bool isolate;   /* built in, but in a process of its own */
+    int transport;   /* enum device_transport */
+    uint64_t addr;   /* PCI slot, 0: the next free one */
+    bool legacy;     /* version 1 (MMIO), transitional (PCI) */
+    char *vectors;   /* of MSI-X; NULL: as many as the device can use */
+    char *iothread;  /* which thread serves it, or its interrupts */
+    int backend;     /* enum device_backend */
+    char *socket;    /* of the process that serves it */
+    bool inband;     /* which is told of notifications by messages */
+    bool server;     /* which connects to us */
+    char *socket_fd; /* a connected socket that was inherited */
+    char *reconnect; /* seconds; NULL: RECONNECT_DEFAULT */
+    char *program;   /* to start for it; NULL: one that is found, or none is needed */
+    bool isolate;    /* built in, but in a process of its own */
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;
@@ -40,7 +44,9 @@ extern const size_t device_slot_option_count;
 struct machine_device {
     struct device_setup setup;
     struct device_slot slot;
-    int vectors;                                 /* as in struct virtio_pci_config */
+    int vectors;   /* as in struct virtio_pci_config */
+    int socket_fd; /* -1: none */
+    uint32_t reconnect_s;
     char **arguments;                            /* of a process to start; NULL: none */
     struct device_process *process;              /* that serves it, if we start one */
     struct vhost_user_process process_callbacks; /* how the back end reaches it */

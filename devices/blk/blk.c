@@ -312,6 +312,27 @@ static int blk_create(struct virtio_builtin *b, const void *options, void **out,
     return 0;
 }
 
+/* Of what a driver can set, only the cache mode is not in the rings. */
+static void blk_save(void *model, uint8_t *out)
+{
+    struct blk *blk = model;
+
+    *out = atomic_load(&blk->writeback);
+}
+
+static int blk_load(void *model, const uint8_t *in, struct error *err)
+{
+    struct blk *blk = model;
+
+    if (*in > 1)
+        return error_set(err, EINVAL, "a disk with cache mode %u", *in);
+    if (blk_has(blk, BLK_F_CONFIG_WCE)) /* else features decide (5.2.5) */
+        atomic_store(&blk->writeback, *in);
+    return 0;
+}
+
+static const struct virtio_model_state blk_state = {.size = 1, .save = blk_save, .load = blk_load};
+
 const struct virtio_model blk_model = {
     .name = "blk",
     .id = VIRTIO_ID_BLOCK,
@@ -337,4 +358,5 @@ const struct virtio_model blk_model = {
     .queue_ready = blk_queue_ready,
     .queue_drain = blk_queue_drain,
     .reset = blk_reset,
+    .state = &blk_state,
 };

@@ -85,6 +85,29 @@ int kvm_arch_vm_init(struct kvm_vm *vm, struct error *err)
     return 0;
 }
 
+/* Each of 24 lines is a pin of the IOAPIC, and the first 16 are the PICs', too. */
+size_t kvm_arch_line_routes(struct kvm_irq_routing_entry *entries)
+{
+    size_t count = 0;
+
+    for (uint32_t gsi = 0; gsi < KVM_FIRST_MESSAGE_GSI; gsi++) {
+        uint32_t pic = gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE;
+
+        entries[count++] = (struct kvm_irq_routing_entry){
+            .gsi = gsi,
+            .type = KVM_IRQ_ROUTING_IRQCHIP,
+            .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi},
+        };
+        if (gsi < 16)
+            entries[count++] = (struct kvm_irq_routing_entry){
+                .gsi = gsi,
+                .type = KVM_IRQ_ROUTING_IRQCHIP,
+                .u.irqchip = {.irqchip = pic, .pin = gsi % 8},
+            };
+    }
+    return count;
+}
+
 static int vcpu_set_cpuid(struct vcpu *vcpu, struct error *err)
 {
     struct kvm_vm *vm = vcpu->vm;

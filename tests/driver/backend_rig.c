@@ -99,7 +99,7 @@ int backend_rig_init(struct backend_rig *rig, const struct virtio_model *model, 
     }
     rig->backend->name = "dev0";
     rig->backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, rig};
+        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, rig, NULL};
     rig->interrupts = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     for (uint16_t q = 0; q < queue_count; q++)
         rig->kicks[q] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

@@ -116,7 +116,7 @@ struct blk_disk *blk_disk_open_model(const struct virtio_model *model,
     if (virtio_builtin_create(model, &d->options, &d->memory, d->loop, BLK_DISK_QUEUES, 128,
                               &d->backend, &d->refusal) == 0)
         d->backend->events =
-            (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, d};
+            (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, d, NULL};
     REQUIRE(loop_start_thread(d->loop, "blk-test", NULL) == 0);
     return d;
 }

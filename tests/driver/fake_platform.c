@@ -180,6 +180,41 @@ static int fake_msi_send(struct platform *p, const struct msi_message *message)
     return 0;
 }
 
+static int fake_msi_irqfd_add(struct platform *p, const struct msi_message *message, int fd,
+                              struct error *err)
+{
+    struct fake_platform *fake = fake_of(p);
+    int ret = 0;
+
+    pthread_mutex_lock(&fake->lock);
+    fake->counts.msi_irqfd_add++;
+    fake_require(fake->msi_irqfd_count < FAKE_IRQFDS, "too many eventfds for messages");
+    for (size_t i = 0; i < fake->msi_irqfd_count; i++)
+        fake_require(fake->msi_irqfds[i].fd != fd, "an eventfd for two messages");
+    if (fake->fail_irqfd_add)
+        ret = error_errno(err, fake->fail_irqfd_add, "told to fail");
+    else
+        fake->msi_irqfds[fake->msi_irqfd_count++] = (struct fake_msi_irqfd){*message, fd};
+    pthread_mutex_unlock(&fake->lock);
+    return ret;
+}
+
+static void fake_msi_irqfd_remove(struct platform *p, int fd)
+{
+    struct fake_platform *fake = fake_of(p);
+    bool found = false;
+
+    pthread_mutex_lock(&fake->lock);
+    for (size_t i = 0; i < fake->msi_irqfd_count && !found; i++) {
+        if (fake->msi_irqfds[i].fd != fd)
+            continue;
+        fake->msi_irqfds[i] = fake->msi_irqfds[--fake->msi_irqfd_count];
+        found = true;
+    }
+    pthread_mutex_unlock(&fake->lock);
+    fake_require(found, "removal of an eventfd that no message is sent for");
+}
+
 static const struct platform_ops fake_ops = {
     .range_add = fake_range_add,
     .range_remove = fake_range_remove,
@@ -189,6 +224,8 @@ static const struct platform_ops fake_ops = {
     .line_irqfd_add = fake_irqfd_add,
     .line_irqfd_remove = fake_irqfd_remove,
     .msi_send = fake_msi_send,
+    .msi_irqfd_add = fake_msi_irqfd_add,
+    .msi_irqfd_remove = fake_msi_irqfd_remove,
 };
 
 void fake_platform_init(struct fake_platform *fake)
@@ -205,6 +242,7 @@ void fake_platform_destroy(struct fake_platform *fake)
     fake_require(!fake->range_count, "a range was left behind");
     fake_require(!fake->ioeventfd_count, "an ioeventfd was left behind");
     fake_require(!fake->irqfd_count, "an irqfd was left behind");
+    fake_require(!fake->msi_irqfd_count, "an eventfd was left behind");
     close(fake->event_fd);
     pthread_mutex_destroy(&fake->lock);
 }
@@ -307,11 +345,23 @@ uint64_t fake_take_edges(struct fake_platform *fake, uint32_t gsi)
     return edges;
 }
 
+/* Under the lock: as KVM would have done at the moment of the signal. */
+static void take_message_signals(struct fake_platform *fake)
+{
+    eventfd_t count;
+
+    for (size_t i = 0; i < fake->msi_irqfd_count; i++)
+        if (fd_readable(fake->msi_irqfds[i].fd) &&
+            eventfd_read(fake->msi_irqfds[i].fd, &count) == 0)
+            fake->msis[fake->msi_tail++ % FAKE_MSIS] = fake->msi_irqfds[i].message;
+}
+
 bool fake_take_msi(struct fake_platform *fake, struct msi_message *out)
 {
     bool found;
 
     pthread_mutex_lock(&fake->lock);
+    take_message_signals(fake);
     found = fake->msi_head != fake->msi_tail;
     if (found)
         *out = fake->msis[fake->msi_head++ % FAKE_MSIS];

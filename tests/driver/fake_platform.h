@@ -35,18 +35,24 @@ struct fake_irqfd {
     int fd;
 };
 
+struct fake_msi_irqfd {
+    struct msi_message message;
+    int fd;
+};
+
 /* How often each service was asked for: what would be system calls in a virtual machine. */
 struct fake_counts {
-    unsigned ioeventfd_add, ioeventfd_remove, line_set, irqfd_add, msi_send;
+    unsigned ioeventfd_add, ioeventfd_remove, line_set, irqfd_add, msi_send, msi_irqfd_add;
 };
 
 struct fake_platform {
     struct platform platform; /* what the code under test gets */
     pthread_mutex_t lock;
-    size_t range_count, ioeventfd_count, irqfd_count;
+    size_t range_count, ioeventfd_count, irqfd_count, msi_irqfd_count;
     struct address_range ranges[FAKE_RANGES];
     struct fake_ioeventfd ioeventfds[FAKE_IOEVENTFDS];
     struct fake_irqfd irqfds[FAKE_IRQFDS];
+    struct fake_msi_irqfd msi_irqfds[FAKE_IRQFDS];
     bool levels[FAKE_GSIS];
     uint64_t msi_head, msi_tail; /* free-running: taken, sent */
     struct msi_message msis[FAKE_MSIS];

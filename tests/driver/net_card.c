@@ -63,7 +63,7 @@ int net_card_create(struct net_card *card, unsigned pairs, struct error *err)
         return ret;
     }
     card->backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, card};
+        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, card, NULL};
     return card->backend->ops->start(card->backend, err);
 }
 

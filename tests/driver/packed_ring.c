@@ -154,7 +154,10 @@ static void add_list(struct packed_ring *ring, const struct ring_element *e, uns
 static void add_table(struct packed_ring *ring, const struct ring_element *e, unsigned count,
                       uint16_t id)
 {
-    uint64_t table = ring->tables + TABLE_SIZE * (uint64_t)ring->avail.slot;
+    /* A slot may be free again before its table is; ids beyond the ring have to be content with it.
+     */
+    uint16_t place = id < ring->size ? id : ring->avail.slot;
+    uint64_t table = ring->tables + TABLE_SIZE * (uint64_t)place;
 
     for (unsigned n = 0; n < count; n++)
         packed_ring_set_table_entry(

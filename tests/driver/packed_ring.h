@@ -54,7 +54,7 @@ struct packed_ring {
     bool event_idx;
     bool in_order;                             /* set it behind init when negotiated */
     uint64_t desc, driver_event, device_event; /* guest addresses, for the transport */
-    uint64_t tables;                           /* guest address of a table for each slot */
+    uint64_t tables;                           /* guest address of a table for each id */
     uint64_t end;                              /* first guest address behind all of these */
     uint8_t *desc_host, *driver_event_host, *device_event_host;
 

@@ -71,7 +71,7 @@ static void disk_create(void)
     REQUIRE(virtio_builtin_create(&blk_model, &options, &memory, loop, 1, 128, &backend, NULL) ==
             0);
     backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, NULL};
+        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, NULL, NULL};
     kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 

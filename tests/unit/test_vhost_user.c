@@ -10,6 +10,7 @@
 #include "virtio/vhost_user.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -125,6 +126,7 @@ static int create(struct fixture *f, uint16_t queues, unsigned flags, struct err
     struct vhost_user_options options = {.path = f->path[0] ? f->path : NULL,
                                          .fd = serve(f),
                                          .queue_count = queues,
+                                         .queue_size = QUEUE_SIZE,
                                          .config_size = CONFIG};
 
     guest_memory_init(&f->memory);
@@ -146,7 +148,7 @@ static int setup_at(void **state, const char *path)
         fail_msg("%s", err.text);
     f->backend->name = "disk0";
     f->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f};
+        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f, NULL};
     assert_int_equal(loop_start_thread(f->loop, "front", NULL), 0);
     *state = f;
     return 0;
@@ -282,7 +284,7 @@ static void wait_for_reset_wanted(struct fixture *f)
 {
     for (int i = 0; i < 500 && atomic_load(&f->needs_reset) == 0; i++)
         usleep(10000);
-    assert_int_equal(atomic_load(&f->needs_reset), 1);
+    assert_true(atomic_load(&f->needs_reset) > 0); /* by the queue's eventfd, and by the status */
 }
 
 /* The other process dies: the device needs a reset, and every operation is safe. */
@@ -300,7 +302,7 @@ static void peer_dies(void **state)
     f->backend->ops->config_read(f->backend, 0, bytes, sizeof(bytes));
     assert_int_equal(load_le64(bytes), 0);
     position = f->backend->ops->queue_stop(f->backend, 0);
-    assert_int_equal(position.avail, 0); /* where it was started */
+    assert_int_equal(position.avail, 1); /* as far as it was used */
     f->backend->ops->reset(f->backend);
     assert_int_equal(f->backend->ops->set_features(f->backend, &features), -ENOTCONN);
 }
@@ -363,6 +365,7 @@ static void memory_not_shared(void **state)
 {
     (void)state;
     refused(QUEUES, 0, "the guest's memory must be shared with the process that serves it");
+    assert_int_not_equal(fcntl(0, F_GETFD), -1); /* what was not opened is not closed */
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -1,0 +1,84 @@
+#include "base/memory_guard.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct guard {
+    atomic_uintptr_t start;
+    _Atomic(size_t) length; /* 0: not in use */
+    atomic_int lost_fd;
+};
+
+static struct guard guards[MEMORY_GUARDS];
+static struct sigaction before; /* what SIGBUS did */
+static bool installed;
+
+static bool replace(const struct guard *guard)
+{
+    const uint64_t one = 1;
+    void *start = (void *)atomic_load(&guard->start); /* NOLINT: it was a pointer */
+    int saved = errno;
+    bool done = mmap(start, atomic_load(&guard->length), PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == start;
+
+    if (done && write(atomic_load(&guard->lost_fd), &one, sizeof(one)) < 0) {
+        /* The counter is full: it was told before. */
+    }
+    errno = saved;
+    return done;
+}
+
+static void on_bus_error(int signal, siginfo_t *info, void *context)
+{
+    uintptr_t address = (uintptr_t)info->si_addr;
+
+    for (size_t i = 0; i < MEMORY_GUARDS; i++)
+        if (address - atomic_load(&guards[i].start) < atomic_load(&guards[i].length) &&
+            replace(&guards[i]))
+            return;
+    if (before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(signal, info, context);
+    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
+        before.sa_handler(signal);
+    else
+        sigaction(signal, &before, NULL); /* the instruction comes again, and finds that */
+}
+
+static int install(struct error *err)
+{
+    /* SA_NODEFER: the handler of before may leave by a jump. */
+    struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
+
+    if (installed)
+        return 0;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGBUS, &action, &before) < 0)
+        return error_errno(err, errno, "cannot handle SIGBUS");
+    installed = true;
+    return 0;
+}
+
+int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
+{
+    int ret = install(err);
+
+    for (int i = 0; i < MEMORY_GUARDS && !ret; i++) {
+        if (atomic_load(&guards[i].length))
+            continue;
+        atomic_store(&guards[i].start, (uintptr_t)start);
+        atomic_store(&guards[i].lost_fd, lost_fd);
+        atomic_store(&guards[i].length, length);
+        return i;
+    }
+    return ret ? ret : error_set(err, ENOSPC, "more than %d mappings are guarded", MEMORY_GUARDS);
+}
+
+void memory_guard_remove(int guard)
+{
+    atomic_store(&guards[guard].length, 0);
+}

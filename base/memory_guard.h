@@ -1,0 +1,28 @@
+/*
+ * Mapped files that somebody else may shorten. Touching what is gone is a SIGBUS, which would end
+ * the process; with a guard, the mapping is replaced by zeroed memory of our own and the access
+ * goes on there. Its owner is told by an eventfd, and drops whoever shared the file.
+ *
+ * The handler does nothing but look up the address, one mmap and one write, and returns to the
+ * instruction: no frame is left by a jump. A SIGBUS elsewhere does what it did before.
+ */
+#ifndef BASE_MEMORY_GUARD_H
+#define BASE_MEMORY_GUARD_H
+
+#include "base/error.h"
+
+#include <stddef.h>
+
+#define MEMORY_GUARDS 64 /* in a process */
+
+/*
+ * Guard [start, start + length), a whole mapping. `lost_fd` is an eventfd, borrowed, written to at
+ * the first access to what is gone. Returns what names the guard, or -ENOSPC. [one thread at a
+ * time]
+ */
+int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err);
+
+/* Before the mapping goes. */
+void memory_guard_remove(int guard);
+
+#endif

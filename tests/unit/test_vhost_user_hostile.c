@@ -1,0 +1,202 @@
+/*
+ * What a hostile vhost-user peer can do to the front end: nothing but that its device needs a
+ * reset, after a bounded time.
+ */
+#include "tests/unit/vhost_user_fixture.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+/* It does wrong while the driver sets the device up: the driver sees a device that needs a reset,
+ * and can go on talking to it. */
+static void fault_at(struct front *f, uint32_t request, enum vhost_peer_fault fault)
+{
+    uint8_t bytes[4];
+
+    front_connect(f);
+    f->peer.fault = fault;
+    f->peer.fault_at = request;
+    front_drive(f);
+    front_wait(f, front_needs_reset);
+    virtio_device_config_read(&f->dev, 0, bytes, sizeof(bytes));
+    virtio_device_set_status(&f->dev, 0);
+    assert_int_equal(virtio_device_status(&f->dev), 0);
+}
+
+#define FAULT(name, request, fault)                           \
+    static void name(void **state)                            \
+    {                                                         \
+        fault_at(*state, VHOST_USER_##request, PEER_##fault); \
+    }
+
+FAULT(closes, SET_VRING_NUM, CLOSES)
+FAULT(half_a_header, SET_VRING_ADDR, HALF)
+FAULT(acknowledges_too_much, SET_VRING_KICK, TOO_LONG)
+FAULT(acknowledges_too_little, SET_VRING_CALL, TOO_SHORT)
+FAULT(huge, SET_VRING_BASE, HUGE)
+FAULT(other, SET_VRING_ENABLE, OTHER)
+FAULT(no_reply, SET_VRING_ERR, NO_REPLY)
+FAULT(version, SET_FEATURES, VERSION)
+FAULT(one_fd, SET_STATUS, ONE_FD)
+FAULT(too_many_fds, SET_VRING_NUM, TOO_MANY_FDS)
+FAULT(refuses, SET_VRING_ADDR, REFUSES)
+FAULT(status_too_long, GET_STATUS, TOO_LONG)
+FAULT(never_answers, SET_VRING_ENABLE, SILENT)
+
+/* So it does at the beginning: then there is no device, and a reason. */
+static void refused(void **state, uint32_t request, enum vhost_peer_fault fault)
+{
+    struct front *f = *state;
+    struct error err = ERROR_INIT;
+
+    f->peer.fault = fault;
+    f->peer.fault_at = request;
+    assert_true(front_try(f, &err) < 0);
+    assert_true(strncmp(err.text, vhost_user_request_name(request, false),
+                        strlen(vhost_user_request_name(request, false))) == 0);
+}
+
+static void features_too_long(void **state)
+{
+    refused(state, VHOST_USER_GET_FEATURES, PEER_TOO_LONG);
+}
+
+static void slots_with_descriptors(void **state)
+{
+    refused(state, VHOST_USER_GET_MAX_MEM_SLOTS, PEER_ONE_FD);
+}
+
+static void shared_memory_too_short(void **state)
+{
+    struct front *f = *state;
+
+    f->peer.shmem.count = VHOST_USER_SHMEM_MAX + 1;
+    refused(state, VHOST_USER_GET_SHMEM_CONFIG, PEER_SOUND);
+}
+
+static void shared_memory_too_large(void **state)
+{
+    struct front *f = *state;
+    struct error err = ERROR_INIT;
+
+    f->peer.shmem.count = 1;
+    f->peer.shmem.sizes[0] = UINT64_MAX - 4095;
+    assert_int_equal(front_try(f, &err), -ENOTSUP);
+    assert_string_equal(err.text, "it has 0xfffffffffffff000 bytes of shared memory");
+}
+
+/* --- on the channel for its own requests ------------------------------------------------------ */
+
+static void drive(struct front *f)
+{
+    front_connect(f);
+    front_drive(f);
+    assert_false(front_needs_reset(f));
+}
+
+static void own_request(struct front *f, const struct vhost_user_message *message)
+{
+    drive(f);
+    assert_int_equal(vhost_user_send(f->peer.channel, message, NULL), 0);
+    front_wait(f, front_needs_reset);
+    virtio_device_set_status(&f->dev, 0);
+}
+
+static void own_request_of_wrong_size(void **state)
+{
+    const struct vhost_user_message message = {
+        .header = {VHOST_USER_BACKEND_SHMEM_MAP, VHOST_USER_VERSION, 12}};
+
+    own_request(*state, &message);
+}
+
+static void own_request_of_wrong_version(void **state)
+{
+    const struct vhost_user_message message = {
+        .header = {VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, 0, 0}};
+
+    own_request(*state, &message);
+}
+
+static void own_request_with_descriptors(void **state)
+{
+    struct vhost_user_message message = {
+        .header = {VHOST_USER_BACKEND_CONFIG_CHANGE_MSG, VHOST_USER_VERSION, 0},
+        .fd_count = VHOST_USER_FDS_MAX};
+
+    for (unsigned i = 0; i < VHOST_USER_FDS_MAX; i++)
+        message.fds[i] = eventfd(0, EFD_CLOEXEC);
+    own_request(*state, &message);
+    vhost_user_close_fds(&message);
+}
+
+/* The loop that hears it serves other devices, too. */
+static void half_an_own_request(void **state)
+{
+    struct front *f = *state;
+    uint64_t began;
+
+    drive(f);
+    began = loop_now_ns();
+    assert_int_equal(send(f->peer.channel, "abc", 3, MSG_NOSIGNAL), 3);
+    front_wait(f, front_needs_reset);
+    assert_true(loop_now_ns() - began < UINT64_C(1000000000));
+}
+
+static void closes_its_channel(void **state)
+{
+    struct front *f = *state;
+    uint8_t bytes[4];
+
+    drive(f);
+    shutdown(f->peer.channel, SHUT_RDWR);
+    usleep(20000);
+    virtio_device_config_read(&f->dev, 0, bytes, sizeof(bytes));
+    assert_int_equal(bytes[3], 3);
+    assert_false(front_needs_reset(f)); /* that alone is no harm */
+}
+
+/* An answer to nothing. */
+static void unasked(void **state)
+{
+    struct front *f = *state;
+    const struct vhost_user_message message = {
+        .header = {VHOST_USER_GET_FEATURES, VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY, 8}};
+
+    drive(f);
+    assert_int_equal(vhost_user_send(f->peer.socket, &message, NULL), 0);
+    front_wait(f, front_needs_reset);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FRONT_TEST(closes),
+        FRONT_TEST(half_a_header),
+        FRONT_TEST(acknowledges_too_much),
+        FRONT_TEST(acknowledges_too_little),
+        FRONT_TEST(huge),
+        FRONT_TEST(other),
+        FRONT_TEST(no_reply),
+        FRONT_TEST(version),
+        FRONT_TEST(one_fd),
+        FRONT_TEST(too_many_fds),
+        FRONT_TEST(refuses),
+        FRONT_TEST(status_too_long),
+        FRONT_TEST(never_answers),
+        FRONT_TEST(features_too_long),
+        FRONT_TEST(slots_with_descriptors),
+        FRONT_TEST(shared_memory_too_short),
+        FRONT_TEST(shared_memory_too_large),
+        FRONT_TEST(own_request_of_wrong_size),
+        FRONT_TEST(own_request_of_wrong_version),
+        FRONT_TEST(own_request_with_descriptors),
+        FRONT_TEST(half_an_own_request),
+        FRONT_TEST(closes_its_channel),
+        FRONT_TEST(unasked),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,116 @@
+/*
+ * The peer's record of buffers in flight (INFLIGHT_SHMFD, virtio/inflight.h). We keep its memory
+ * for a peer that comes after this one, and never map it: what we need of it is read from the file,
+ * which a peer may shorten at any time.
+ */
+#include "virtio/vhost_user_internal.h"
+
+#include "base/bytes.h"
+#include "virtio/inflight.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+void vhost_user_inflight_drop(struct vhost_user *v)
+{
+    if (v->inflight_fd >= 0)
+        close(v->inflight_fd);
+    v->inflight_fd = -1;
+}
+
+static int get(struct vhost_user *v, struct error *err)
+{
+    struct vhost_user_message message = {
+        .header = {.request = VHOST_USER_GET_INFLIGHT_FD,
+                   .size = sizeof(struct vhost_user_inflight)},
+        .payload.inflight = {.queue_count = v->queue_count, .queue_size = v->options.queue_size},
+    };
+    int ret = vhost_user_ask(v, &message, err);
+
+    if (ret)
+        return ret;
+    v->inflight = message.payload.inflight;
+    v->inflight_fd = vhost_user_take_fd(&message, 0);
+    vhost_user_close_fds(&message);
+    if (v->inflight_fd < 0 || v->inflight.mmap_size == 0)
+        return error_set(err, EIO, "it makes no record of requests in flight");
+    return 0;
+}
+
+int vhost_user_inflight_begin(struct vhost_user *v, struct error *err)
+{
+    struct vhost_user_message message = {
+        .header = {.request = VHOST_USER_SET_INFLIGHT_FD,
+                   .size = sizeof(struct vhost_user_inflight)},
+        .fd_count = 1,
+    };
+    int ret = 0;
+
+    if (!vhost_user_has(v, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD)) {
+        vhost_user_inflight_drop(v);
+        return 0;
+    }
+    if (v->inflight_fd < 0)
+        ret = get(v, err);
+    if (ret)
+        return ret;
+    message.payload.inflight = v->inflight;
+    message.payload.inflight.queue_count = v->queue_count;
+    message.payload.inflight.queue_size = v->options.queue_size;
+    message.fds[0] = v->inflight_fd;
+    return vhost_user_tell(v, &message, err);
+}
+
+/* A packed ring has no index that says how far it was used: the record does. */
+static int packed_position(const struct vhost_user *v, struct vhost_user_queue *queue,
+                           struct error *err)
+{
+    size_t region = inflight_region_size(true, v->options.queue_size);
+    struct inflight_packed head;
+    uint16_t used;
+
+    if (v->inflight_fd < 0)
+        return error_set(err, ENOTSUP, "it keeps no record of requests in flight");
+    if (pread(v->inflight_fd, &head, sizeof(head),
+              (off_t)(v->inflight.mmap_offset + region * queue->setup.index)) != sizeof(head))
+        return error_set(err, EIO, "the record of requests in flight is too short");
+    if (head.version == 0) /* the queue stands where it was started */
+        return 0;
+    used = head.used.old_idx | (head.used.old_wrap ? 1 << 15 : 0);
+    queue->position = (struct virtqueue_position){used, used};
+    return 0;
+}
+
+/* How far the driver has made buffers available; device and driver area begin alike. */
+static int read_index(const struct vhost_user *v, gpa_t area, uint16_t *out)
+{
+    uint8_t bytes[2];
+    int ret = guest_memory_read(v->backend.memory, GPA(area.value + 2), bytes, sizeof(bytes));
+
+    *out = load_le16(bytes);
+    return ret;
+}
+
+void vhost_user_queue_note_loss(struct vhost_user *v, struct vhost_user_queue *queue)
+{
+    if (read_index(v, queue->setup.driver, &queue->avail_at_loss))
+        queue->avail_at_loss = 0;
+}
+
+int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue,
+                              struct error *err)
+{
+    uint16_t used;
+
+    if (features_has(&v->negotiated, VIRTIO_F_RING_PACKED))
+        return packed_position(v, queue, err);
+    if (read_index(v, queue->setup.device, &used))
+        return error_set(err, EFAULT, "queue %u is not in guest memory", queue->setup.index);
+    if (v->inflight_fd < 0 && used != queue->avail_at_loss &&
+        !features_has(&v->negotiated, VIRTIO_F_IN_ORDER))
+        return error_set(err, ENOTSUP,
+                         "requests of queue %u were in flight, and it keeps no record of them",
+                         queue->setup.index);
+    queue->position = (struct virtqueue_position){used, used};
+    return 0;
+}
