@@ -168,6 +168,16 @@ static int program_begin(struct program *program, struct error *err)
     return ret;
 }
 
+/* What a model looks up in /sys whenever it is asked, it cannot in confinement. */
+static void mask_lookups(struct device_setup *setup)
+{
+    const struct virtio_model *model = setup->model;
+
+    for (size_t i = 0; i < model->feature_count; i++)
+        if (strcmp(model->features[i].name, "lifetime") == 0)
+            features_set(&setup->masked, model->features[i].bit, true);
+}
+
 static int open_isolation(struct program *program, struct error *err)
 {
     const struct program_place *place = &program->place;
@@ -179,6 +189,7 @@ static int open_isolation(struct program *program, struct error *err)
         ret = supervised_open(&program->supervised, place->supervisor, err);
     if (ret || !place->confine)
         return ret;
+    mask_lookups(&program->setup);
     snprintf(name, sizeof(name), "vireo-%s", type); /* for ps: it may have been started by /proc */
     prctl(PR_SET_NAME, name);
     return isolate_prepare(&program->isolate, type, program->setup.common.id, err);
