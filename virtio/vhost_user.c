@@ -27,6 +27,15 @@ static struct vhost_user *hold(struct virtio_backend *backend)
     return v;
 }
 
+/* The same, without waiting for a peer that is just being looked for. */
+static struct vhost_user *hold_soon(struct virtio_backend *backend)
+{
+    struct vhost_user *v = vhost_user_of(backend);
+
+    vhost_user_lock_soon(v);
+    return v;
+}
+
 static void let_go(struct vhost_user **v)
 {
     pthread_mutex_unlock(&(*v)->lock);
@@ -167,18 +176,22 @@ static int vhost_user_queue_start(struct virtio_backend *backend,
     queue->setup = *setup;
     queue->position = position;
     queue->kick_fd = kick_fd;
-    ret = begin_queue(backend, setup->index, err);
+    ret = vhost_user_relay_start(queue->owner, setup->index, err);
+    if (!ret)
+        ret = begin_queue(backend, setup->index, err);
     if (!ret)
         ret = vhost_user_inband_start(queue, err);
+    if (!ret)
+        vhost_user_relay_go(queue->owner, setup->index);
     if (ret)
         virtio_call_disconnect(&queue->call);
     return ret;
 }
 
 /* A peer that is gone has stopped, too. */
-static struct virtqueue_position end_queue(struct virtio_backend *backend, uint16_t index)
+static void end_queue(struct virtio_backend *backend, uint16_t index)
 {
-    HELD *v = hold(backend);
+    HELD *v = hold_soon(backend);
     struct vhost_user_queue *queue = &v->queues[index];
     struct vhost_user_message message = {
         .header = {.request = VHOST_USER_GET_VRING_BASE,
@@ -195,17 +208,20 @@ static struct virtqueue_position end_queue(struct virtio_backend *backend, uint1
                                    ? (uint16_t)(message.payload.state.num >> 16)
                                    : queue->position.avail;
     } else if (queue->begun) {
-        (void)vhost_user_queue_catch_up(v, queue, &err);
+        (void)vhost_user_queue_catch_up(v, queue, v->inflight_fd >= 0, &err);
     }
     virtio_call_disconnect(&queue->call);
-    return queue->position;
 }
 
 static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *backend,
                                                        uint16_t index)
 {
-    vhost_user_inband_stop(&vhost_user_of(backend)->queues[index]);
-    return end_queue(backend, index);
+    struct vhost_user *v = vhost_user_of(backend);
+
+    vhost_user_inband_stop(&v->queues[index]);
+    end_queue(backend, index);
+    vhost_user_relay_stop(v, index);
+    return v->queues[index].position;
 }
 
 /* --- state --- */
@@ -235,6 +251,7 @@ static void close_on_loop(void *arg)
 
     loop_task_cancel(v->loop, &v->status_task);
     vhost_user_queues_destroy(v);
+    vhost_user_relay_close(v);
     vhost_user_close(v);
 }
 
@@ -266,7 +283,7 @@ static void vhost_user_reset(struct virtio_backend *backend)
     struct vhost_user_message message = {.header = {.request = VHOST_USER_RESET_DEVICE}};
     struct error err = ERROR_INIT;
 
-    pthread_mutex_lock(&v->lock);
+    vhost_user_lock_soon(v);
     v->negotiated = (struct virtio_features){0};
     v->features_settled = false;
     v->status = 0;

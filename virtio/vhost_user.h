@@ -15,10 +15,11 @@
  * (memfd). Nothing that a peer gives us is mapped but its shared memory regions.
  *
  * A peer that dies is waited for (reconnect_s). One that keeps a record of requests in flight
- * (INFLIGHT_SHMFD) does again what was begun; the driver sees a delay. Without that record nobody
- * knows which requests those were: the device needs a reset, unless none was in flight, or IN_ORDER
- * says that what comes next in the ring is all of them. (QEMU goes on at the used index anyway,
- * which loses requests that were done out of order, and does others twice.)
+ * (INFLIGHT_SHMFD), or for which we do (`relay`), does again what was begun; the driver sees a
+ * delay. Without that record nobody knows which requests those were: the device needs a reset,
+ * unless none was in flight, or IN_ORDER says that what comes next in the ring is all of them.
+ * (QEMU goes on at the used index anyway, which loses requests that were done out of order, and
+ * does others twice.)
  *
  *   vhost_user.c            the back end's operations
  *   vhost_user_connect.c    connecting, what is agreed on, and the end of it
@@ -27,6 +28,7 @@
  *   vhost_user_queue.c      queues
  *   vhost_user_reconnect.c  a peer that dies and comes back
  *   vhost_user_inflight.c   its record of requests in flight
+ *   vhost_user_relay.c      ours, for one that keeps none
  *   vhost_user_inband.c     their notifications as messages
  *   vhost_user_hear.c       the peer's own requests
  *   vhost_user_shmem.c      its shared memory
@@ -60,6 +62,9 @@ struct vhost_user_options {
     /* Look for a peer that died at least that often, without trouble for the driver; 0: do not, the
      * device needs a reset then. Nothing comes back behind `fd`. */
     uint32_t reconnect_s;
+    /* With a peer that keeps no record of requests in flight, pass each request on ourselves, so
+     * that we know: which takes our time for every one. */
+    bool relay;
     bool inband; /* notifications are messages (INBAND_NOTIFICATIONS), which costs much time */
     uint16_t id; /* enum virtio_device_id */
     uint16_t queue_count, queue_size;                /* the largest that a driver may choose */

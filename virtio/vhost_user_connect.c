@@ -163,7 +163,7 @@ static int agree(struct vhost_user *v, struct error *err)
         ret = vhost_user_give_channel(v, err);
     if (!ret)
         ret = vhost_user_shmem_open(v, err);
-    return ret;
+    return ret ? ret : vhost_user_relay_open(v, err);
 }
 
 /* Only the first time may take long. */

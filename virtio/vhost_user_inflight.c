@@ -32,8 +32,8 @@ static int get(struct vhost_user *v, struct error *err)
     v->inflight = message.payload.inflight;
     v->inflight_fd = vhost_user_take_fd(&message, 0);
     vhost_user_close_fds(&message);
-    if (v->inflight_fd < 0 || v->inflight.mmap_size == 0)
-        return error_set(err, EIO, "it makes no record of requests in flight");
+    if (v->inflight.mmap_size == 0) /* it cannot, and goes on without */
+        vhost_user_inflight_drop(v);
     return 0;
 }
 
@@ -52,7 +52,7 @@ int vhost_user_inflight_begin(struct vhost_user *v, struct error *err)
     }
     if (v->inflight_fd < 0)
         ret = get(v, err);
-    if (ret)
+    if (ret || v->inflight_fd < 0)
         return ret;
     message.payload.inflight = v->inflight;
     message.payload.inflight.queue_count = v->queue_count;
@@ -69,8 +69,6 @@ static int packed_position(const struct vhost_user *v, struct vhost_user_queue *
     struct inflight_packed head;
     uint16_t used;
 
-    if (v->inflight_fd < 0)
-        return error_set(err, ENOTSUP, "it keeps no record of requests in flight");
     if (pread(v->inflight_fd, &head, sizeof(head),
               (off_t)(v->inflight.mmap_offset + region * queue->setup.index)) != sizeof(head))
         return error_set(err, EIO, "the record of requests in flight is too short");
@@ -97,19 +95,24 @@ void vhost_user_queue_note_loss(struct vhost_user *v, struct vhost_user_queue *q
         queue->avail_at_loss = 0;
 }
 
-int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue,
+int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue, bool recorded,
                               struct error *err)
 {
+    bool packed = features_has(&v->negotiated, VIRTIO_F_RING_PACKED);
     uint16_t used;
 
-    if (features_has(&v->negotiated, VIRTIO_F_RING_PACKED))
+    if (packed && recorded)
         return packed_position(v, queue, err);
+    if (packed)
+        return error_set(err, ENOTSUP,
+                         "queue %u is packed, and no record was kept of where it stood",
+                         queue->setup.index);
     if (read_index(v, queue->setup.device, &used))
         return error_set(err, EFAULT, "queue %u is not in guest memory", queue->setup.index);
-    if (v->inflight_fd < 0 && used != queue->avail_at_loss &&
+    if (!recorded && used != queue->avail_at_loss &&
         !features_has(&v->negotiated, VIRTIO_F_IN_ORDER))
         return error_set(err, ENOTSUP,
-                         "requests of queue %u were in flight, and it keeps no record of them",
+                         "requests of queue %u were in flight, and no record was kept of them",
                          queue->setup.index);
     queue->position = (struct virtqueue_position){used, used};
     return 0;

@@ -13,6 +13,7 @@
 
 struct vhost_user;
 struct vhost_user_shmem;
+struct vhost_user_relay;
 
 #define VHOST_USER_SHMEM_REGIONS 8
 
@@ -76,6 +77,7 @@ struct vhost_user {
 
     struct virtio_shared_region shared[VHOST_USER_SHMEM_REGIONS];
     struct vhost_user_shmem *shmem; /* NULL: it has none */
+    struct vhost_user_relay *relay; /* NULL: the peer works on the driver's rings */
     uint16_t queue_count;
     struct vhost_user_queue queues[];
 };
@@ -141,6 +143,10 @@ void vhost_user_peer_gone(struct vhost_user *v);
 void vhost_user_reconnect_begin(struct vhost_user *v);
 void vhost_user_reconnect_cancel(struct vhost_user *v);
 
+/* As pthread_mutex_lock(&v->lock), but an attempt that takes long is made to fail. Not on the loop.
+ */
+void vhost_user_lock_soon(struct vhost_user *v);
+
 /* There is no peer, and the next one will be told of whatever happens. With v->lock held. */
 bool vhost_user_waits(const struct vhost_user *v);
 
@@ -154,10 +160,34 @@ int vhost_user_inflight_begin(struct vhost_user *v, struct error *err);
 void vhost_user_inflight_drop(struct vhost_user *v);
 
 /* The peer is gone: note how far it may have got. Then, queue->position := where the next one goes
- * on; -ENOTSUP when that cannot be known. */
+ * on; -ENOTSUP when that cannot be known. `recorded`: the one that is gone kept a record. */
 void vhost_user_queue_note_loss(struct vhost_user *v, struct vhost_user_queue *queue);
-int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue,
+int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *queue, bool recorded,
                               struct error *err);
+
+/* --- vhost_user_relay.c: nothing without v->relay --- */
+
+/* Whether it is needed is known once a peer has been agreed with. */
+int vhost_user_relay_open(struct vhost_user *v, struct error *err);
+void vhost_user_relay_close(struct vhost_user *v); /* on the loop */
+
+/* The driver starts and stops a queue: without v->lock. */
+int vhost_user_relay_start(struct vhost_user *v, uint16_t index, struct error *err);
+void vhost_user_relay_stop(struct vhost_user *v, uint16_t index);
+
+/* A peer starts to serve it: make its rings, which are not live; then pass requests on; and, when
+ * it is gone, take what it did and pass on no more (on the loop). */
+int vhost_user_relay_prepare(struct vhost_user *v, uint16_t index, struct error *err);
+void vhost_user_relay_go(struct vhost_user *v, uint16_t index);
+void vhost_user_relay_pause(struct vhost_user *v, uint16_t index);
+
+/* What the peer is told of. The descriptors stay the relay's. */
+struct vhost_user_rings {
+    gpa_t avail, used;
+    int kick_fd, call_fd;
+};
+struct vhost_user_rings vhost_user_relay_rings(const struct vhost_user *v, uint16_t index);
+const struct guest_memory *vhost_user_memory(const struct vhost_user *v); /* also without relay */
 
 /* --- vhost_user_memory.c, with v->lock held --- */
 

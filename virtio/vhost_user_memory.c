@@ -20,7 +20,7 @@ static struct vhost_user_region describe(const struct guest_region *region)
 
 static int tell_table(struct vhost_user *v, struct error *err)
 {
-    const struct guest_memory *memory = v->backend.memory;
+    const struct guest_memory *memory = vhost_user_memory(v);
     struct vhost_user_message message = {.header = {.request = VHOST_USER_SET_MEM_TABLE}};
     struct vhost_user_memory *table = &message.payload.memory;
 
@@ -49,7 +49,7 @@ static int tell_region(struct vhost_user *v, const struct guest_region *region, 
 
 static int tell_regions(struct vhost_user *v, struct error *err)
 {
-    const struct guest_memory *memory = v->backend.memory;
+    const struct guest_memory *memory = vhost_user_memory(v);
     uint64_t slots = 0;
     int ret = vhost_user_ask_u64(v, VHOST_USER_GET_MAX_MEM_SLOTS, &slots, err);
 

@@ -99,10 +99,10 @@ static int tell_fd(struct vhost_user *v, enum vhost_user_request request, uint16
 }
 
 static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *queue,
-                          struct error *err)
+                          const struct vhost_user_rings *rings, struct error *err)
 {
     const struct virtqueue_setup *setup = &queue->setup;
-    const gpa_t guest[3] = {setup->desc, setup->driver, setup->device};
+    const gpa_t guest[3] = {setup->desc, rings->avail, rings->used};
     bool as_guest = vhost_user_has(v, VHOST_USER_PROTOCOL_F_GPA_ADDRESSES);
     uint64_t told[3];
     struct vhost_user_message message = {
@@ -111,7 +111,7 @@ static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *q
     };
 
     for (size_t i = 0; i < ARRAY_SIZE(guest); i++) {
-        const void *host = guest_memory_map(v->backend.memory, guest[i], 1);
+        const void *host = guest_memory_map(vhost_user_memory(v), guest[i], 1);
 
         if (!host)
             return error_set(err, EINVAL, "DRV-QCFG-06: queue %u is not in guest memory",
@@ -131,21 +131,32 @@ static uint32_t base_of(const struct vhost_user *v, const struct vhost_user_queu
     return queue->position.avail | (packed ? (uint32_t)queue->position.used << 16 : 0);
 }
 
+static struct vhost_user_rings driver_rings(struct vhost_user_queue *queue)
+{
+    return (struct vhost_user_rings){queue->setup.driver, queue->setup.device, queue->kick_fd,
+                                     virtio_call_connect(&queue->call)};
+}
+
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err)
 {
     struct vhost_user_queue *queue = &v->queues[index];
-    int ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_NUM, index, queue->setup.size, err);
+    uint32_t base = v->relay ? 0 : base_of(v, queue);
+    struct vhost_user_rings rings;
+    int ret = v->relay ? vhost_user_relay_prepare(v, index, err) : 0;
 
     if (!ret)
-        ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_BASE, index, base_of(v, queue), err);
+        ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_NUM, index, queue->setup.size, err);
     if (!ret)
-        ret = tell_addresses(v, queue, err);
+        ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_BASE, index, base, err);
+    rings = v->relay ? vhost_user_relay_rings(v, index) : driver_rings(queue);
     if (!ret)
-        ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, virtio_call_connect(&queue->call), err);
+        ret = tell_addresses(v, queue, &rings, err);
+    if (!ret)
+        ret = tell_fd(v, VHOST_USER_SET_VRING_CALL, index, rings.call_fd, err);
     if (!ret)
         ret = tell_fd(v, VHOST_USER_SET_VRING_ERR, index, queue->error.fd, err);
     if (!ret)
-        ret = tell_fd(v, VHOST_USER_SET_VRING_KICK, index, queue->kick_fd, err);
+        ret = tell_fd(v, VHOST_USER_SET_VRING_KICK, index, rings.kick_fd, err);
     if (!ret)
         ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 1, err);
     if (!ret)

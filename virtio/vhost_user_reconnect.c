@@ -27,6 +27,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FIRST_DELAY_NS (UINT64_C(5) * 1000000)
@@ -41,10 +42,11 @@ bool vhost_user_waits(const struct vhost_user *v)
 
 /* Whatever was decided while there was no peer, and the queues where they stood. Nobody may have
  * heard the last kicks and interrupts: so there is one more of each. */
-static int resume_queue(struct vhost_user *v, struct vhost_user_queue *queue, struct error *err)
+static int resume_queue(struct vhost_user *v, struct vhost_user_queue *queue, bool recorded,
+                        struct error *err)
 {
     uint16_t index = queue->setup.index;
-    int ret = queue->begun ? vhost_user_queue_catch_up(v, queue, err) : 0;
+    int ret = queue->begun && !v->relay ? vhost_user_queue_catch_up(v, queue, recorded, err) : 0;
 
     if (!ret)
         ret = vhost_user_queue_begin(v, index, err);
@@ -58,13 +60,14 @@ static int resume_queue(struct vhost_user *v, struct vhost_user_queue *queue, st
 
 static int resume(struct vhost_user *v, struct error *err)
 {
+    bool recorded = v->inflight_fd >= 0; /* by the peer that is gone */
     int ret;
 
     v->deadline_ns = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
     ret = v->features_settled ? vhost_user_settle_features(v, err) : 0;
     for (uint16_t i = 0; i < v->queue_count && !ret; i++)
         if (v->queues[i].running)
-            ret = resume_queue(v, &v->queues[i], err);
+            ret = resume_queue(v, &v->queues[i], recorded, err);
     v->deadline_ns = 0;
     return ret;
 }
@@ -98,7 +101,8 @@ static void wait_more(struct vhost_user *v)
         return;
     }
     loop_timer_set(v->loop, &r->timer, r->delay_ns);
-    r->delay_ns = MIN(r->delay_ns * 2, r->interval_ns);
+    /* Found within a quarter of the time that it was away. */
+    r->delay_ns = MIN(r->delay_ns + r->delay_ns / 4, r->interval_ns);
 }
 
 static void stop_waiting(struct vhost_user *v)
@@ -172,6 +176,9 @@ static void attempt_ended(struct loop_task *task)
         attempt_failed(v);
     else
         log_info("vhost-user", "%s: a process serves it again", v->backend.name);
+    for (uint16_t i = 0; i < v->queue_count && !r->ret; i++)
+        if (v->queues[i].running)
+            vhost_user_relay_go(v, i);
     pthread_mutex_unlock(&v->lock);
 }
 
@@ -182,16 +189,35 @@ void vhost_user_reconnect_begin(struct vhost_user *v)
 }
 
 /* The descriptor is closed on the loop only, so it is what we think it is. */
+static void hurry(void *arg)
+{
+    struct vhost_user_reconnect *r = &((struct vhost_user *)arg)->reconnect;
+    int fd = atomic_load(&r->fd);
+
+    if (r->busy && fd >= 0)
+        shutdown(fd, SHUT_RDWR);
+}
+
+void vhost_user_lock_soon(struct vhost_user *v)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_MONOTONIC, &until);
+    until.tv_sec++;
+    if (pthread_mutex_clocklock(&v->lock, CLOCK_MONOTONIC, &until) == 0)
+        return;
+    loop_call(v->loop, hurry, v);
+    pthread_mutex_lock(&v->lock);
+}
+
 void vhost_user_reconnect_cancel(struct vhost_user *v)
 {
     struct vhost_user_reconnect *r = &v->reconnect;
-    int fd = atomic_load(&r->fd);
 
     stop_waiting(v);
     if (!r->busy)
         return;
-    if (fd >= 0)
-        shutdown(fd, SHUT_RDWR);
+    hurry(v);
     pthread_join(r->thread, NULL);
     loop_task_cancel(v->loop, &r->ended);
     r->busy = false;
@@ -201,8 +227,10 @@ void vhost_user_reconnect_cancel(struct vhost_user *v)
 void vhost_user_peer_gone(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++)
-        if (v->queues[i].running)
+        if (v->queues[i].running) {
             vhost_user_queue_note_loss(v, &v->queues[i]);
+            vhost_user_relay_pause(v, i);
+        }
     vhost_user_close(v);
     if (vhost_user_waits(v)) {
         log_warn("vhost-user", "%s: the process that serves it is gone, and waited for",

@@ -1,6 +1,7 @@
 #include "tests/driver/vhost_peer.h"
 
 #include "base/bytes.h"
+#include "base/unix_socket.h"
 #include "virtio/features.h"
 
 #include <stdio.h>
@@ -104,6 +105,9 @@ static bool answer(struct vhost_peer *peer, struct vhost_user_message *message)
     }
     case VHOST_USER_GET_VRING_BASE:
         message->payload.state.num = peer->told[VHOST_USER_SET_VRING_BASE].payload.state.num;
+        return true;
+    case VHOST_USER_GET_INFLIGHT_FD:
+        message->payload.inflight.mmap_size = peer->inflight_fd >= 0 ? 4096 : 0;
         return true;
     case VHOST_USER_GET_SHMEM_CONFIG:
         message->payload.shmem_config = peer->shmem;
@@ -225,17 +229,28 @@ static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
         answer_u64(message, peer->told[request].payload.u64);
     }
     message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
-    message->fd_count = 0;
+    message->fd_count = request == VHOST_USER_GET_INFLIGHT_FD && peer->inflight_fd >= 0;
+    message->fds[0] = peer->inflight_fd;
     if (peer->fault != PEER_SOUND && request == peer->fault_at)
         return do_wrong(peer, message);
     return vhost_user_send(peer->socket, message, NULL) == 0;
+}
+
+/* Whoever is to listen may come later. */
+static bool connected(struct vhost_peer *peer)
+{
+    for (int i = 0; peer->connects_to && peer->socket < 0 && i < 5000; i++) {
+        peer->socket = unix_socket_try_connect(peer->connects_to, NULL);
+        usleep(1000);
+    }
+    return peer->socket >= 0;
 }
 
 static void *run(void *arg)
 {
     struct vhost_peer *peer = arg;
     struct vhost_user_message message;
-    bool goes_on = true;
+    bool goes_on = connected(peer);
 
     while (goes_on && vhost_user_receive_within(peer->socket, &message, 1000000, NULL) > 0) {
         pthread_mutex_lock(&peer->lock);
@@ -261,6 +276,7 @@ void vhost_peer_init(struct vhost_peer *peer)
         .socket = -1,
         .channel = -1,
         .state_fd = -1,
+        .inflight_fd = -1,
     };
     for (unsigned i = 0; i < VHOST_PEER_CONFIG; i++)
         peer->config[i] = (uint8_t)i;
@@ -269,9 +285,10 @@ void vhost_peer_init(struct vhost_peer *peer)
 
 int vhost_peer_start(struct vhost_peer *peer)
 {
-    int pair[2];
+    int pair[2] = {-1, -1};
 
-    REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
+    if (!peer->connects_to)
+        REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     peer->socket = pair[0];
     REQUIRE(pthread_create(&peer->thread, NULL, run, peer) == 0);
     return pair[1];

@@ -43,9 +43,11 @@ struct vhost_peer {
     uint64_t features, protocol_features, queues, slots;
     uint8_t config[VHOST_PEER_CONFIG];
     struct vhost_user_shmem_config shmem;
-    uint8_t status_never; /* bits of the status that it does not take over */
-    uint8_t status_adds;  /* bits that it has of itself; may change at any time */
-    char state[64];       /* that it gives out, and takes */
+    uint8_t status_never;    /* bits of the status that it does not take over */
+    uint8_t status_adds;     /* bits that it has of itself; may change at any time */
+    char state[64];          /* that it gives out, and takes */
+    int inflight_fd;         /* that it gives out; -1: it cannot */
+    const char *connects_to; /* a socket's path; NULL: it is given a connection */
 
     /* When it does wrong: constant while a request is under way. */
     enum vhost_peer_fault fault;
@@ -67,7 +69,8 @@ struct vhost_peer {
 
 void vhost_peer_init(struct vhost_peer *peer);
 
-/* Returns the front end's end of the connection. */
+/* Returns the front end's end of the connection; -1 when it is to connect, which it goes on trying.
+ */
 int vhost_peer_start(struct vhost_peer *peer);
 void vhost_peer_stop(struct vhost_peer *peer);
 

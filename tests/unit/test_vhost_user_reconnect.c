@@ -1,0 +1,280 @@
+/*
+ * A vhost-user peer that dies and comes back, as the front end sees it: what the next one is told,
+ * and when the device cannot go on. The peers connect to us (server=on).
+ */
+#include "tests/unit/vhost_user_fixture.h"
+
+#include "base/log.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#define PROTOCOL_BIT(name) (UINT64_C(1) << VHOST_USER_PROTOCOL_F_##name)
+#define INTERVAL_S         1
+
+/* Rings of queue 0, as front_drive has them: offsets of avail.idx and used.idx. */
+#define AVAIL_IDX (FRONT_RINGS + 0x1000 + 2)
+#define USED_IDX  (FRONT_RINGS + 0x2000 + 2)
+
+struct returns {
+    struct front *front;
+    char path[64];
+    struct vhost_peer next;
+    bool next_runs;
+    int record; /* memory of the first peer's record of requests in flight */
+};
+
+static int setup(void **state)
+{
+    struct returns *r = calloc(1, sizeof(*r));
+    void *front;
+
+    front_setup(&front);
+    r->front = front;
+    snprintf(r->path, sizeof(r->path), "/tmp/vireo-reconnect-%d", getpid());
+    r->record = memfd_create("record", 0);
+    assert_int_equal(ftruncate(r->record, 4096), 0);
+    r->front->options.path = r->path;
+    r->front->options.server = true;
+    r->front->options.reconnect_s = INTERVAL_S;
+    r->front->peer.connects_to = r->path;
+    r->front->peer.inflight_fd = r->record;
+    r->front->peer.protocol_features |= PROTOCOL_BIT(INFLIGHT_SHMFD);
+    vhost_peer_init(&r->next);
+    r->next.connects_to = r->path;
+    r->next.protocol_features = r->front->peer.protocol_features;
+    *state = r;
+    return 0;
+}
+
+/* `next` ends as the front's own peer does. */
+static int teardown(void **state)
+{
+    struct returns *r = *state;
+    void *front = r->front;
+
+    if (r->next_runs)
+        r->front->peer = r->next;
+    front_teardown(&front);
+    close(r->record);
+    assert_int_equal(access(r->path, F_OK), -1);
+    free(r);
+    return 0;
+}
+
+static void set_index(struct returns *r, uint64_t at, uint16_t value)
+{
+    uint8_t bytes[2];
+
+    store_le16(bytes, value);
+    assert_int_equal(guest_memory_write(&r->front->memory, GPA(at), bytes, 2), 0);
+}
+
+static void begin(struct returns *r)
+{
+    front_connect(r->front);
+    front_drive(r->front);
+    assert_false(front_needs_reset(r->front));
+}
+
+static void die(struct returns *r)
+{
+    vhost_peer_stop(&r->front->peer);
+    atomic_store(&r->front->interrupts, 0);
+}
+
+static void come_back(struct returns *r)
+{
+    assert_int_equal(vhost_peer_start(&r->next), -1);
+    r->next_runs = true;
+}
+
+static bool same_file(int a, int b)
+{
+    struct stat x, y;
+
+    return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino;
+}
+
+/* All that the driver chose, the record, and the queue where it was used up to. */
+static void goes_on(void **state)
+{
+    struct returns *r = *state;
+    struct vhost_user_message told;
+
+    begin(r);
+    set_index(r, AVAIL_IDX, 7);
+    set_index(r, USED_IDX, 5);
+    die(r);
+    come_back(r);
+    front_wait(r->front, front_interrupted); /* used buffers may not have been announced */
+    assert_false(front_needs_reset(r->front));
+    told = vhost_peer_told(&r->next, VHOST_USER_SET_FEATURES);
+    assert_true(told.payload.u64 >> VIRTIO_F_VERSION_1 & 1);
+    told = vhost_peer_told(&r->next, VHOST_USER_SET_INFLIGHT_FD);
+    assert_true(same_file(told.fds[0], r->record));
+    assert_int_equal(told.payload.inflight.queue_count, FRONT_QUEUES);
+    assert_int_equal(vhost_peer_count(&r->next, VHOST_USER_GET_INFLIGHT_FD), 0);
+    assert_int_equal(vhost_peer_told(&r->next, VHOST_USER_SET_VRING_BASE).payload.state.num, 5);
+    assert_int_equal(vhost_peer_told(&r->next, VHOST_USER_SET_VRING_ENABLE).payload.state.num, 1);
+    assert_int_equal(vhost_peer_count(&r->next, VHOST_USER_SET_VRING_ENABLE), 1); /* queue 0 */
+    told = vhost_peer_told(&r->next, VHOST_USER_SET_VRING_KICK);
+    assert_int_equal(eventfd_read(told.fds[0], &(eventfd_t){0}), 0); /* and was kicked */
+}
+
+static void offers_less(void **state)
+{
+    struct returns *r = *state;
+
+    r->front->peer.features |= UINT64_C(1) << VIRTIO_F_EVENT_IDX;
+    begin(r);
+    die(r);
+    assert_false(front_needs_reset(r->front));
+    come_back(r);
+    front_wait(r->front, front_needs_reset);
+}
+
+/* Nobody knows which requests were in flight. */
+static void keeps_no_record(void **state)
+{
+    struct returns *r = *state;
+
+    r->front->peer.protocol_features &= ~PROTOCOL_BIT(INFLIGHT_SHMFD);
+    begin(r);
+    set_index(r, AVAIL_IDX, 7);
+    set_index(r, USED_IDX, 5);
+    die(r);
+    come_back(r);
+    front_wait(r->front, front_needs_reset);
+}
+
+/* None was. What the driver adds while nobody is there is all new. */
+static void needs_no_record(void **state)
+{
+    struct returns *r = *state;
+
+    r->front->peer.protocol_features &= ~PROTOCOL_BIT(INFLIGHT_SHMFD);
+    r->next.protocol_features &= ~PROTOCOL_BIT(INFLIGHT_SHMFD);
+    begin(r);
+    set_index(r, AVAIL_IDX, 7);
+    set_index(r, USED_IDX, 7);
+    die(r);
+    usleep(200000); /* until that was noticed */
+    set_index(r, AVAIL_IDX, 9);
+    come_back(r);
+    front_wait(r->front, front_interrupted);
+    assert_false(front_needs_reset(r->front));
+    assert_int_equal(vhost_peer_told(&r->next, VHOST_USER_SET_VRING_BASE).payload.state.num, 7);
+}
+
+/* Without a peer the driver can read the configuration, reset the device and set it up anew: the
+ * next one is told of its last life only. */
+static void driver_goes_on_meanwhile(void **state)
+{
+    struct returns *r = *state;
+    uint8_t before[8], after[8];
+
+    begin(r);
+    virtio_device_config_read(&r->front->dev, 0, before, sizeof(before));
+    set_index(r, AVAIL_IDX, 7);
+    set_index(r, USED_IDX, 5);
+    die(r);
+    usleep(200000);
+    virtio_device_set_status(&r->front->dev, 0);
+    set_index(r, AVAIL_IDX, 0);
+    set_index(r, USED_IDX, 0);
+    front_drive(r->front);
+    virtio_device_config_read(&r->front->dev, 0, after, sizeof(after));
+    assert_memory_equal(before, after, sizeof(before));
+    assert_false(front_needs_reset(r->front));
+    r->next.inflight_fd = r->record;
+    come_back(r);
+    front_wait(r->front, front_interrupted);
+    assert_int_equal(vhost_peer_told(&r->next, VHOST_USER_SET_VRING_BASE).payload.state.num, 0);
+    assert_int_equal(vhost_peer_count(&r->next, VHOST_USER_GET_INFLIGHT_FD), 1); /* a new one */
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+/* It comes back and does not answer: a bounded wait, during which the loop serves others. */
+static void silent_when_back(void **state)
+{
+    struct returns *r = *state;
+    uint64_t longest = 0;
+
+    begin(r);
+    die(r);
+    r->next.fault = PEER_SILENT;
+    r->next.fault_at = VHOST_USER_SET_MEM_TABLE;
+    r->next.protocol_features &= ~PROTOCOL_BIT(CONFIGURE_MEM_SLOTS);
+    come_back(r);
+    for (int i = 0; i < 1000 && !front_needs_reset(r->front); i++) {
+        uint64_t start = loop_now_ns();
+
+        loop_call(r->front->loop, nothing, NULL);
+        longest = MAX(longest, loop_now_ns() - start);
+        usleep(10000);
+    }
+    assert_true(front_needs_reset(r->front));
+    assert_true(longest < UINT64_C(2000000000));
+}
+
+/* A reset of a device that was given up finds the next peer. */
+static void reset_after_giving_up(void **state)
+{
+    struct returns *r = *state;
+
+    begin(r);
+    r->front->peer.fault = PEER_VERSION;
+    r->front->peer.fault_at = VHOST_USER_GET_CONFIG;
+    virtio_device_config_read(&r->front->dev, 0, (uint8_t[4]){0}, 4);
+    r->front->dev.backend->ops->config_read(r->front->dev.backend, 0, (uint8_t[4]){0}, 4);
+    front_wait(r->front, front_needs_reset);
+    die(r);
+    r->next.inflight_fd = r->record;
+    come_back(r);
+    virtio_device_set_status(&r->front->dev, 0);
+    front_drive(r->front);
+    for (int i = 0; i < 500 && !vhost_peer_count(&r->next, VHOST_USER_SET_VRING_ENABLE); i++)
+        usleep(10000);
+    assert_int_equal(vhost_peer_count(&r->next, VHOST_USER_SET_VRING_ENABLE), 1);
+    assert_false(front_needs_reset(r->front));
+}
+
+/* The machine ends while nobody serves the device. */
+static void ends_meanwhile(void **state)
+{
+    struct returns *r = *state;
+
+    begin(r);
+    die(r);
+    usleep(50000);
+    r->next.fault = PEER_SILENT;
+    r->next.fault_at = VHOST_USER_GET_FEATURES;
+    come_back(r);
+    usleep(50000); /* in the middle of an attempt */
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(goes_on),
+        TEST(offers_less),
+        TEST(keeps_no_record),
+        TEST(needs_no_record),
+        TEST(driver_goes_on_meanwhile),
+        TEST(silent_when_back),
+        TEST(reset_after_giving_up),
+        TEST(ends_meanwhile),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
