@@ -7,7 +7,7 @@
 #include "devices/net/host.h"
 #include "devices/net/options.h"
 #include "virtio/device.h"
-#include "vmm/device_process.h"
+#include "vmm/arguments.h"
 #include "vmm/device_program_options.h"
 #include "vmm/discovery.h"
 

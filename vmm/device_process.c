@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/thread.h"
+#include "vmm/arguments.h"
 #include "vmm/isolate.h"
 
 #include <errno.h>
@@ -10,7 +11,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -39,41 +39,6 @@ struct device_process {
     bool started;
     char ended[64]; /* how the last one ended; "": it has not */
 };
-
-/* --- arguments -------------------------------------------------------------------------------- */
-
-int arguments_add(char ***arguments, struct error *err, const char *fmt, ...)
-{
-    size_t count = 0;
-    va_list values;
-    char *text;
-    char **grown;
-    int ret;
-
-    while (*arguments && (*arguments)[count])
-        count++;
-    va_start(values, fmt);
-    ret = vasprintf(&text, fmt, values);
-    va_end(values);
-    if (ret < 0)
-        return error_set(err, ENOMEM, "no memory for a program's arguments");
-    grown = realloc(*arguments, (count + 2) * sizeof(*grown));
-    if (!grown) {
-        free(text);
-        return error_set(err, ENOMEM, "no memory for a program's arguments");
-    }
-    grown[count] = text;
-    grown[count + 1] = NULL;
-    *arguments = grown;
-    return 0;
-}
-
-void arguments_free(char **arguments)
-{
-    for (size_t i = 0; arguments && arguments[i]; i++)
-        free(arguments[i]);
-    free(arguments);
-}
 
 /* --- its end ---------------------------------------------------------------------------------- */
 
@@ -190,6 +155,17 @@ static int receive_answer(struct device_process *process, struct error *err)
     return error_set(err, EPROTO, "the process that serves it talks nonsense");
 }
 
+/* Under the lock. One that does not answer, or not so, is ended: nobody knows what it does now, and
+ * what it says next would be taken for the answer to something else. */
+static int await_answer(struct device_process *process, struct error *err)
+{
+    int ret = receive_answer(process, err);
+
+    if ((ret == -ETIMEDOUT || ret == -EPROTO) && process->pid)
+        kill(process->pid, SIGKILL);
+    return ret;
+}
+
 /* Under the lock. */
 static int ask(struct device_process *process, const char *request, struct error *err)
 {
@@ -197,7 +173,7 @@ static int ask(struct device_process *process, const char *request, struct error
         return error_set(err, ENOTCONN, "nobody serves the device");
     if (send(process->supervisor, request, strlen(request), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
         return error_errno(err, errno, "cannot ask the process that serves it");
-    return receive_answer(process, err);
+    return await_answer(process, err);
 }
 
 int device_process_start(struct device_process *process, struct error *err)
@@ -342,7 +318,7 @@ static int begin(struct device_process *process, const int ours[2], const int th
     /* If it ends, nobody else has its end. */
     close_pair(theirs);
     if (!ret && process->supervised)
-        ret = receive_answer(process, err);
+        ret = await_answer(process, err);
     if (!ret && process->supervised && process->started)
         ret = ask(process, SUPERVISOR_START, err);
     return ret;

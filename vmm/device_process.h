@@ -55,9 +55,4 @@ void device_process_explain(struct device_process *process, struct error *err);
 /* Wait until it has ended, but not for long; our end of its socket is closed by then. */
 void device_process_destroy(struct device_process *process);
 
-/* A program's arguments, one by one; the texts are copied. -ENOMEM leaves what was there. */
-int arguments_add(char ***arguments, struct error *err, const char *fmt, ...)
-    __attribute__((format(printf, 3, 4)));
-void arguments_free(char **arguments);
-
 #endif

@@ -6,6 +6,7 @@
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
 #include "virtio/device_legacy.h"
+#include "vmm/arguments.h"
 #include "vmm/device_launch.h"
 #include "vmm/layout_x86_64.h"
 

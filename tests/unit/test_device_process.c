@@ -6,6 +6,7 @@
 #include "tests/driver/ring.h"
 #include "tests/unit/build_directory.h"
 #include "virtio/vhost_user.h"
+#include "vmm/arguments.h"
 #include "vmm/device_process.h"
 
 #include <errno.h>
@@ -324,6 +325,20 @@ static void refused(void **state)
     assert_string_equal(err.text, "cannot open '/nonexistent': No such file or directory");
 }
 
+/* One that has been taken over may say anything: it is ended, and the VMM goes on. */
+static void nonsense(void **state)
+{
+    struct fixture *f = *state;
+    char **arguments = NULL;
+
+    arguments_add(&arguments, NULL, "/bin/bash");
+    arguments_add(&arguments, NULL, "-c");
+    arguments_add(&arguments, NULL, "fd=${@: -1}; printf '\\e]0;rude' >&${fd#*=}; exec sleep 100");
+    arguments_add(&arguments, NULL, "program");
+    assert_true(serve(f, arguments, true, 0) < 0);
+    assert_string_equal(err.text, "the process that serves it talks nonsense");
+}
+
 /* Nothing outlives this process, however it ends. */
 static void dies_with_its_maker(void **state)
 {
@@ -412,6 +427,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(replaced, setup, teardown),
         cmocka_unit_test_setup_teardown(commands, setup, teardown),
         cmocka_unit_test_setup_teardown(refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(nonsense, setup, teardown),
         cmocka_unit_test(dies_with_its_maker),
         cmocka_unit_test_setup_teardown(conventions, setup, teardown),
         cmocka_unit_test_setup_teardown(explained, setup, teardown),
