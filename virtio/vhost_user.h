@@ -45,7 +45,7 @@
 /* Whoever has started the process that serves the device. */
 struct vhost_user_process {
     /* A connection, which is the back end's from now on, or a negative errno: called whenever one
-     * is needed, so also after one was lost. On the loop, or before that runs. */
+     * is needed, so also after one was lost. Any thread, one at a time. */
     int (*connect)(void *opaque, struct error *err);
 
     /* What vhost-user has no words for; see virtio_backend_ops. */

@@ -25,11 +25,12 @@ int device_program_print_capabilities(const char *type)
 {
     const char *features[ALIASES_MAX + 1] = {0};
     const struct discovery_module *json;
+    const struct virtio_model *model = device_model_find(type);
     struct error err = ERROR_INIT;
     struct module module;
     int ret;
 
-    if (!device_model_find(type)) {
+    if (!model || !model->create) {
         error_set(&err, EINVAL, "no device type '%s'", type);
         return fail(&err);
     }
