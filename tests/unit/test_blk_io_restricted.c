@@ -19,8 +19,7 @@
 
 #include <cmocka.h>
 
-#define ENTRIES 64 /* as many as the engine's ring has: then its parts lie where those of ours do \
-                    */
+#define ENTRIES 64 /* as in the engine: its parts lie where those of a ring of ours do */
 
 struct fixture {
     struct loop *loop;
