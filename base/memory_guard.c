@@ -16,7 +16,6 @@ struct guard {
 
 static struct guard guards[MEMORY_GUARDS];
 static struct sigaction before; /* what SIGBUS did */
-static bool installed;
 
 static bool replace(const struct guard *guard)
 {
@@ -54,13 +53,13 @@ static int install(struct error *err)
     /* SA_NODEFER: the handler of before may leave by a jump. */
     struct sigaction action = {.sa_sigaction = on_bus_error, .sa_flags = SA_SIGINFO | SA_NODEFER};
 
-    if (installed)
+    struct sigaction now;
+
+    if (sigaction(SIGBUS, NULL, &now) == 0 && now.sa_sigaction == on_bus_error)
         return 0;
     sigemptyset(&action.sa_mask);
-    if (sigaction(SIGBUS, &action, &before) < 0)
-        return error_errno(err, errno, "cannot handle SIGBUS");
-    installed = true;
-    return 0;
+    return sigaction(SIGBUS, &action, &before) < 0 ? error_errno(err, errno, "cannot handle SIGBUS")
+                                                   : 0;
 }
 
 int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)

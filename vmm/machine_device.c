@@ -83,6 +83,10 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, socket_fd),
      .metavar = "N",
      .help = "an inherited descriptor, connected to that process, in the place of socket="},
+    {.key = "relay",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, relay),
+     .help = "note what is in flight for a process that does not, so that it may die (slower)"},
     {.key = "reconnect",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, reconnect),
@@ -112,6 +116,7 @@ static const char *vhost_user_key(const struct device_slot *slot)
     return slot->socket                        ? "socket"
            : slot->inband                      ? "inband"
            : slot->server                      ? "server"
+           : slot->relay                       ? "relay"
            : slot->socket_fd                   ? "socket-fd"
            : slot->program                     ? "program"
            : slot->reconnect && !slot->isolate ? "reconnect"
@@ -136,8 +141,11 @@ static int check_slot(const struct machine_device *device, const char *origin, s
                          vhost_user_key(slot));
     if (slot->server && !slot->socket)
         return error_set(err, EINVAL, "%s: server: goes with socket=", origin);
-    if (slot->reconnect && slot->socket_fd)
-        return error_set(err, EINVAL, "%s: reconnect: nothing comes back by socket-fd=", origin);
+    if (slot->socket_fd && (slot->relay || slot->reconnect))
+        return error_set(err, EINVAL, "%s: %s: nothing comes back by socket-fd=", origin,
+                         slot->relay ? "relay" : "reconnect");
+    if (slot->relay && slot->inband)
+        return error_set(err, EINVAL, "%s: relay: not with inband=on", origin);
     if (slot->backend != BACKEND_BUILTIN && slot->isolate)
         return error_set(err, EINVAL, "%s: isolate: is for devices of our own", origin);
     if (slot->legacy && !virtio_device_type_has_legacy(model->id))
@@ -265,6 +273,7 @@ static int make_foreign(struct machine_device *device, const struct device_site 
         .fd = device->socket_fd,
         .process = device->process ? &device->process_callbacks : NULL,
         .server = device->slot.server,
+        .relay = device->slot.relay,
         .reconnect_s = device->reconnect_s,
         .id = model->id,
         .inband = device->slot.inband,

@@ -32,6 +32,7 @@ struct device_slot {
     char *socket;    /* of the process that serves it */
     bool inband;     /* which is told of notifications by messages */
     bool server;     /* which connects to us */
+    bool relay;      /* requests are passed on to it one by one */
     char *socket_fd; /* a connected socket that was inherited */
     char *reconnect; /* seconds; NULL: RECONNECT_DEFAULT */
     char *program;   /* to start for it; NULL: one that is found, or none is needed */

@@ -152,11 +152,8 @@ static void add_list(struct packed_ring *ring, const struct ring_element *e, uns
 }
 
 static void add_table(struct packed_ring *ring, const struct ring_element *e, unsigned count,
-                      uint16_t id)
+                      uint16_t id, uint16_t place)
 {
-    /* A slot may be free again before its table is; ids beyond the ring have to be content with it.
-     */
-    uint16_t place = id < ring->size ? id : ring->avail.slot;
     uint64_t table = ring->tables + TABLE_SIZE * (uint64_t)place;
 
     for (unsigned n = 0; n < count; n++)
@@ -183,8 +180,9 @@ static void remember(struct packed_ring *ring, uint16_t id, const struct ring_el
     ring->newest = id;
 }
 
-int packed_ring_add_as(struct packed_ring *ring, const struct ring_element *elements,
-                       unsigned count, enum ring_style style, uint16_t id)
+/* The table, if there is one, is at `place`. */
+static int add_at(struct packed_ring *ring, const struct ring_element *elements, unsigned count,
+                  enum ring_style style, uint16_t id, uint16_t place)
 {
     unsigned needed = style == RING_DIRECT ? count : 1;
 
@@ -194,19 +192,27 @@ int packed_ring_add_as(struct packed_ring *ring, const struct ring_element *elem
     if (style == RING_DIRECT)
         add_list(ring, elements, count, id);
     else
-        add_table(ring, elements, count, id);
+        add_table(ring, elements, count, id, place);
     remember(ring, id, elements, count, (uint16_t)needed);
     return id;
+}
+
+int packed_ring_add_as(struct packed_ring *ring, const struct ring_element *elements,
+                       unsigned count, enum ring_style style, uint16_t id)
+{
+    return add_at(ring, elements, count, style, id, ring->avail.slot);
 }
 
 int packed_ring_add(struct packed_ring *ring, const struct ring_element *elements, unsigned count,
                     enum ring_style style)
 {
+    uint16_t next;
     int id;
 
     if (ring->free_id_count == 0)
         return -1;
-    id = packed_ring_add_as(ring, elements, count, style, ring->free_ids[ring->free_id_count - 1]);
+    next = ring->free_ids[ring->free_id_count - 1];
+    id = add_at(ring, elements, count, style, next, next);
     if (id >= 0)
         ring->free_id_count--;
     return id;

@@ -54,8 +54,8 @@ struct packed_ring {
     bool event_idx;
     bool in_order;                             /* set it behind init when negotiated */
     uint64_t desc, driver_event, device_event; /* guest addresses, for the transport */
-    uint64_t tables;                           /* guest address of a table for each id */
-    uint64_t end;                              /* first guest address behind all of these */
+    uint64_t tables; /* guest address of a table for each id below `size` */
+    uint64_t end;    /* first guest address behind all of these */
     uint8_t *desc_host, *driver_event_host, *device_event_host;
 
     struct packed_place avail; /* next slot to fill */
@@ -91,7 +91,8 @@ int packed_ring_add(struct packed_ring *ring, const struct ring_element *element
                     enum ring_style style);
 
 /* The same with an id of one's own, any that is not in use; not to be mixed with ids below `size`
- * that packed_ring_add chose. */
+ * that packed_ring_add chose. Its table is that
+ * of its slot. */
 int packed_ring_add_as(struct packed_ring *ring, const struct ring_element *elements,
                        unsigned count, enum ring_style style, uint16_t id);
 
