@@ -73,7 +73,7 @@ const struct option_spec device_slot_options[] = {
     {.key = "inband",
      .type = OPTION_BOOL,
      .offset = offsetof(struct device_slot, inband),
-     .help = "tell that process of notifications by messages, as in simulations, not by eventfds"},
+     .help = "tell that process of notifications by messages, as in simulations"},
     {.key = "server",
      .type = OPTION_BOOL,
      .offset = offsetof(struct device_slot, server),
@@ -91,7 +91,7 @@ const struct option_spec device_slot_options[] = {
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, reconnect),
      .metavar = "SECONDS",
-     .help = "look for that process this often if it dies, 0: the device needs reset (default: 1)"},
+     .help = "look for it this often if it dies; 0: the device needs reset (default: 1)"},
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
