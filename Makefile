@@ -44,7 +44,7 @@ CORE_OBJ = $(CORE_SRC:%.c=$(BUILD)/%.o)
 CORE_LIBS = -l:liburing.a -ldl
 
 # Modules: what most machines do not need, loaded on demand (base/module.h).
-MODULES = unpack config user
+MODULES = unpack config user isolate discovery
 unpack_SRC = $(wildcard guest/unpack/*.c)
 unpack_PKG = zlib liblzma liblz4 libzstd libmd
 unpack_LIBS = -lbz2
@@ -52,6 +52,10 @@ config_SRC = $(wildcard vmm/config/*.c)
 config_PKG = jansson
 user_SRC = $(wildcard devices/net/user/*.c)
 user_PKG = slirp glib-2.0
+isolate_SRC = $(wildcard vmm/isolate/*.c)
+isolate_PKG = libseccomp
+discovery_SRC = $(wildcard vmm/discovery/*.c)
+discovery_PKG = jansson
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
 DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))
@@ -105,6 +109,9 @@ $(BUILD)/tests/test_kernel: TEST_LIBS = -lz -llzma -llz4 -lzstd -lbz2
 $(BUILD)/tests/test_kernel: $(BUILD)/vireo-unpack.so
 $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
+$(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
+$(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
+$(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)
@@ -155,6 +162,10 @@ install: all
 	install -d $(DESTDIR)$(PREFIX)/lib/vireo
 	install -s -m 644 $(MODULE_FILES) $(DESTDIR)$(PREFIX)/lib/vireo/
 	install -D -m 644 $(BUILD)/vireo.1 $(DESTDIR)$(PREFIX)/share/man/man1/vireo.1
+	install -d $(DESTDIR)$(PREFIX)/share/qemu/vhost-user $(DESTDIR)$(PREFIX)/libexec/vireo
+	$(BUILD)/vireo device --write-discovery=$(DESTDIR)$(PREFIX)/share/qemu/vhost-user \
+	    --programs=$(PREFIX)/libexec/vireo | while read -r name; do \
+	    ln -sf ../../bin/vireo $(DESTDIR)$(PREFIX)/libexec/vireo/$$name || exit; done
 
 clean:
 	rm -rf $(BUILD)

@@ -43,6 +43,13 @@ int log_configure(const char *spec)
     return -EINVAL;
 }
 
+const char *log_configuration(void)
+{
+    static const char *const json_names[] = {"error,json", "warn,json", "info,json", "debug,json"};
+
+    return (log_json ? json_names : level_names)[log_threshold];
+}
+
 void log_set_crlf(bool on)
 {
     log_crlf = on;

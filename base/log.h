@@ -17,6 +17,9 @@ extern enum log_level log_threshold; /* read-only outside log.c; default LOG_WAR
 /* Parse "LEVEL[,json]" (error, warn, info, debug). Returns 0, or -EINVAL for an unknown word. */
 int log_configure(const char *spec);
 
+/* How it is configured, in the same form. */
+const char *log_configuration(void);
+
 /* While a raw-mode terminal is attached to the guest, lines need CR LF; base/terminal.c switches
  * this. */
 void log_set_crlf(bool on);

@@ -1,5 +1,7 @@
 #include "base/module.h"
 
+#include "base/sanitizers.h"
+
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
@@ -9,16 +11,7 @@
 
 /* The leak checker names functions by the mappings that are left at exit, so under it modules stay.
  */
-#ifdef __has_feature
-#define HAS_FEATURE(x) __has_feature(x)
-#else
-#define HAS_FEATURE(x) 0
-#endif
-#if defined(__SANITIZE_ADDRESS__) || HAS_FEATURE(address_sanitizer)
-#define KEEP_MODULES 1
-#else
-#define KEEP_MODULES 0
-#endif
+#define KEEP_MODULES SANITIZE_ADDRESS
 
 static const char *first_directory;
 

@@ -44,6 +44,14 @@ static void remove_stale(const struct sockaddr_un *address)
     close(fd);
 }
 
+void unix_socket_remove_stale(const char *path)
+{
+    struct sockaddr_un address;
+
+    if (address_make(&address, path, NULL) == 0)
+        remove_stale(&address);
+}
+
 int unix_socket_listen(const char *path, struct error *err)
 {
     struct sockaddr_un address;

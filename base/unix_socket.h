@@ -14,6 +14,10 @@ int unix_socket_check(const char *path, struct error *err);
  * [any] */
 int unix_socket_listen(const char *path, struct error *err);
 
+/* Remove the name of a socket that its owner left behind; nothing where somebody listens, or where
+ * there is no socket. [any] */
+void unix_socket_remove_stale(const char *path);
+
 /* Connect to `path`: the same kind of descriptor, or a negative errno (-ECONNREFUSED, -ENOENT:
  * nobody listens). Waits while the listener's backlog is full. [any] */
 int unix_socket_connect(const char *path, struct error *err);

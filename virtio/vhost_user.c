@@ -318,6 +318,23 @@ static void vhost_user_reset(struct virtio_backend *backend)
     loop_call(v->loop, reset_on_loop, backend);
 }
 
+static int vhost_user_start(struct virtio_backend *backend, struct error *err)
+{
+    const struct vhost_user_process *process = vhost_user_of(backend)->options.process;
+
+    return process ? process->start(process->opaque, err) : 0;
+}
+
+static int vhost_user_command(struct virtio_backend *backend, const char *name,
+                              const char *argument, struct error *err)
+{
+    const struct vhost_user_process *process = vhost_user_of(backend)->options.process;
+
+    if (!process)
+        return error_set(err, ENOENT, "%s takes no commands", backend->name);
+    return process->command(process->opaque, name, argument, err);
+}
+
 static void vhost_user_destroy(struct virtio_backend *backend)
 {
     struct vhost_user *v = vhost_user_of(backend);
@@ -339,6 +356,8 @@ static const struct virtio_backend_ops vhost_user_ops = {
     .config_write = vhost_user_config_write,
     .queue_start = vhost_user_queue_start,
     .queue_stop = vhost_user_queue_stop,
+    .start = vhost_user_start,
+    .command = vhost_user_command,
     .save = vhost_user_save,
     .load = vhost_user_load,
     .reset = vhost_user_reset,

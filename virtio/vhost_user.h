@@ -49,10 +49,23 @@
 #include "virtio/backend.h"
 #include "virtio/foreign.h"
 
+/* Whoever has started the process that serves the device. */
+struct vhost_user_process {
+    /* A connection, which is the back end's from now on, or a negative errno: called whenever one
+     * is needed, so also after one was lost. Any thread, one at a time. */
+    int (*connect)(void *opaque, struct error *err);
+
+    /* What vhost-user has no words for; see virtio_backend_ops. */
+    int (*start)(void *opaque, struct error *err);
+    int (*command)(void *opaque, const char *name, const char *argument, struct error *err);
+    void *opaque;
+};
+
 struct vhost_user_options {
     const char *path; /* of the socket to connect to, or... */
     int fd;           /* ...a connected one, owned by the back end from now on; else -1 */
-    bool server;      /* listen at `path`; the peer connects, the first one before create returns */
+    const struct vhost_user_process *process; /* ...or who has one, borrowed; else NULL */
+    bool server; /* listen at `path`; the peer connects, the first one before create returns */
     /* Look for a peer that died at least that often, without trouble for the driver; 0: do not, the
      * device needs a reset then. Nothing comes back behind `fd`. */
     uint32_t reconnect_s;

@@ -211,8 +211,11 @@ static int agree(struct vhost_user *v, struct error *err)
 /* Only the first time may take long. */
 static int open_socket(struct vhost_user *v, struct error *err)
 {
+    const struct vhost_user_process *process = v->options.process;
     int fd;
 
+    if (process)
+        return process->connect(process->opaque, err);
     if (v->options.server)
         return vhost_user_accept(v, v->connected_before ? 0 : FIRST_PEER_MS, err);
     if (v->path)

@@ -265,7 +265,7 @@ int vhost_user_reconnect_init(struct vhost_user *v, struct error *err)
     r->ended.run = attempt_ended;
     atomic_init(&r->fd, -1);
     r->interval_ns = v->options.reconnect_s * UINT64_C(1000000000);
-    r->enabled = v->path && v->options.reconnect_s;
+    r->enabled = (v->path || v->options.process) && v->options.reconnect_s;
     if (!v->options.server)
         return 0;
     r->listener = (struct loop_fd){unix_socket_listen(v->path, err), EPOLLIN, listener_ready};

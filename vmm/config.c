@@ -344,22 +344,26 @@ bool vm_config_has_console(const struct vm_config *config)
     return false;
 }
 
-/* Any port of any console: "to=stdio" or "port=NAME:stdio". */
+/* "to=stdio" or "port=NAME:stdio". */
+bool device_config_on_stdio(const struct device_config *config)
+{
+    const struct option_list *list = &config->options;
+
+    for (size_t n = 0; strcmp(config->type, "console") == 0 && n < list->count; n++) {
+        const char *value = list->values[n].value;
+        const char *colon = strcmp(list->values[n].key, "port") == 0 ? strchr(value, ':') : NULL;
+
+        if (strcmp(colon ? colon + 1 : value, "stdio") == 0)
+            return true;
+    }
+    return false;
+}
+
 static bool console_on_stdio(const struct vm_config *config)
 {
-    for (size_t i = 0; i < config->device_count; i++) {
-        const struct option_list *list = &config->devices[i].options;
-
-        for (size_t n = 0; strcmp(config->devices[i].type, "console") == 0 && n < list->count;
-             n++) {
-            const char *value = list->values[n].value;
-            const char *colon =
-                strcmp(list->values[n].key, "port") == 0 ? strchr(value, ':') : NULL;
-
-            if (strcmp(colon ? colon + 1 : value, "stdio") == 0)
-                return true;
-        }
-    }
+    for (size_t i = 0; i < config->device_count; i++)
+        if (device_config_on_stdio(&config->devices[i]))
+            return true;
     return false;
 }
 

@@ -64,6 +64,9 @@ int vm_config_set(struct vm_config *config, const char *origin, const char *name
 /* Where the serial port goes: `serial`, or stdio, or nowhere when a console is on stdio. */
 const char *vm_config_serial(const struct vm_config *config);
 
+/* Is any port of this device, a console, on stdio? */
+bool device_config_on_stdio(const struct device_config *config);
+
 /* Is there a virtio console that the guest may use as its own (hvc0)? */
 bool vm_config_has_console(const struct vm_config *config);
 

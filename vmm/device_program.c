@@ -1,151 +1,50 @@
 #include "vmm/device_program.h"
 
 #include "base/bytes.h"
-#include "base/log.h"
 #include "base/unix_socket.h"
 #include "transport/vhost_user_server.h"
+#include "vmm/arguments.h"
+#include "vmm/device_launch.h"
+#include "vmm/device_program_describe.h"
+#include "vmm/device_program_options.h"
+#include "vmm/device_program_supervised.h"
 #include "vmm/device_setup.h"
+#include "vmm/discovery.h"
 #include "vmm/exit_status.h"
+#include "vmm/help.h"
+#include "vmm/isolate.h"
+#include "vmm/isolate_monitor.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#define PROGRAM_PREFIX "vhost-user-"
 
 /* What the front end sees to itself, or we cannot do yet. */
 static const unsigned not_ours[] = {VIRTIO_F_NOTIFICATION_DATA, VIRTIO_F_NOTIF_CONFIG_DATA,
                                     VIRTIO_F_ACCESS_PLATFORM, VIRTIO_F_SUSPEND};
 
-/* The keys of a program's place. */
-struct program_place {
-    char *socket_path;
-    char *fd;
-    bool print_capabilities;
-};
-
-static const struct option_spec program_options[] = {
-    {.key = "socket-path",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct program_place, socket_path),
-     .metavar = "PATH",
-     .help = "listen on this Unix socket, for one front end after the other"},
-    {.key = "fd",
-     .type = OPTION_STRING,
-     .offset = offsetof(struct program_place, fd),
-     .metavar = "N",
-     .help = "an inherited socket that is connected; ends with the connection"},
-    {.key = "print-capabilities",
-     .type = OPTION_BOOL,
-     .offset = offsetof(struct program_place, print_capabilities),
-     .help = "print what this program is, as JSON, and end"},
-};
-
 struct program {
     struct program_place place;
     struct device_setup setup;
+    struct option_list list;    /* what was said on the command line */
     struct guest_memory memory; /* the front end's */
     struct loop *loop;
     struct virtio_backend *backend;
     struct vhost_user_server *server;
     struct loop_fd signals;
+    struct supervised supervised;
+    struct isolate isolate;
 };
-
-/* --- arguments -------------------------------------------------------------------------------- */
-
-/* Other programs' names for keys of ours. */
-static const struct alias {
-    const char *type, *name, *key;
-} aliases[] = {
-    {"blk", "blk-file", "path"},
-    {"blk", "read-only", "readonly"},
-};
-
-static const char *own_name(const char *type, const char *name)
-{
-    for (size_t i = 0; i < ARRAY_SIZE(aliases); i++)
-        if (strcmp(aliases[i].type, type) == 0 && strcmp(aliases[i].name, name) == 0)
-            return aliases[i].key;
-    return name;
-}
-
-/* --NAME=VALUE, --NAME: one key, in which a comma is just that. */
-static int take_dashed(struct option_list *list, const char *type, const char *argument,
-                       struct error *err)
-{
-    char *name = strdup(argument + 2), *value;
-    int ret;
-
-    if (!name)
-        return error_set(err, ENOMEM, "no memory for options");
-    value = strchr(name, '=');
-    if (value)
-        *value++ = '\0';
-    ret = option_list_add(list, own_name(type, name), value ? value : "on", err);
-    free(name);
-    return ret;
-}
-
-/* KEY=VALUE,KEY=VALUE: as behind --device. */
-static int take_list(struct option_list *list, const char *argument, struct error *err)
-{
-    struct option_list more = {0};
-    int ret = option_list_parse(&more, list->origin, argument, NULL, err);
-
-    for (size_t i = 0; i < more.count && !ret; i++)
-        ret = option_list_add(list, more.values[i].key, more.values[i].value, err);
-    option_list_free(&more);
-    return ret;
-}
-
-static int take_arguments(struct program *program, int argc, char **argv, struct error *err)
-{
-    const struct device_place place = {
-        .options = program_options,
-        .option_count = ARRAY_SIZE(program_options),
-        .target = &program->place,
-    };
-    struct option_list list = {0};
-    char origin[64];
-    int ret;
-
-    snprintf(origin, sizeof(origin), "device %s", argv[0]);
-    ret = option_list_parse(&list, origin, "", NULL, err);
-    for (int i = 1; i < argc && !ret; i++)
-        ret = strncmp(argv[i], "--", 2) == 0 ? take_dashed(&list, argv[0], argv[i], err)
-                                             : take_list(&list, argv[i], err);
-    if (!ret)
-        ret = device_setup_take(&program->setup, argv[0], &list, argv[0], &place, err);
-    option_list_free(&list);
-    return ret;
-}
-
-/* Without looking at the other arguments, as the conventions want it. */
-static bool wants_capabilities(int argc, char **argv)
-{
-    for (int i = 1; i < argc; i++)
-        if (strcmp(argv[i], "--print-capabilities") == 0)
-            return true;
-    return false;
-}
-
-/* The types that the conventions name differently from us. */
-static int print_capabilities(const char *type)
-{
-    const struct virtio_model *model = device_model_find(type);
-
-    if (!model || !model->create) {
-        fprintf(stderr, "vireo: no device type '%s'\n", type);
-        return EXIT_USAGE;
-    }
-    printf("{\n  \"type\": \"%s\",\n  \"features\": [%s]\n}\n",
-           strcmp(type, "blk") == 0 ? "block" : type,
-           strcmp(type, "blk") == 0 ? "\"read-only\", \"blk-file\"" : "");
-    return EXIT_POWEROFF;
-}
 
 /* --- serving ---------------------------------------------------------------------------------- */
 
@@ -156,14 +55,12 @@ static int open_socket(struct program *program, bool *listening, struct error *e
     int ret;
 
     *listening = place->socket_path;
-    if (!place->socket_path == !place->fd)
-        return error_set(err, EINVAL, "either --socket-path or --fd must be given");
     if (place->socket_path)
         return unix_socket_listen(place->socket_path, err);
     ret = option_parse_uint("--fd", place->fd, 0, INT32_MAX, &fd, err);
     if (ret)
         return ret;
-    ret = dup((int)fd);
+    ret = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
     return ret < 0 ? error_errno(err, errno, "--fd %s", place->fd) : ret;
 }
 
@@ -232,10 +129,78 @@ static int open_server(struct program *program, struct error *err)
     return vhost_user_server_create(&config, &program->server, err);
 }
 
+/* --- beginning in earnest --------------------------------------------------------------------- */
+
+/* What must not happen when only options are checked, and then nothing more of the host. */
+static int program_start(void *opaque, struct error *err)
+{
+    struct program *program = opaque;
+    struct virtio_backend *backend = program->backend;
+    int ret = backend->ops->start ? backend->ops->start(backend, err) : 0;
+
+    if (!ret && program->place.confine)
+        ret = isolate_enter(&program->isolate, err);
+    return ret;
+}
+
+static int program_command(void *opaque, const char *name, const char *argument, struct error *err)
+{
+    struct virtio_backend *backend = ((struct program *)opaque)->backend;
+
+    return backend->ops->command(backend, name, argument, err);
+}
+
+/* A supervisor says when to start, and hears how all went. */
+static int program_begin(struct program *program, struct error *err)
+{
+    struct supervised *supervised = &program->supervised;
+    int ret;
+
+    if (!program->place.supervisor)
+        return program_start(program, err);
+    supervised->start = program_start;
+    supervised->command = program_command;
+    supervised->ended = stop;
+    supervised->opaque = program;
+    ret = supervised_serve(supervised, program->loop, err);
+    if (!ret)
+        supervised_tell(supervised, 0, NULL);
+    return ret;
+}
+
+/* What a model looks up in /sys whenever it is asked, it cannot in confinement. */
+static void mask_lookups(struct device_setup *setup)
+{
+    const struct virtio_model *model = setup->model;
+
+    for (size_t i = 0; i < model->feature_count; i++)
+        if (strcmp(model->features[i].name, "lifetime") == 0)
+            features_set(&setup->masked, model->features[i].bit, true);
+}
+
+static int open_isolation(struct program *program, struct error *err)
+{
+    const struct program_place *place = &program->place;
+    const char *type = program->setup.model->name;
+    char name[16];
+    int ret = 0;
+
+    if (place->supervisor)
+        ret = supervised_open(&program->supervised, place->supervisor, err);
+    if (ret || !place->confine)
+        return ret;
+    mask_lookups(&program->setup);
+    snprintf(name, sizeof(name), "vireo-%s", type); /* for ps: it may have been started by /proc */
+    prctl(PR_SET_NAME, name);
+    return isolate_prepare(&program->isolate, type, program->setup.common.id, err);
+}
+
 static int program_open(struct program *program, struct error *err)
 {
-    int ret = loop_create(&program->loop, err);
+    int ret = open_isolation(program, err);
 
+    if (!ret)
+        ret = loop_create(&program->loop, err);
     /* Signals first: threads that the device makes inherit the mask. */
     if (!ret)
         ret = take_signals(program, err);
@@ -244,9 +209,7 @@ static int program_open(struct program *program, struct error *err)
                                    &program->backend, err);
     if (!ret)
         ret = open_server(program, err);
-    if (!ret && program->backend->ops->start)
-        ret = program->backend->ops->start(program->backend, err);
-    return ret;
+    return ret ? ret : program_begin(program, err);
 }
 
 static void program_close(struct program *program)
@@ -260,34 +223,124 @@ static void program_close(struct program *program)
         close(program->signals.fd);
     if (program->loop)
         loop_destroy(program->loop);
-    device_setup_release(&program->setup);
-    option_release(program_options, ARRAY_SIZE(program_options), &program->place);
+    isolate_release(&program->isolate);
+}
+
+/* A confined process ends at once: what libraries do at exit (a leak checker, for one) may be more
+ * than it is allowed. */
+static int serve(struct program *program, struct error *err)
+{
+    int ret;
+
+    guest_memory_init(&program->memory);
+    ret = program_open(program, err);
+    if (!ret)
+        loop_run(program->loop);
+    program_close(program);
+    if (!ret && program->place.confine)
+        _exit(EXIT_POWEROFF);
+    return ret ? EXIT_USAGE : EXIT_POWEROFF;
+}
+
+/* --- or serving in another process ------------------------------------------------------------ */
+
+/* The same program with the same options, but for one. */
+static int isolated_arguments(const struct program *program, char ***out, struct error *err)
+{
+    const struct option_list *list = &program->list;
+    int ret = arguments_add(out, err, "/proc/self/exe");
+
+    if (!ret)
+        ret = arguments_add(out, err, "device");
+    if (!ret)
+        ret = arguments_add(out, err, "%s", program->setup.model->name);
+    if (!ret)
+        ret = arguments_add(out, err, "--confine");
+    for (size_t i = 0; i < list->count && !ret; i++)
+        if (strcmp(list->values[i].key, "isolate") != 0 &&
+            strcmp(list->values[i].key, "confine") != 0)
+            ret = arguments_add(out, err, "--%s=%s", list->values[i].key, list->values[i].value);
+    return ret;
+}
+
+static int serve_isolated(const struct program *program, struct error *err)
+{
+    char **arguments = NULL;
+    int status = isolated_arguments(program, &arguments, err);
+
+    if (!status)
+        status =
+            isolate_monitor(program->setup.common.id, arguments, program->place.socket_path, err);
+    arguments_free(arguments);
+    device_launch_remove_names(&program->setup);
+    return status < 0 ? EXIT_HOST_FAILURE : status;
+}
+
+/* --- the program ------------------------------------------------------------------------------ */
+
+static void complain(struct program *program, const struct error *err)
+{
+    if (program->supervised.fd.fd >= 0)
+        supervised_tell(&program->supervised, -err->code, err);
+    else if (err->code)
+        fprintf(stderr, "vireo: %s\n", err->text);
+}
+
+static int run(int argc, char **argv)
+{
+    struct program program = {.signals.fd = -1, .supervised.fd.fd = -1};
+    struct error err = ERROR_INIT;
+    int status = EXIT_USAGE;
+
+    if (!program_options_take(argc, argv, &program.place, &program.setup, &program.list, &err)) {
+        status = program.place.isolate ? serve_isolated(&program, &err) : serve(&program, &err);
+        device_setup_release(&program.setup);
+        option_list_free(&program.list);
+    }
+    if (err.code)
+        complain(&program, &err);
+    if (program.supervised.fd.fd >= 0)
+        close(program.supervised.fd.fd);
+    option_release(program_options, program_option_count, &program.place);
+    return status;
+}
+
+/* Without looking at the other arguments, as the conventions want it. */
+static bool wants(const char *what, int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], what) == 0)
+            return true;
+    return false;
 }
 
 int device_program_main(int argc, char **argv)
 {
-    struct program program = {.signals.fd = -1};
-    struct error err = ERROR_INIT;
-    int ret;
-
     if (argc < 1) {
         fprintf(stderr, "vireo: 'vireo device TYPE'; see 'vireo help programs'\n");
         return EXIT_USAGE;
     }
-    if (wants_capabilities(argc, argv))
-        return print_capabilities(argv[0]);
+    if (strncmp(argv[0], "--", 2) == 0)
+        return device_program_write_discovery(argc, argv);
+    if (wants("--print-capabilities", argc, argv))
+        return device_program_print_capabilities(argv[0]);
+    if (wants("--help", argc, argv)) {
+        device_program_print_help(stdout);
+        fprintf(stdout, "\n");
+        return help_print(stdout, argv[0]) ? EXIT_USAGE : EXIT_POWEROFF;
+    }
     signal(SIGPIPE, SIG_IGN);
-    guest_memory_init(&program.memory);
-    ret = take_arguments(&program, argc, argv, &err);
-    if (!ret)
-        ret = program_open(&program, &err);
-    if (!ret)
-        loop_run(program.loop);
-    program_close(&program);
-    if (!ret)
-        return EXIT_POWEROFF;
-    fprintf(stderr, "vireo: %s\n", err.text);
-    return EXIT_USAGE;
+    /* Few threads allocate: one arena serves all. */
+    mallopt(M_ARENA_MAX, 1);
+    return run(argc, argv);
+}
+
+const char *device_program_type(const char *path)
+{
+    const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+    size_t length = strlen(PROGRAM_PREFIX);
+
+    return strncmp(name, PROGRAM_PREFIX, length) == 0 ? name + length : NULL;
 }
 
 void device_program_print_help(FILE *out)
@@ -295,6 +348,8 @@ void device_program_print_help(FILE *out)
     fprintf(out, "vireo device TYPE --socket-path=PATH [KEY=VALUE[,KEY=VALUE]...]... serves a "
                  "device to any VMM\nthat speaks vhost-user. Keys are those of --device TYPE, "
                  "also written --KEY=VALUE, without those of a\nmachine's slot, and:\n\n");
-    option_print(out, program_options, ARRAY_SIZE(program_options));
+    option_print(out, program_options, program_option_count);
     fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only.\n");
+    isolate_print_help(out);
+    discovery_print_help(out);
 }

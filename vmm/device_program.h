@@ -13,7 +13,11 @@
 /* Arguments after "device". Returns an exit status. */
 int device_program_main(int argc, char **argv);
 
-/* For `vireo help device-program`. */
+/* The type that a program of this path serves, where we are called by such a name:
+ * PREFIX/libexec/vireo/vhost-user-TYPE; else NULL. */
+const char *device_program_type(const char *path);
+
+/* For `vireo help programs`. */
 void device_program_print_help(FILE *out);
 
 #endif

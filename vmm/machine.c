@@ -217,6 +217,7 @@ static int add_devices(struct machine *machine, struct error *err)
         .iothreads = &machine->iothreads,
         .cpus = (unsigned)machine->config->cpus,
         .bus = machine->pci,
+        .dry_run = machine->config->dry_run,
     };
     struct vm_config *config = machine->config;
 

@@ -8,6 +8,8 @@
 #include "virtio/device_legacy.h"
 #include "virtio/vhost_user.h"
 #include "virtio/vhost_vdpa.h"
+#include "vmm/arguments.h"
+#include "vmm/device_launch.h"
 #include "vmm/layout_x86_64.h"
 
 #include <errno.h>
@@ -54,16 +56,26 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, backend),
      .initial = "builtin",
      .choices = backends,
-     .help = "who serves it (auto: the kernel if it can)"},
+     .help = "who serves it: this program, another process, the kernel (auto: if it can)"},
     {.key = "socket",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, socket),
      .metavar = "PATH",
      .help = "Unix socket of the process that serves it (backend=vhost-user)"},
+    {.key = "program",
+     .type = OPTION_STRING,
+     .offset = offsetof(struct device_slot, program),
+     .metavar = "PATH",
+     .help = "a program to start for it, instead of one that is found (backend=vhost-user)"},
+    {.key = "isolate",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, isolate),
+     .initial = "off",
+     .help = "serve it from a confined process of its own"},
     {.key = "inband",
      .type = OPTION_BOOL,
      .offset = offsetof(struct device_slot, inband),
-     .help = "tell that process of notifications by messages, as in simulations, not by eventfds"},
+     .help = "tell that process of notifications by messages, as in simulations"},
     {.key = "server",
      .type = OPTION_BOOL,
      .offset = offsetof(struct device_slot, server),
@@ -81,7 +93,7 @@ const struct option_spec device_slot_options[] = {
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, reconnect),
      .metavar = "SECONDS",
-     .help = "look for that process this often if it dies, 0: the device needs reset (default: 1)"},
+     .help = "look for it this often if it dies; 0: the device needs reset (default: 1)"},
 };
 const size_t device_slot_option_count = ARRAY_SIZE(device_slot_options);
 
@@ -120,8 +132,12 @@ static bool needs_backend(const struct device_config *config)
 
 bool machine_device_shares_memory(const struct device_config *config)
 {
+    const char *isolate = option_list_peek(&config->options, "isolate");
+    bool on = false;
+
     return asks_for(config, BACKEND_VHOST_USER) ||
-           (needs_backend(config) && usual_backend(config) == BACKEND_VHOST_USER);
+           (needs_backend(config) && usual_backend(config) == BACKEND_VHOST_USER) ||
+           (isolate && option_parse_bool("isolate", isolate, &on, NULL) == 0 && on);
 }
 
 static bool served_elsewhere(const void *slot)
@@ -134,13 +150,14 @@ static bool served_elsewhere(const void *slot)
 /* A key that was given and is for processes that serve a device, or NULL. */
 static const char *vhost_user_key(const struct device_slot *slot)
 {
-    return slot->socket      ? "socket"
-           : slot->inband    ? "inband"
-           : slot->server    ? "server"
-           : slot->relay     ? "relay"
-           : slot->socket_fd ? "socket-fd"
-           : slot->reconnect ? "reconnect"
-                             : NULL;
+    return slot->socket                        ? "socket"
+           : slot->inband                      ? "inband"
+           : slot->server                      ? "server"
+           : slot->relay                       ? "relay"
+           : slot->socket_fd                   ? "socket-fd"
+           : slot->program                     ? "program"
+           : slot->reconnect && !slot->isolate ? "reconnect"
+                                               : NULL;
 }
 
 static int check_slot(const struct machine_device *device, const char *origin, struct error *err)
@@ -151,25 +168,29 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
-    if (slot->backend == BACKEND_VHOST_USER && !slot->socket == !slot->socket_fd)
-        return error_set(err, EINVAL,
-                         slot->socket ? "%s: socket-fd: there is a socket= already"
-                                      : "%s: backend: vhost-user needs a socket=",
-                         origin);
+    if (slot->backend == BACKEND_VHOST_USER &&
+        !!slot->socket + !!slot->socket_fd + !!slot->program > 1)
+        return error_set(err, EINVAL, "%s: %s: there is a socket%s= already", origin,
+                         slot->program ? "program" : "socket-fd", slot->socket ? "" : "-fd");
     if (slot->backend != BACKEND_VHOST_USER && vhost_user_key(slot))
         return error_set(err, EINVAL, "%s: %s: goes with backend=vhost-user", origin,
                          vhost_user_key(slot));
-    if (!slot->socket && (slot->server || slot->relay || slot->reconnect))
-        return error_set(err, EINVAL, "%s: %s: goes with socket=", origin,
-                         slot->server  ? "server"
-                         : slot->relay ? "relay"
-                                       : "reconnect");
+    if (slot->server && !slot->socket)
+        return error_set(err, EINVAL, "%s: server: goes with socket=", origin);
+    if (slot->socket_fd && (slot->relay || slot->reconnect))
+        return error_set(err, EINVAL, "%s: %s: nothing comes back by socket-fd=", origin,
+                         slot->relay ? "relay" : "reconnect");
     if (slot->relay && slot->inband)
         return error_set(err, EINVAL, "%s: relay: not with inband=on", origin);
     if (slot->backend == BACKEND_VDPA && slot->legacy)
         return error_set(err, EINVAL, "%s: legacy: vDPA devices have no legacy interface", origin);
     if (slot->backend == BACKEND_VDPA && device->setup.common.queues)
         return error_set(err, EINVAL, "%s: queues: a vDPA device has as many as it has", origin);
+    if (slot->backend == BACKEND_VHOST_USER && !slot->socket && !slot->socket_fd &&
+        !device->arguments)
+        return error_set(err, EINVAL, "%s: backend: vhost-user needs a socket=", origin);
+    if (slot->backend != BACKEND_BUILTIN && slot->isolate)
+        return error_set(err, EINVAL, "%s: isolate: is for devices of our own", origin);
     return 0;
 }
 
@@ -189,6 +210,50 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
     return ret;
 }
 
+/* --- processes that we start ------------------------------------------------------------------ */
+
+static const struct device_launch_place launch_place = {device_slot_options,
+                                                        ARRAY_SIZE(device_slot_options)};
+
+static int process_connect(void *process, struct error *err)
+{
+    return device_process_connect(process, err);
+}
+
+static int process_start(void *process, struct error *err)
+{
+    return device_process_start(process, err);
+}
+
+static int process_command(void *process, const char *name, const char *argument, struct error *err)
+{
+    return device_process_command(process, name, argument, err);
+}
+
+/* Takes the arguments. */
+static int make_process(struct machine_device *device, char **arguments, struct error *err)
+{
+    int ret = device_process_create(device->setup.common.id, arguments, device->slot.isolate,
+                                    &device->process, err);
+
+    device->process_callbacks = (struct vhost_user_process){process_connect, process_start,
+                                                            process_command, device->process};
+    return ret;
+}
+
+/* A program of somebody else's is to be started: it alone knows the keys that are left. */
+static int take_program(struct machine_device *device, struct device_config *config,
+                        struct error *err)
+{
+    if (!asks_for(config, BACKEND_VHOST_USER) || option_list_peek(&config->options, "socket") ||
+        option_list_peek(&config->options, "socket-fd"))
+        return 0;
+    return device_launch_program(config, option_list_peek(&config->options, "program"),
+                                 &launch_place, &device->arguments, err);
+}
+
+/* --- options ---------------------------------------------------------------------------------- */
+
 static int take_connection(struct machine_device *device, const char *origin, struct error *err)
 {
     uint64_t reconnect = RECONNECT_DEFAULT, fd = 0;
@@ -207,7 +272,7 @@ static int take_connection(struct machine_device *device, const char *origin, st
 }
 
 static int take_options(struct machine_device *device, struct device_config *config,
-                        const char *default_id, struct error *err)
+                        const char *default_id, const struct device_site *site, struct error *err)
 {
     const struct device_place place = {
         .options = device_slot_options,
@@ -218,9 +283,9 @@ static int take_options(struct machine_device *device, struct device_config *con
         .elsewhere = served_elsewhere,
     };
     const char *origin = config->options.origin;
-    int ret = 0;
+    int ret = take_program(device, config, err);
 
-    if (needs_backend(config))
+    if (!ret && needs_backend(config))
         ret = option_list_add(&config->options, "backend", backends[usual_backend(config)], err);
     if (!ret)
         ret = device_setup_take(&device->setup, config->type, &config->options, default_id, &place,
@@ -231,6 +296,9 @@ static int take_options(struct machine_device *device, struct device_config *con
         ret = take_vectors(device, origin, err);
     if (!ret)
         ret = take_connection(device, origin, err);
+    if (!ret && device->slot.isolate)
+        ret = device_launch_isolated(&device->setup, config, &launch_place, site->cpus,
+                                     &device->arguments, err);
     return ret;
 }
 
@@ -245,6 +313,7 @@ static int describe(const struct machine_device *device, const struct device_sit
     *out = (struct virtio_foreign){
         .id = setup->model->id,
         .queue_count = device_setup_queue_count(setup, site->cpus),
+        .config_size = setup->model->config_size,
     };
     return 0;
 }
@@ -305,14 +374,16 @@ static int make_auto(const struct machine_device *device, const struct device_si
     return device_setup_builtin(setup, site->memory, loop, site->cpus, out, err);
 }
 
-static int make_backend(const struct machine_device *device, const struct device_site *site,
-                        const struct virtio_foreign *foreign, struct loop *loop,
-                        struct virtio_backend **out, struct error *err)
+/* By a process that is there, or that we start. */
+static int make_vhost_user(struct machine_device *device, const struct device_site *site,
+                           const struct virtio_foreign *foreign, struct loop *loop,
+                           struct virtio_backend **out, struct error *err)
 {
     const struct virtio_model *model = device->setup.model;
     const struct vhost_user_options options = {
         .path = device->slot.socket,
         .fd = device->socket_fd,
+        .process = device->process ? &device->process_callbacks : NULL,
         .server = device->slot.server,
         .relay = device->slot.relay,
         .reconnect_s = device->reconnect_s,
@@ -325,18 +396,39 @@ static int make_backend(const struct machine_device *device, const struct device
         .feature_count = model->feature_count,
         .stand_in = foreign->has_stand_in ? &foreign->stand_in : NULL,
     };
+    int ret = vhost_user_create(&options, site->memory, loop, out, err);
 
+    if (ret && device->process)
+        device_process_explain(device->process, err);
+    return ret;
+}
+
+/* In a dry run a device that would be isolated is only checked. */
+static int make_backend(struct machine_device *device, const struct device_site *site,
+                        const struct virtio_foreign *foreign, struct loop *loop,
+                        struct virtio_backend **out, struct error *err)
+{
+    const struct device_setup *setup = &device->setup;
+    bool isolate = device->slot.isolate && !site->dry_run;
+    char **arguments = device->arguments;
+    int ret;
+
+    device->arguments = isolate || device->slot.backend == BACKEND_VHOST_USER ? NULL : arguments;
+    if (arguments && !device->arguments) {
+        ret = make_process(device, arguments, err);
+        return ret ? ret : make_vhost_user(device, site, foreign, loop, out, err);
+    }
     switch (device->slot.backend) {
     case BACKEND_VHOST_USER:
-        return vhost_user_create(&options, site->memory, loop, out, err);
+        return make_vhost_user(device, site, foreign, loop, out, err);
     case BACKEND_VHOST:
-        return device_setup_vhost(&device->setup, site->memory, loop, site->cpus, out, err);
+        return device_setup_vhost(setup, site->memory, loop, site->cpus, out, err);
     case BACKEND_VDPA:
         return make_vdpa(device, site, foreign, loop, out, err);
     case BACKEND_AUTO:
         return make_auto(device, site, loop, out, err);
     default:
-        return device_setup_builtin(&device->setup, site->memory, loop, site->cpus, out, err);
+        return device_setup_builtin(setup, site->memory, loop, site->cpus, out, err);
     }
 }
 
@@ -413,7 +505,7 @@ static int machine_device_make(struct machine_device *device, struct device_conf
                                const char *default_id, struct device_site *site, struct error *err)
 {
     const char *origin = config->options.origin;
-    int ret = take_options(device, config, default_id, err);
+    int ret = take_options(device, config, default_id, site, err);
 
     if (ret)
         return ret;
@@ -463,6 +555,12 @@ void machine_device_destroy(struct machine_device *device)
         virtio_pci_destroy(device->pci);
     if (device->virtio_ready)
         virtio_device_destroy(&device->virtio);
+    if (device->process) {
+        device_process_destroy(device->process);
+        if (device->slot.isolate)
+            device_launch_remove_names(&device->setup);
+    }
+    arguments_free(device->arguments);
     option_release(device_slot_options, device_slot_option_count, &device->slot);
     option_release(device_vdpa_options, device_vdpa_option_count, &device->slot);
     device_setup_release(&device->setup);

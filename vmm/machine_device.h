@@ -9,7 +9,9 @@
 #include "guest/memory.h"
 #include "transport/pci_bus.h"
 #include "virtio/device.h"
+#include "virtio/vhost_user.h"
 #include "vmm/config.h"
+#include "vmm/device_process.h"
 #include "vmm/device_setup.h"
 #include "vmm/iothread.h"
 
@@ -41,6 +43,8 @@ struct device_slot {
     bool relay;      /* requests are passed on to it one by one */
     char *socket_fd; /* a connected socket that was inherited */
     char *reconnect; /* seconds; NULL: RECONNECT_DEFAULT */
+    char *program;   /* to start for it; NULL: one that is found, or none is needed */
+    bool isolate;    /* built in, but in a process of its own */
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;
@@ -54,6 +58,9 @@ struct machine_device {
     int vectors;   /* as in struct virtio_pci_config */
     int socket_fd; /* -1: none */
     uint32_t reconnect_s;
+    char **arguments;                            /* of a process to start; NULL: none */
+    struct device_process *process;              /* that serves it, if we start one */
+    struct vhost_user_process process_callbacks; /* how the back end reaches it */
     struct virtio_device virtio;
     bool virtio_ready;
     struct virtio_mmio *mmio; /* one of the two, by slot.transport */
@@ -72,6 +79,7 @@ struct device_site {
     struct iothreads *iothreads;
     struct pci_bus *bus;
     unsigned cpus;
+    bool dry_run;       /* no processes of ours */
     unsigned mmio_used; /* slots taken so far */
 };
 

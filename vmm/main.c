@@ -57,12 +57,23 @@ static int dispatch(const char *command, int argc, char **argv)
     return EXIT_USAGE;
 }
 
+/* Called by the name of a device's program, we are that. */
+static int start(int argc, char **argv)
+{
+    const char *type = argc > 0 ? device_program_type(argv[0]) : NULL;
+
+    if (!type)
+        return dispatch(argc > 1 ? argv[1] : "help", MAX(argc - 2, 0), argv + MIN(argc, 2));
+    argv[0] = (char *)(uintptr_t)type;
+    return device_program_main(argc, argv);
+}
+
 int main(int argc, char **argv)
 {
     int status;
 
     timing_start();
-    status = dispatch(argc > 1 ? argv[1] : "help", MAX(argc - 2, 0), argv + MIN(argc, 2));
+    status = start(argc, argv);
     if (fflush(stdout) || ferror(stdout)) {
         fprintf(stderr, "vireo: cannot write to standard output\n");
         return status ? status : EXIT_HOST_FAILURE;

@@ -246,13 +246,41 @@ static const struct blk_engine_ops uring_ops = {
     .destroy = uring_destroy,
 };
 
+/*
+ * Let the ring do what disks need and nothing else, for good: what it does is seen by no filter of
+ * system calls that the process is held to.
+ */
+static int ring_restrict(struct io_uring *ring)
+{
+    static const uint8_t operations[] = {IORING_OP_READ,   IORING_OP_WRITE, IORING_OP_READV,
+                                         IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE};
+    struct io_uring_restriction allowed[ARRAY_SIZE(operations)] = {0};
+    int r;
+
+    for (size_t i = 0; i < ARRAY_SIZE(operations); i++) {
+        allowed[i].opcode = IORING_RESTRICTION_SQE_OP;
+        allowed[i].sqe_op = operations[i];
+    }
+    r = io_uring_register_restrictions(ring, allowed, ARRAY_SIZE(allowed));
+    if (r == 0)
+        r = io_uring_enable_rings(ring);
+    if (r < 0)
+        io_uring_queue_exit(ring);
+    return r;
+}
+
 static int ring_create(struct io_uring *ring, struct error *err)
 {
     /* Completions need not interrupt the loop's thread at work: it looks for them when it is back
      * in the kernel. Linux 5.19; older ones do without. */
-    int r = io_uring_queue_init(RING_ENTRIES, ring, IORING_SETUP_COOP_TASKRUN);
+    int r = io_uring_queue_init(RING_ENTRIES, ring,
+                                IORING_SETUP_COOP_TASKRUN | IORING_SETUP_R_DISABLED);
 
     if (r == -EINVAL)
+        r = io_uring_queue_init(RING_ENTRIES, ring, IORING_SETUP_R_DISABLED);
+    if (r == 0)
+        r = ring_restrict(ring);
+    else if (r == -EINVAL) /* before Linux 5.10 */
         r = io_uring_queue_init(RING_ENTRIES, ring, 0);
     if (r == -EPERM || r == -ENOSYS)
         return error_errno(err, -r, "the host does not allow io_uring");
