@@ -119,7 +119,11 @@ static int check_place(const struct program_place *place, const char *origin, st
 int program_options_take(int argc, char **arguments, struct program_place *place,
                          struct device_setup *setup, struct option_list *list, struct error *err)
 {
-    const struct device_place keys = {program_options, program_option_count, place, NULL};
+    const struct device_place keys = {
+        .options = program_options,
+        .option_count = program_option_count,
+        .target = place,
+    };
     const char *type = arguments[0];
     char origin[64];
     int ret;
