@@ -128,7 +128,7 @@ static void queue_free(struct virtqueue *queue)
     free(queue->buffers);
     free(queue->iovecs);
     free(queue->order);
-    free(queue->id_in_flight);
+    free(queue->by_id);
 }
 
 static int create_buffers(struct virtqueue *queue)
@@ -139,14 +139,12 @@ static int create_buffers(struct virtqueue *queue)
         queue->order = calloc(queue->size, sizeof(struct virtqueue_buffer *));
     if (!queue->buffers || !queue->iovecs || (queue->in_order && !queue->order))
         return -ENOMEM;
-    for (unsigned i = queue->size; i-- > 0;) {
+    for (unsigned i = 0; i < queue->size; i++) {
         struct virtqueue_buffer *buffer = &queue->buffers[i];
 
         use_short_array(queue, buffer);
-        buffer->id = (uint16_t)i; /* split; packed, each pop sets both */
+        buffer->id = (uint16_t)i;
         buffer->slots = 1;
-        buffer->next_free = queue->free;
-        queue->free = buffer;
     }
     return 0;
 }

@@ -64,12 +64,11 @@ struct virtqueue_buffer {
 
     /* The queue's: */
     uint16_t id;       /* what the driver knows it by: the head's index (2.7.8), its id (2.8.6) */
-    uint16_t slots;    /* entries of the ring it takes when it is used */
     uint16_t capacity; /* of the iovec array behind both parts */
-    bool in_flight;    /* split */
+    uint32_t slots;    /* entries of the ring it takes when it is used */
+    bool in_flight;    /* popped and not used yet */
     bool done;         /* in order: it was pushed, with... */
     uint32_t written;
-    struct virtqueue_buffer *next_free; /* packed */
 };
 
 /* A driver rule and what was seen of it; literals. `id` is NULL for none. */
@@ -101,24 +100,30 @@ struct virtqueue {
      * descriptor ring, the driver's and the device's event suppression structure. */
     uint8_t *desc, *avail, *used;
 
-    /* Next entry to take and next one to fill. Split: free-running (2.7.6), so that differences are
-     * right across a wrap at 65536. Packed: slots. */
+    /* Split: next entry to take and next one to fill. Free-running (2.7.6), so that differences are
+     * right across a wrap at 65536. */
     uint16_t next_avail, next_used;
+    uint16_t avail_seen;     /* avail.idx when we last looked: entries below may be taken */
+    uint16_t published_used; /* used.idx as the driver sees it */
+    uint32_t mask;           /* an index's slot is what these bits of it say: size - 1 */
 
-    uint32_t mask;           /* split: an index's slot is what these bits of it say: size - 1 */
-    uint16_t avail_seen;     /* split: avail.idx when we last looked: entries below may be taken */
-    uint16_t published_used; /* split: used.idx as the driver sees it */
-
-    /* Packed. The wrap counters (2.8.1) are kept as the flags they stand for: those of a slot that
-     * is ours to take, and those of one we have used. */
+    /* Packed: next slot to take and next one to fill, and the ring's end. The wrap counters (2.8.1)
+     * are kept as the flags they stand for: those of a slot that is ours to take, and those of one
+     * we have used. */
+    uint8_t *avail_slot, *used_slot, *ring_end;
     uint16_t avail_turn, used_turn;
     uint16_t held_flags;  /* of the first used descriptor since publish... */
-    uint8_t *held;        /* ...which go here */
+    uint8_t *held;        /* ...which is in this slot */
     uint32_t unpublished; /* slots used since publish */
-    uint32_t slots_free;  /* slots the driver may make available, next to those it has */
-    int64_t slots_seen;   /* available from next_avail on, when kicks were last enabled */
-    bool *id_in_flight;   /* of each 16-bit id */
-    struct virtqueue_buffer *free;
+
+    /* Packed: slots since the start, free-running: taken; how many the driver may have made
+     * available by now; and known to be available when kicks were last enabled. */
+    uint32_t slots_taken, slots_allowed, slots_seen;
+
+    /* Packed: which buffer describes what has this id, in flight or the last time; NULL for an id
+     * that has none now. Of all 16-bit ids, of which a driver uses few. */
+    struct virtqueue_buffer **by_id;
+    uint16_t spare; /* which of `buffers` is next to be given to an id without one */
 
     struct virtqueue_buffer *buffers; /* `size` of them; split: indexed by head */
     struct iovec *iovecs;             /* for each buffer as many as short chains need */

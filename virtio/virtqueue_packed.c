@@ -50,18 +50,18 @@ enum packed_event { PACKED_EVENT_ENABLE = 0, PACKED_EVENT_DISABLE = 1, PACKED_EV
 
 #define IDS 65536 /* a driver may use any 16-bit id */
 
-static inline uint8_t *slot_at(const struct virtqueue *queue, uint16_t slot)
+static inline uint32_t slot_index(const struct virtqueue *queue, const uint8_t *slot)
 {
-    return queue->desc + (size_t)slot * PACKED_DESCRIPTOR_SIZE;
+    return (uint32_t)(slot - queue->desc) / PACKED_DESCRIPTOR_SIZE;
 }
 
 /*
  * A place in both rounds of a ring, which tells how far two places are apart: slots of the round
  * with wrap counter 1 first, then the other. Neither side can be more than one round ahead.
  */
-static inline uint32_t place(const struct virtqueue *queue, uint16_t slot, bool wrap)
+static inline uint32_t place(const struct virtqueue *queue, uint32_t slot, bool wrap)
 {
-    return wrap ? slot : (uint32_t)slot + queue->size;
+    return wrap ? slot : slot + queue->size;
 }
 
 static inline uint32_t places_between(const struct virtqueue *queue, uint32_t from, uint32_t to)
@@ -79,30 +79,41 @@ static inline bool used_wrap(const struct virtqueue *queue)
     return queue->used_turn == PACKED_TURN;
 }
 
-/* Move a slot forward, or back, by at most the ring's size. `turn` is what goes with it: when the
- * wrap counter flips, both bits do. */
-static inline void advance(const struct virtqueue *queue, uint16_t *slot, uint16_t *turn,
-                           uint32_t slots)
+/* Slots the driver may make available, next to those that were taken. */
+static inline uint32_t slots_free(const struct virtqueue *queue)
 {
-    uint32_t next = *slot + slots;
-
-    if (next >= queue->size) {
-        next -= queue->size;
-        *turn ^= PACKED_TURN;
-    }
-    *slot = (uint16_t)next;
+    return queue->slots_allowed - queue->slots_taken;
 }
 
-static inline void retreat(const struct virtqueue *queue, uint16_t *slot, uint16_t *turn,
+static inline size_t ring_bytes(const struct virtqueue *queue)
+{
+    return (size_t)queue->size * PACKED_DESCRIPTOR_SIZE;
+}
+
+/* Move a slot forward, or back, by at most the ring's size. `turn` is what goes with it: when the
+ * wrap counter flips, both bits do. */
+static inline void advance(const struct virtqueue *queue, uint8_t **slot, uint16_t *turn,
                            uint32_t slots)
 {
-    uint32_t next = *slot + queue->size - slots;
+    uint8_t *next = *slot + (size_t)slots * PACKED_DESCRIPTOR_SIZE;
 
-    if (next >= queue->size)
-        next -= queue->size;
-    else
+    if (unlikely(next >= queue->ring_end)) {
+        next -= ring_bytes(queue);
         *turn ^= PACKED_TURN;
-    *slot = (uint16_t)next;
+    }
+    *slot = next;
+}
+
+static inline void retreat(const struct virtqueue *queue, uint8_t **slot, uint16_t *turn,
+                           uint32_t slots)
+{
+    size_t bytes = (size_t)slots * PACKED_DESCRIPTOR_SIZE;
+
+    if (bytes > (size_t)(*slot - queue->desc)) {
+        *slot += ring_bytes(queue);
+        *turn ^= PACKED_TURN;
+    }
+    *slot -= bytes;
 }
 
 /* Copy what flags, loaded before, belong to: so each byte is read once (RING-15). */
@@ -149,17 +160,16 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct packed_de
 }
 
 /* The next slot of a list: the driver made all of it available before the first (2.8.17). */
-CHAIN_INLINE int list_next(struct virtqueue *queue, uint16_t slot, uint16_t turn,
+CHAIN_INLINE int list_next(struct virtqueue *queue, const uint8_t *slot, uint16_t turn,
                            struct packed_descriptor *d)
 {
-    const uint8_t *p = slot_at(queue, slot);
-    uint16_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_RELAXED);
+    uint16_t flags = shared_load(slot + PACKED_FLAGS, __ATOMIC_RELAXED);
 
     if (unlikely((flags & PACKED_TURN) != turn))
         return virtqueue_break(queue, "DRV-PACK-05", "a list goes on in a slot not available");
     if (unlikely(flags & PACKED_INDIRECT))
         return virtqueue_break(queue, "DRV-IND-04", "INDIRECT in a list");
-    *d = descriptor_copy(p, flags);
+    *d = descriptor_copy(slot, flags);
     return 0;
 }
 
@@ -167,7 +177,8 @@ CHAIN_INLINE int list_next(struct virtqueue *queue, uint16_t slot, uint16_t turn
 CHAIN_INLINE int chain_walk_list(struct chain *chain, struct packed_descriptor *d, uint32_t *slots)
 {
     struct virtqueue *queue = chain->queue;
-    uint16_t slot = queue->next_avail, turn = queue->avail_turn;
+    uint8_t *slot = queue->avail_slot;
+    uint16_t turn = queue->avail_turn;
 
     for (*slots = 1;; ++*slots) {
         int ret = chain_add(chain, d->address, d->length, d->flags & PACKED_WRITE, "DRV-PACK-04");
@@ -183,32 +194,62 @@ CHAIN_INLINE int chain_walk_list(struct chain *chain, struct packed_descriptor *
     }
 }
 
-/* The first of the free buffers is the device's from now on, unless its id is another's, too. `id`
- * is that of its last descriptor (PACK-11). The slots are free. */
-static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint16_t id,
-                       uint32_t slots, struct virtqueue_buffer **out)
+/* --- which buffer describes what ---
+ *
+ * A buffer stays with the id it was last popped with, so that the next one of that id finds it at
+ * once. Ids are the driver's choice, and may be more than there are buffers: then one that is not
+ * in flight changes its id. */
+
+/* A buffer that is not in flight. Only when a slot is free: then there is one, as no buffer takes
+ * less than a slot. */
+static struct virtqueue_buffer *spare_buffer(struct virtqueue *queue)
 {
-    if (unlikely(queue->id_in_flight[id]))
+    struct virtqueue_buffer *buffer;
+
+    do {
+        buffer = &queue->buffers[queue->spare++];
+        if (queue->spare == queue->size)
+            queue->spare = 0;
+    } while (buffer->in_flight);
+    return buffer;
+}
+
+/* This buffer, which is not in flight, describes what has this id from now on. */
+static int give_id(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint16_t id)
+{
+    struct virtqueue_buffer *other = queue->by_id[id];
+
+    if (unlikely(other && other->in_flight))
         return virtqueue_break(queue, "DRV-PACK-07", "a buffer id is in use already");
-    queue->id_in_flight[id] = true;
-    queue->free = buffer->next_free;
-    queue->slots_free -= slots;
-    queue->slots_seen -= slots;
-    queue->budget--;
-    advance(queue, &queue->next_avail, &queue->avail_turn, slots);
+    if (queue->by_id[buffer->id] == buffer)
+        queue->by_id[buffer->id] = NULL;
+    queue->by_id[id] = buffer;
     buffer->id = id;
-    buffer->slots = (uint16_t)slots;
+    return 0;
+}
+
+/* The buffer is the device's from now on. */
+static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t slots,
+                       struct virtqueue_buffer **out)
+{
+    buffer->in_flight = true;
+    buffer->slots = slots;
+    queue->slots_taken += slots;
+    queue->budget--;
+    advance(queue, &queue->avail_slot, &queue->avail_turn, slots);
     *out = buffer;
     return 1;
 }
 
 /* The rest of pop for what begins with this descriptor in the next slot. Its fields come one by
- * one: a structure would be put together for it in pop, 5 instructions for every buffer. */
+ * one: a structure would be put together for it in pop, 5 instructions for every buffer. The id is
+ * that of the last descriptor (PACK-11). */
 static __attribute__((noinline)) int take_chain(struct virtqueue *queue,
                                                 struct virtqueue_buffer **out, uint64_t address,
                                                 uint32_t length, uint16_t id, uint16_t flags)
 {
-    struct virtqueue_buffer *buffer = queue->free;
+    struct virtqueue_buffer *last = queue->by_id[id];
+    struct virtqueue_buffer *buffer = last && !last->in_flight ? last : spare_buffer(queue);
     struct chain chain = chain_begin(queue, buffer);
     struct packed_descriptor d = {address, length, id, flags};
     uint32_t slots = 1;
@@ -219,44 +260,68 @@ static __attribute__((noinline)) int take_chain(struct virtqueue *queue,
         ret = chain_end(&chain);
     if (unlikely(ret))
         return ret;
-    if (unlikely(slots > queue->slots_free))
+    if (unlikely(slots > slots_free(queue)))
         return virtqueue_break(queue, "DRV-PACK-08", "a list takes slots that are not used yet");
-    return take(queue, buffer, d.id, slots, out);
+    ret = give_id(queue, buffer, d.id);
+    return unlikely(ret) ? ret : take(queue, buffer, slots, out);
+}
+
+/* The rest of pop for a single descriptor. Once for each direction, and not inline: so no register
+ * has to be saved, and half of the buffer's fields are constants. */
+CHAIN_INLINE int take_single(struct virtqueue *queue, struct virtqueue_buffer **out,
+                             uint64_t address, uint32_t length, struct virtqueue_buffer *buffer,
+                             bool writable)
+{
+    if (unlikely(!chain_single(queue, buffer, address, length, writable)))
+        return take_chain(queue, out, address, length, buffer->id, writable ? PACKED_WRITE : 0);
+    return take(queue, buffer, 1, out);
+}
+
+static __attribute__((noinline)) int take_readable(struct virtqueue *queue,
+                                                   struct virtqueue_buffer **out, uint64_t address,
+                                                   uint32_t length, struct virtqueue_buffer *buffer)
+{
+    return take_single(queue, out, address, length, buffer, false);
+}
+
+static __attribute__((noinline)) int take_writable(struct virtqueue *queue,
+                                                   struct virtqueue_buffer **out, uint64_t address,
+                                                   uint32_t length, struct virtqueue_buffer *buffer)
+{
+    return take_single(queue, out, address, length, buffer, true);
 }
 
 static int packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    const uint8_t *p = slot_at(queue, queue->next_avail);
-    uint16_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_ACQUIRE); /* PACK-05 */
-    struct virtqueue_buffer *buffer = queue->free;
+    const uint8_t *p = queue->avail_slot;
+    /* In a slot that is ours to take, the bits that say so cancel out. */
+    uint32_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_ACQUIRE) ^ queue->avail_turn;
+    struct virtqueue_buffer *buffer;
     struct packed_descriptor d;
 
-    if ((flags & PACKED_TURN) != queue->avail_turn)
+    if (flags & PACKED_TURN)
         return 0;
-    if (unlikely(queue->slots_free == 0)) /* otherwise there is a free buffer, too */
+    if (unlikely(slots_free(queue) == 0))
         return virtqueue_break(queue, "DRV-PACK-08", "more is available than the ring holds");
-    d = descriptor_copy(p, flags & (PACKED_NEXT | PACKED_WRITE | PACKED_INDIRECT));
-    if (d.flags == PACKED_WRITE && chain_single(queue, buffer, d.address, d.length, true))
-        return take(queue, buffer, d.id, 1, out);
-    if (d.flags == 0 && chain_single(queue, buffer, d.address, d.length, false))
-        return take(queue, buffer, d.id, 1, out);
-    return take_chain(queue, out, d.address, d.length, d.id, d.flags);
+    d = descriptor_copy(p, (uint16_t)flags);
+    buffer = queue->by_id[d.id];
+    if (unlikely(!buffer) || unlikely(buffer->in_flight) || flags & ~(uint32_t)PACKED_WRITE)
+        return take_chain(queue, out, d.address, d.length, d.id, d.flags);
+    return flags ? take_writable(queue, out, d.address, d.length, buffer)
+                 : take_readable(queue, out, d.address, d.length, buffer);
 }
 
 static inline void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    queue->id_in_flight[buffer->id] = false;
-    buffer->next_free = queue->free;
-    queue->free = buffer;
+    buffer->in_flight = false;
     if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
         virtqueue_buffer_trim(queue, buffer);
 }
 
 static void packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    retreat(queue, &queue->next_avail, &queue->avail_turn, buffer->slots);
-    queue->slots_free += buffer->slots;
-    queue->slots_seen += buffer->slots;
+    retreat(queue, &queue->avail_slot, &queue->avail_turn, buffer->slots);
+    queue->slots_taken -= buffer->slots;
     packed_release(queue, buffer);
 }
 
@@ -267,7 +332,7 @@ static void packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffe
  * instructions for each buffer. */
 static inline void record(struct virtqueue *queue, uint16_t id, uint32_t written, uint32_t slots)
 {
-    uint8_t *p = slot_at(queue, queue->next_used);
+    uint8_t *p = queue->used_slot;
     uint16_t flags = queue->used_turn | (written ? PACKED_WRITE : 0); /* PACK-12 */
     uint32_t unpublished = queue->unpublished;
 
@@ -276,11 +341,11 @@ static inline void record(struct virtqueue *queue, uint16_t id, uint32_t written
     if (__builtin_expect(unpublished > 0, 1)) {
         shared_store(p + PACKED_FLAGS, flags, __ATOMIC_RELEASE); /* PACK-14 */
     } else {
-        queue->held = p + PACKED_FLAGS;
+        queue->held = p;
         queue->held_flags = flags;
     }
     queue->unpublished = unpublished + slots;
-    advance(queue, &queue->next_used, &queue->used_turn, slots);
+    advance(queue, &queue->used_slot, &queue->used_turn, slots);
 }
 
 static void packed_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
@@ -314,7 +379,8 @@ static inline bool interrupt_wanted(struct virtqueue *queue, uint32_t slots)
     /* In the numbering of the round we are in; the last round's offsets are negative then. */
     if (wrap != used_wrap(queue))
         offset -= queue->size;
-    return (uint16_t)(queue->next_used - offset - 1) < (uint16_t)slots; /* EVT-10, EVT-11 */
+    return (uint16_t)(slot_index(queue, queue->used_slot) - offset - 1) <
+           (uint16_t)slots; /* EVT-10, EVT-11 */
 }
 
 static void packed_publish(struct virtqueue *queue)
@@ -323,9 +389,9 @@ static void packed_publish(struct virtqueue *queue)
 
     if (slots == 0)
         return;
-    shared_store(queue->held, queue->held_flags, __ATOMIC_SEQ_CST); /* PACK-14 */
+    shared_store(queue->held + PACKED_FLAGS, queue->held_flags, __ATOMIC_SEQ_CST); /* PACK-14 */
     queue->unpublished = 0;
-    queue->slots_free += slots; /* the driver knows of them only now */
+    queue->slots_allowed += slots; /* the driver knows of them only now */
     if (interrupt_wanted(queue, slots))
         queue->notify(queue->notify_opaque, queue->index);
 }
@@ -333,23 +399,22 @@ static void packed_publish(struct virtqueue *queue)
 /* --- kicks ------------------------------------------------------------------------------------ */
 
 /* A place in the ring as an event structure and a position in vhost's terms have it. */
-static inline uint16_t slot_and_wrap(uint16_t slot, bool wrap)
+static inline uint16_t slot_and_wrap(const struct virtqueue *queue, const uint8_t *slot, bool wrap)
 {
-    return (uint16_t)(slot | wrap << PACKED_EVENT_WRAP);
+    return (uint16_t)(slot_index(queue, slot) | (uint32_t)wrap << PACKED_EVENT_WRAP);
 }
 
 /*
  * How many slots are available behind the `seen` that are known to be, from `slot` on. Each is
  * looked at once, however often kicks are enabled.
  */
-static uint32_t count_new(const struct virtqueue *queue, uint16_t slot, uint16_t turn,
+static uint32_t count_new(const struct virtqueue *queue, uint8_t *slot, uint16_t turn,
                           uint32_t seen)
 {
     uint32_t count = 0;
 
-    while (seen + count < queue->slots_free &&
-           (shared_load(slot_at(queue, slot) + PACKED_FLAGS, __ATOMIC_SEQ_CST) & PACKED_TURN) ==
-               turn) {
+    while (seen + count < slots_free(queue) &&
+           (shared_load(slot + PACKED_FLAGS, __ATOMIC_SEQ_CST) & PACKED_TURN) == turn) {
         advance(queue, &slot, &turn, 1);
         count++;
     }
@@ -360,16 +425,19 @@ static uint32_t count_new(const struct virtqueue *queue, uint16_t slot, uint16_t
  * been left in the ring. The structure's flags are set for good. */
 static bool packed_enable_kicks(struct virtqueue *queue)
 {
-    uint32_t seen = queue->slots_seen > 0 ? (uint32_t)queue->slots_seen : 0, count;
-    uint16_t slot = queue->next_avail, turn = queue->avail_turn;
+    int32_t ahead = (int32_t)(queue->slots_seen - queue->slots_taken);
+    uint32_t seen = ahead > 0 ? (uint32_t)ahead : 0, count;
+    uint8_t *slot = queue->avail_slot;
+    uint16_t turn = queue->avail_turn;
 
     advance(queue, &slot, &turn, seen);
     if (queue->event_idx)
-        shared_store(queue->used, slot_and_wrap(slot, turn == PACKED_AVAIL), __ATOMIC_SEQ_CST);
+        shared_store(queue->used, slot_and_wrap(queue, slot, turn == PACKED_AVAIL),
+                     __ATOMIC_SEQ_CST);
     else
         shared_store(queue->used + PACKED_EVENT_FLAGS, PACKED_EVENT_ENABLE, __ATOMIC_SEQ_CST);
     count = count_new(queue, slot, turn, seen);
-    queue->slots_seen = (int64_t)seen + count;
+    queue->slots_seen = queue->slots_taken + seen + count;
     return count > 0;
 }
 
@@ -386,12 +454,13 @@ static void packed_disable_kicks(struct virtqueue *queue)
 /* What was pushed and not published is not used: its first descriptor was held back. */
 static struct virtqueue_position packed_position(const struct virtqueue *queue)
 {
-    uint16_t slot = queue->next_used, turn = queue->used_turn;
+    uint8_t *slot = queue->used_slot;
+    uint16_t turn = queue->used_turn;
 
     retreat(queue, &slot, &turn, queue->unpublished);
     return (struct virtqueue_position){
-        .avail = slot_and_wrap(queue->next_avail, avail_wrap(queue)),
-        .used = slot_and_wrap(slot, turn == PACKED_TURN),
+        .avail = slot_and_wrap(queue, queue->avail_slot, avail_wrap(queue)),
+        .used = slot_and_wrap(queue, slot, turn == PACKED_TURN),
     };
 }
 
@@ -399,20 +468,21 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
                          struct error *err)
 {
     const uint16_t mask = (1 << PACKED_EVENT_WRAP) - 1;
-    bool wrap = position.avail >> PACKED_EVENT_WRAP, used = position.used >> PACKED_EVENT_WRAP;
-    uint32_t taken;
+    bool wrap = position.avail >> PACKED_EVENT_WRAP, used_wrap = position.used >> PACKED_EVENT_WRAP;
+    uint32_t avail = position.avail & mask, used = position.used & mask;
+    uint32_t taken =
+        places_between(queue, place(queue, used, used_wrap), place(queue, avail, wrap));
 
-    queue->next_avail = position.avail & mask;
-    queue->avail_turn = wrap ? PACKED_AVAIL : PACKED_USED;
-    queue->next_used = position.used & mask;
-    queue->used_turn = used ? PACKED_TURN : 0;
-    taken = places_between(queue, place(queue, queue->next_used, used),
-                           place(queue, queue->next_avail, wrap));
-    if (queue->next_avail >= queue->size || queue->next_used >= queue->size || taken > queue->size)
+    if (avail >= queue->size || used >= queue->size || taken > queue->size)
         return error_set(err, EINVAL,
                          "a packed queue of size %u cannot stand at 0x%x available, 0x%x used",
                          queue->size, position.avail, position.used);
-    queue->slots_free = queue->size - taken;
+    queue->avail_slot = queue->desc + (size_t)avail * PACKED_DESCRIPTOR_SIZE;
+    queue->avail_turn = wrap ? PACKED_AVAIL : PACKED_USED;
+    queue->used_slot = queue->desc + (size_t)used * PACKED_DESCRIPTOR_SIZE;
+    queue->used_turn = used_wrap ? PACKED_TURN : 0;
+    queue->ring_end = queue->desc + ring_bytes(queue);
+    queue->slots_allowed = queue->size - taken;
     return 0;
 }
 
@@ -420,10 +490,11 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
  */
 static void check_ring(struct virtqueue *queue)
 {
-    if (queue->next_avail != 0 || queue->next_used != 0 || !avail_wrap(queue) || !used_wrap(queue))
+    if (queue->avail_slot != queue->desc || queue->used_slot != queue->desc || !avail_wrap(queue) ||
+        !used_wrap(queue))
         return; /* taken up where it stood */
-    for (uint32_t i = 0; i < queue->size; i++)
-        if (shared_load(slot_at(queue, (uint16_t)i) + PACKED_FLAGS, __ATOMIC_RELAXED) & PACKED_USED)
+    for (const uint8_t *slot = queue->desc; slot < queue->ring_end; slot += PACKED_DESCRIPTOR_SIZE)
+        if (shared_load(slot + PACKED_FLAGS, __ATOMIC_RELAXED) & PACKED_USED)
             virtqueue_bend(queue, "DRV-QCFG-15", "the ring is not clear at the start");
 }
 
@@ -437,15 +508,15 @@ static int packed_start(struct virtqueue *queue, const struct virtqueue_setup *s
         {"driver", setup->driver, PACKED_EVENT_SIZE, 4, "DRV-QCFG-05", &queue->avail},
         {"device", setup->device, PACKED_EVENT_SIZE, 4, "DRV-QCFG-05", &queue->used},
     };
-    int ret = take_position(queue, position, err);
+    int ret = virtqueue_map_areas(queue->memory, areas, err);
 
     if (!ret)
-        ret = virtqueue_map_areas(queue->memory, areas, err);
+        ret = take_position(queue, position, err);
     if (ret)
         return ret;
     check_ring(queue);
-    queue->id_in_flight = calloc(IDS, sizeof(*queue->id_in_flight));
-    if (!queue->id_in_flight)
+    queue->by_id = calloc(IDS, sizeof(struct virtqueue_buffer *));
+    if (!queue->by_id)
         return error_set(err, ENOMEM, "no memory for a queue of size %u", setup->size);
     shared_store(queue->used + PACKED_EVENT_FLAGS,
                  queue->event_idx ? PACKED_EVENT_DESC : PACKED_EVENT_ENABLE, __ATOMIC_RELAXED);
