@@ -633,6 +633,23 @@ static void test_rss_by_host(void **state)
     start();
 }
 
+/* NETC-09: Linux up to 6.12 has in max_tx_vq how many queues it used when it started. */
+static void test_rss_keeps_transmit_queues(void **state)
+{
+    static const struct rss first_only = {.types = 0x1ff, .max_tx = 1, .key_length = 40};
+
+    (void)state;
+    want(NET_F_RSS);
+    want(NET_F_MQ);
+    start();
+    assert_ok(set_pairs(4));
+    assert_ok(set_rss(&first_only));
+    assert_int_equal(card.host.pairs, 4);
+    assert_ok(set_pairs(1));
+    assert_ok(set_rss(&first_only));
+    assert_int_equal(card.host.pairs, 1);
+}
+
 /* NETC-09, NETC-11: a report of the hash that steers. */
 static void test_rss_with_report(void **state)
 {
@@ -739,6 +756,7 @@ int main(void)
         TEST(test_rss_to_stopped_queue),
         TEST(test_filter_before_rss),
         cmocka_unit_test_setup_teardown(test_rss_by_host, setup_steering_host, teardown),
+        TEST(test_rss_keeps_transmit_queues),
         TEST(test_rss_with_report),
         TEST(test_rss_while_held_back),
         TEST(test_bad_rss),
