@@ -68,8 +68,7 @@ static void net_queue_drain(void *model, struct virtqueue *ring)
     if (queue == &net->control) {
         net_queue_stop(queue);
     } else if (ring->index % 2) {
-        net->tx[ring->index / 2].blocked = false;
-        net_queue_stop(queue);
+        net_tx_drain(&net->tx[ring->index / 2]);
         queue->coalescing = net->tx_coalescing; /* NETC-14 */
     } else {
         net_rx_drain(&net->rx[ring->index / 2]);
@@ -271,8 +270,7 @@ static int make_queues(struct net *net)
         return -ENOMEM;
     for (unsigned i = 0; i < net->pair_count && !ret; i++) {
         ret = net_rx_init(&net->rx[i], net, i);
-        net_queue_init(&net->tx[i].queue, net, (uint16_t)(2 * i + 1));
-        net->tx[i].pair = i;
+        net_tx_init(&net->tx[i], net, i);
     }
     net_queue_init(&net->control, net, (uint16_t)(2 * net->pair_count));
     return ret;

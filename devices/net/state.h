@@ -25,6 +25,14 @@
 #define NET_PUBLISH_FRAMES 16
 #define NET_PUBLISH_BYTES  (32 * 1024)
 
+/* While a guest sends a stream, its transmit queue is looked at so often, and not kicked. A look
+ * finds a stream when there are so many frames, or bytes: more than one frame. Of looks that find
+ * none, one in so many more is made. */
+#define NET_LOOK_NS       UINT64_C(100000)
+#define NET_STREAM_FRAMES 4
+#define NET_STREAM_BYTES  (96 * 1024)
+#define NET_LOOKS_SKIPPED 63
+
 /* The most iovecs of one call of the host side, its header's included (IOV_MAX of Linux). */
 #define NET_IOV_MAX 1024
 
@@ -100,6 +108,11 @@ struct net_tx {
     struct net_queue queue;
     unsigned pair;
     bool blocked; /* the host side takes no frame now */
+
+    /* Looks at the queue by a timer instead of a kick: see tx.c. */
+    struct loop_timer look;
+    bool looking;                         /* the timer runs, kicks are off */
+    unsigned looks_failed, looks_to_skip; /* those that found no stream make us skip so many */
 };
 
 /* 5.1.9.5.1 to 5.1.9.5.3: which frames the guest wants. */
@@ -231,7 +244,13 @@ void net_rx_drain(struct net_rx *rx);
 
 /* --- tx.c ------------------------------------------------------------------------------------- */
 
+void net_tx_init(struct net_tx *tx, struct net *net, unsigned pair);
+
+/* The driver has notified us of frames; as queue_ready. */
 int net_tx_run(struct net_tx *tx);
+
+/* The queue stops, at once. */
+void net_tx_drain(struct net_tx *tx);
 
 /* --- header.c -------------------------------------------------------------------------------- */
 
