@@ -76,13 +76,24 @@ static void net_queue_drain(void *model, struct virtqueue *ring)
     }
 }
 
+/* The host side may have room for a frame again. */
+static void unblock(struct net_tx *tx)
+{
+    tx->blocked = false;
+    if (tx->queue.ring)
+        virtio_builtin_kick(tx->queue.net->builtin, tx->queue.ring);
+}
+
 void net_set_pairs(struct net *net, unsigned pairs)
 {
     net->pairs = pairs;
     if (net->host->ops->set_pairs)
-        net->host->ops->set_pairs(net->host, pairs);
-    for (unsigned i = 0; i < net->pair_count; i++)
+        net->host->ops->set_pairs(net->host, net_host_pairs(net));
+    for (unsigned i = 0; i < net->pair_count; i++) {
         net_rx_changed(&net->rx[i]);
+        if (net->tx[i].blocked) /* perhaps by another of the host's queues */
+            unblock(&net->tx[i]);
+    }
 }
 
 static void on_readable(void *opaque, unsigned pair)
@@ -95,11 +106,10 @@ static void on_readable(void *opaque, unsigned pair)
 static void on_writable(void *opaque, unsigned pair)
 {
     struct net *net = opaque;
-    struct net_tx *tx = &net->tx[pair];
 
-    tx->blocked = false;
-    if (tx->queue.ring)
-        virtio_builtin_kick(net->builtin, tx->queue.ring);
+    for (unsigned i = 0; i < net->pair_count; i++)
+        if (net_host_pair(net, i) == pair)
+            unblock(&net->tx[i]);
 }
 
 /* --- reset ----------------------------------------------------------------------------------- */

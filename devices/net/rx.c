@@ -102,7 +102,7 @@ static void window_write(struct net_rx *rx, size_t offset, const uint8_t *data, 
 
 /* --- reading a frame -------------------------------------------------------------------------- */
 
-/* Frames come in on any queue's host side and the device picks the queue they go to. */
+/* Frames come in on the first queue's host side and the device picks the queue they go to. */
 static bool spreads(const struct net *net)
 {
     return net->hashing.spreads;
@@ -375,7 +375,7 @@ static int run(struct net_rx *rx)
 {
     int ret = 1;
 
-    if (rx->pair >= rx->queue.net->pairs) { /* NETC-08 */
+    if (rx->pair >= net_host_pairs(rx->queue.net)) { /* NETC-08 */
         watch(rx, false);
         return VIRTIO_QUEUE_QUIET;
     }

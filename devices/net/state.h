@@ -192,6 +192,21 @@ static inline void net_stats_count(struct net_stats *stats, const uint8_t header
     }
 }
 
+/*
+ * How many of the host side's queues are used, and which of them by a pair. One alone while frames
+ * are spread here: the host gives a flow to the queue it was last sent on, and frames of one that
+ * changed in between would come out of two queues in any order.
+ */
+static inline unsigned net_host_pairs(const struct net *net)
+{
+    return net->hashing.spreads ? 1 : net->pairs;
+}
+
+static inline unsigned net_host_pair(const struct net *net, unsigned pair)
+{
+    return net->hashing.spreads ? 0 : pair;
+}
+
 static inline bool net_link_is_up(const struct net *net)
 {
     return atomic_load_explicit(&net->status, memory_order_relaxed) & NET_S_LINK_UP;

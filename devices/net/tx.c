@@ -45,7 +45,7 @@ static int send(struct net_tx *tx, const struct virtqueue_buffer *buffer, uint8_
             net->linear, virtqueue_read(buffer, skip, net->linear, buffer->readable_bytes - skip)};
         count = 2;
     }
-    return net->host->ops->send(net->host, tx->pair, iov, count);
+    return net->host->ops->send(net->host, net_host_pair(net, tx->pair), iov, count);
 }
 
 /* 0 when the buffer is done with, -EAGAIN when its frame must wait. */
