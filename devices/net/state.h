@@ -25,11 +25,13 @@
 #define NET_PUBLISH_FRAMES 16
 #define NET_PUBLISH_BYTES  (32 * 1024)
 
-/* While a guest sends a stream, its transmit queue is looked at so often, and not kicked. A look
- * finds a stream when there are so many frames, or bytes: more than one frame. Of looks that find
- * none, one in so many more is made. */
-#define NET_LOOK_NS       UINT64_C(100000)
-#define NET_STREAM_FRAMES 4
+/* While a guest sends a stream, its transmit queue is looked at so often and not kicked for; four
+ * times as often when so much came in between that its ring, or a connection's window, may fill up.
+ * A look finds a stream when there are so many frames, or bytes: more than one frame. Of looks that
+ * find none, one in so many more is made. */
+#define NET_LOOK_NS       UINT64_C(200000)
+#define NET_BURST_BYTES   (256 * 1024)
+#define NET_STREAM_FRAMES 3
 #define NET_STREAM_BYTES  (96 * 1024)
 #define NET_LOOKS_SKIPPED 63
 

@@ -115,15 +115,19 @@ static void judge_look(struct net_tx *tx, bool stream)
     tx->looks_to_skip = tx->looks_failed;
 }
 
-/* The queue is empty: whether the timer has us look at it again. */
-static bool start_look(struct net_tx *tx)
+/* The queue is empty, after so many frames and bytes: whether the timer has us look at it again. */
+static bool start_look(struct net_tx *tx, unsigned frames, uint64_t bytes)
 {
+    bool burst = frames > tx->queue.ring->size / 4u || bytes > NET_BURST_BYTES;
+
+    if (frames == 0)
+        return false;
     if (tx->looks_to_skip > 0) {
         tx->looks_to_skip--;
         return false;
     }
     tx->looking = true;
-    loop_timer_set(tx_loop(tx), &tx->look, NET_LOOK_NS);
+    loop_timer_set(tx_loop(tx), &tx->look, burst ? NET_LOOK_NS / 4 : NET_LOOK_NS);
     return true;
 }
 
@@ -145,7 +149,7 @@ int net_tx_run(struct net_tx *tx)
     ret = drain(tx, &frames, &bytes);
     if (tx->looking)
         judge_look(tx, frames >= NET_STREAM_FRAMES || bytes >= NET_STREAM_BYTES);
-    if (ret == 0 && frames > 0 && !virtqueue_budget_spent(tx->queue.ring) && start_look(tx))
+    if (ret == 0 && !virtqueue_budget_spent(tx->queue.ring) && start_look(tx, frames, bytes))
         ret = VIRTIO_QUEUE_QUIET;
     return ret;
 }
