@@ -16,8 +16,9 @@
 /* So many small frames in a row, and no large ones are expected any more. */
 #define LARGE_FRAMES 16
 
-/* How long the frames of all queues wait for one that has no buffers. */
-#define PATIENCE_NS (100 * UINT64_C(1000000))
+/* How long the frames of all queues wait for one that has no buffers. Long, since its guest's
+ * processor may just not be run, and short enough for connections to outlive it. */
+#define PATIENCE_NS (1000 * UINT64_C(1000000))
 
 /* --- the window of buffers -------------------------------------------------------------------- */
 
