@@ -132,6 +132,8 @@ static bool stays(const struct device_launch_place *place, const struct virtio_m
 {
     return of_place(place, key) ||
            has_key(device_common_options, device_common_option_count, key) ||
+           (model->foreign &&
+            has_key(model->foreign->options, model->foreign->option_count, key)) ||
            has_feature(virtio_feature_names, virtio_feature_names_count, key) ||
            has_feature(model->features, model->feature_count, key);
 }

@@ -250,7 +250,9 @@ static bool set_rss(struct net *net, struct net_command *command)
         return false;
     }
     net->hashing.config = config;
-    apply_steering(net, true, pairs);
+    /* max_tx_vq tells how many transmit queues are used, but Linux up to 6.12 tells how many it
+     * used when it started: what VQ_PAIRS_SET has added since stays in use. */
+    apply_steering(net, true, MAX(pairs, net->pairs));
     return true;
 }
 

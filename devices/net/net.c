@@ -69,8 +69,7 @@ static void net_queue_drain(void *model, struct virtqueue *ring)
     if (queue == &net->control) {
         net_queue_stop(queue);
     } else if (ring->index % 2) {
-        net->tx[ring->index / 2].blocked = false;
-        net_queue_stop(queue);
+        net_tx_drain(&net->tx[ring->index / 2]);
         queue->coalescing = net->tx_coalescing; /* NETC-14 */
     } else {
         net_rx_drain(&net->rx[ring->index / 2]);
@@ -93,15 +92,26 @@ static void vhost_update(struct net *net, unsigned pairs)
         net_vhost_set_pairs(net->vhost, net_link_is_up(net) ? pairs : 0);
 }
 
+/* The host side may have room for a frame again. */
+static void unblock(struct net_tx *tx)
+{
+    tx->blocked = false;
+    if (tx->queue.ring)
+        virtio_builtin_kick(tx->queue.net->builtin, tx->queue.ring);
+}
+
 void net_set_pairs(struct net *net, unsigned pairs)
 {
     vhost_update(net, MIN(net->pairs, pairs)); /* none whose queue is being detached */
     net->pairs = pairs;
     if (net->host->ops->set_pairs)
-        net->host->ops->set_pairs(net->host, pairs);
+        net->host->ops->set_pairs(net->host, net_host_pairs(net));
     vhost_update(net, pairs);
-    for (unsigned i = 0; i < net->pair_count; i++)
+    for (unsigned i = 0; i < net->pair_count; i++) {
         net_rx_changed(&net->rx[i]);
+        if (net->tx[i].blocked) /* perhaps by another of the host's queues */
+            unblock(&net->tx[i]);
+    }
 }
 
 static void on_readable(void *opaque, unsigned pair)
@@ -114,11 +124,10 @@ static void on_readable(void *opaque, unsigned pair)
 static void on_writable(void *opaque, unsigned pair)
 {
     struct net *net = opaque;
-    struct net_tx *tx = &net->tx[pair];
 
-    tx->blocked = false;
-    if (tx->queue.ring)
-        virtio_builtin_kick(net->builtin, tx->queue.ring);
+    for (unsigned i = 0; i < net->pair_count; i++)
+        if (net_host_pair(net, i) == pair)
+            unblock(&net->tx[i]);
 }
 
 void net_filter_changed(struct net *net)
@@ -306,8 +315,7 @@ static int make_queues(struct net *net)
         return -ENOMEM;
     for (unsigned i = 0; i < net->pair_count && !ret; i++) {
         ret = net_rx_init(&net->rx[i], net, i);
-        net_queue_init(&net->tx[i].queue, net, (uint16_t)(2 * i + 1));
-        net->tx[i].pair = i;
+        net_tx_init(&net->tx[i], net, i);
     }
     net_queue_init(&net->control, net, (uint16_t)(2 * net->pair_count));
     return ret;

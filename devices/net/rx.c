@@ -16,8 +16,9 @@
 /* So many small frames in a row, and no large ones are expected any more. */
 #define LARGE_FRAMES 16
 
-/* How long the frames of all queues wait for one that has no buffers. */
-#define PATIENCE_NS (100 * UINT64_C(1000000))
+/* How long the frames of all queues wait for one that has no buffers. Long, since its guest's
+ * processor may just not be run, and short enough for connections to outlive it. */
+#define PATIENCE_NS (1000 * UINT64_C(1000000))
 
 /* --- the window of buffers -------------------------------------------------------------------- */
 
@@ -102,7 +103,7 @@ static void window_write(struct net_rx *rx, size_t offset, const uint8_t *data, 
 
 /* --- reading a frame -------------------------------------------------------------------------- */
 
-/* Frames come in on any queue's host side and the device picks the queue they go to. */
+/* Frames come in on the first queue's host side and the device picks the queue they go to. */
 static bool spreads(const struct net *net)
 {
     return net->hashing.spreads;
@@ -375,7 +376,7 @@ static int run(struct net_rx *rx)
 {
     int ret = 1;
 
-    if (rx->pair >= rx->queue.net->pairs) { /* NETC-08 */
+    if (rx->pair >= net_host_pairs(rx->queue.net)) { /* NETC-08 */
         watch(rx, false);
         return VIRTIO_QUEUE_QUIET;
     }

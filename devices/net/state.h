@@ -26,6 +26,16 @@
 #define NET_PUBLISH_FRAMES 16
 #define NET_PUBLISH_BYTES  (32 * 1024)
 
+/* While a guest sends a stream, its transmit queue is looked at so often and not kicked for; four
+ * times as often when so much came in between that its ring, or a connection's window, may fill up.
+ * A look finds a stream when there are so many frames, or bytes: more than one frame. Of looks that
+ * find none, one in so many more is made. */
+#define NET_LOOK_NS       UINT64_C(200000)
+#define NET_BURST_BYTES   (256 * 1024)
+#define NET_STREAM_FRAMES 3
+#define NET_STREAM_BYTES  (96 * 1024)
+#define NET_LOOKS_SKIPPED 63
+
 /* The most iovecs of one call of the host side, its header's included (IOV_MAX of Linux). */
 #define NET_IOV_MAX 1024
 
@@ -102,6 +112,11 @@ struct net_tx {
     struct net_queue queue;
     unsigned pair;
     bool blocked; /* the host side takes no frame now */
+
+    /* Looks at the queue by a timer instead of a kick: see tx.c. */
+    struct loop_timer look;
+    bool looking;                         /* the timer runs, kicks are off */
+    unsigned looks_failed, looks_to_skip; /* those that found no stream make us skip so many */
 };
 
 /* 5.1.9.5.1 to 5.1.9.5.3: which frames the guest wants. */
@@ -182,6 +197,21 @@ static inline void net_stats_count(struct net_stats *stats, const uint8_t header
     }
 }
 
+/*
+ * How many of the host side's queues are used, and which of them by a pair. One alone while frames
+ * are spread here: the host gives a flow to the queue it was last sent on, and frames of one that
+ * changed in between would come out of two queues in any order.
+ */
+static inline unsigned net_host_pairs(const struct net *net)
+{
+    return net->hashing.spreads ? 1 : net->pairs;
+}
+
+static inline unsigned net_host_pair(const struct net *net, unsigned pair)
+{
+    return net->hashing.spreads ? 0 : pair;
+}
+
 static inline bool net_link_is_up(const struct net *net)
 {
     return atomic_load_explicit(&net->status, memory_order_relaxed) & NET_S_LINK_UP;
@@ -238,7 +268,13 @@ void net_rx_drain(struct net_rx *rx);
 
 /* --- tx.c ------------------------------------------------------------------------------------- */
 
+void net_tx_init(struct net_tx *tx, struct net *net, unsigned pair);
+
+/* The driver has notified us of frames; as queue_ready. */
 int net_tx_run(struct net_tx *tx);
+
+/* The queue stops, at once. */
+void net_tx_drain(struct net_tx *tx);
 
 /* --- header.c -------------------------------------------------------------------------------- */
 

@@ -53,14 +53,18 @@ vireo() {
 # measure COLUMN VMM ARGUMENT...: adds the rows that the guest prints to the file `results`, as
 # "COLUMN KIND ROW VALUE...".
 measure() {
-    local column=$1
+    local column=$1 attempt
     shift
-    "$@" < /dev/null 2> errors | tr -d '\r' > output
-    if ! grep -q "test exited 0" output; then
-        cat output errors >&2
-        die "the guest did not get to its end: $*"
-    fi
-    sed -n "s/^bench /$column /p" output >> results
+    for attempt in 1 2 3; do
+        "$@" < /dev/null 2> errors | tr -d '\r' > output
+        if grep -q "test exited 0" output; then
+            sed -n "s/^bench /$column /p" output >> results
+            return
+        fi
+        echo "the guest did not get to its end, attempt $attempt: $*" >&2
+    done
+    cat output errors >&2
+    die "the guest did not get to its end"
 }
 
 # table TITLE KIND FIELD: the results of this kind, a column for each column, in the order they came. The

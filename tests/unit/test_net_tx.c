@@ -89,6 +89,33 @@ static bool sent_with(const struct virtio_net_hdr_mrg_rxbuf *header, size_t leng
     return card.host.sent[0].count == before + 1;
 }
 
+/* Add so many small frames: whether the device is to be notified of them. */
+static bool kick_wanted(unsigned frames)
+{
+    static const uint8_t zero[12];
+
+    for (unsigned i = 0; i < frames; i++)
+        add(TX, zero, 12, 20, SIZE_MAX);
+    ring_publish(&card.rings[TX]);
+    return ring_wants_kick(&card.rings[TX]);
+}
+
+/* Notify the device, and no more: also when this takes long, its timer has it look at the queue
+ * only in a later turn of the loop. */
+static void kick_once(void)
+{
+    eventfd_write(card.kicks[TX], 1);
+    net_card_turn(&card);
+}
+
+/* Wait for the timer, which is set for 200 us, and let the device look at the queue once. */
+static void wait_for_look(void)
+{
+    usleep(300);
+    net_card_turn(&card);
+    net_card_turn(&card);
+}
+
 /* --- sound frames ----------------------------------------------------------------------------- */
 
 /* NET-14, NET-15, RING-08 */
@@ -372,9 +399,8 @@ static void test_back_pressure(void **state)
     assert_int_equal(collect(TX), 6);
     for (size_t i = 0; i < 6; i++)
         assert_sent(0, 100 + i, zero);
-    add(TX, zero, 12, 50, SIZE_MAX);
-    ring_publish(&card.rings[TX]);
-    assert_true(ring_wants_kick(&card.rings[TX]));
+    wait_for_look();
+    assert_true(kick_wanted(1));
 }
 
 /* STAT-07: what waits for the host side is given back when the queue stops, and sent when it is
@@ -457,6 +483,69 @@ static void test_turns_are_bounded(void **state)
     assert_int_equal(card.host.sends, 2000);
 }
 
+/* --- looks at the queue by a timer ------------------------------------------------------------ */
+
+/* EVT-05, EVT-06: a guest that sends without pause kicks once, until it does pause. */
+static void test_stream(void **state)
+{
+    (void)state;
+    start();
+    assert_true(kick_wanted(1));
+    kick_once();
+    for (unsigned i = 1; i <= 20; i++) {
+        assert_false(kick_wanted(i == 20 ? 100 : 3)); /* and looks do not become rare */
+        wait_for_look();
+        assert_int_equal(collect(TX), i == 1 ? 4 : i == 20 ? 100 : 3);
+    }
+    wait_for_look(); /* for nothing */
+    assert_true(kick_wanted(1));
+    kick_once();
+    assert_int_equal(card.host.sends, 159);
+}
+
+/* Frames of a guest that waits for an answer to each rarely have to wait for the timer... */
+static void test_looks_become_rare(void **state)
+{
+    unsigned looks = 0;
+
+    (void)state;
+    start();
+    for (unsigned i = 1; i <= 200; i++) {
+        if (kick_wanted(1)) {
+            kick_once();
+        } else {
+            looks++;
+            wait_for_look();
+        }
+        assert_int_equal(card.host.sends, i);
+        assert_int_equal(collect(TX), 1);
+    }
+    assert_in_range(looks, 1, 10);
+    /* ...and when it sends a stream, that is found out. */
+    for (looks = 0; kick_wanted(4); looks++)
+        kick_once();
+    assert_in_range(looks, 1, 64);
+}
+
+/* STAT-07: the queue stops while the timer runs. */
+static void test_stop_before_look(void **state)
+{
+    struct virtqueue_position at;
+
+    (void)state;
+    start();
+    assert_true(kick_wanted(1));
+    kick_once();
+    assert_false(kick_wanted(1));
+    at = net_card_stop_queue(&card, TX);
+    assert_int_equal(at.avail, 1);
+    wait_for_look();
+    assert_int_equal(card.host.sends, 1);
+    net_card_start_queue(&card, TX, at);
+    kick_once();
+    assert_int_equal(card.host.sends, 2);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -477,6 +566,9 @@ int main(void)
         TEST(test_link_down),
         TEST(test_queue_not_in_use),
         TEST(test_turns_are_bounded),
+        TEST(test_stream),
+        TEST(test_looks_become_rare),
+        TEST(test_stop_before_look),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
