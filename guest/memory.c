@@ -76,6 +76,19 @@ static uint8_t *reserve_aligned(uint64_t start, uint64_t size)
     return host;
 }
 
+/*
+ * Where a machine starts there are only a few tables: a huge page would be cleared for them before
+ * the first instruction (0.5 ms of 21 in `make bench-boot`; a boot as a whole takes the same time).
+ * Both calls fail on kernels without transparent huge pages, which is no reason not to run.
+ */
+static void advise_huge_pages(const struct guest_region *region)
+{
+    uint64_t small = region->start == 0 ? MIN(region->size, HUGE_PAGE) : 0;
+
+    (void)madvise(region->host, small, MADV_NOHUGEPAGE);
+    (void)madvise(region->host + small, region->size - small, MADV_HUGEPAGE);
+}
+
 /* Map the region's memory at region->host, replacing what is there. */
 static int region_map(const struct guest_region *region)
 {
@@ -92,9 +105,8 @@ static int region_map(const struct guest_region *region)
              (off_t)region->offset);
     if (p == MAP_FAILED)
         return -errno;
-    /* Fails on kernels without transparent huge pages, which is no reason not to run. */
     if (!(region->flags & GUEST_MEMORY_HUGEPAGES))
-        (void)madvise(region->host, region->size, MADV_HUGEPAGE);
+        advise_huge_pages(region);
     return 0;
 }
 

@@ -50,8 +50,9 @@ void guest_memory_init(struct guest_memory *mem);
 
 /*
  * Allocate and map `size` bytes (page multiple) of zeroed RAM at guest address `start`. Transparent
- * huge pages are asked for by madvise when the memory is anonymous. Errors: -ENOMEM, -EEXIST when
- * it overlaps a region, -EINVAL for unaligned or wrapping ranges, or the host's reason.
+ * huge pages are asked for by madvise when the memory is anonymous, but for the first 2 MiB.
+ * Errors: -ENOMEM, -EEXIST when it overlaps a region, -EINVAL for unaligned or wrapping ranges, or
+ * the host's reason.
  */
 int guest_memory_add(struct guest_memory *mem, uint64_t start, uint64_t size, unsigned flags,
                      struct error *err);

@@ -14,6 +14,8 @@ const struct cmdline_word cmdline_words[] = {
     {CMDLINE_CONSOLE_WORD, "only with --console: both are there, once its driver is up"},
     {"quiet", "only errors are printed while booting; every character costs an exit to the host"},
     {"cryptomgr.notests", "no self-tests of ciphers: more than half of a stock kernel's boot"},
+    {"initcall_blacklist=ftrace_check_for_weak_functions",
+     "no search for overridden functions, which only tracers list: a sixth of the boot"},
     {"panic=-1", "a panic ends the machine at once instead of hanging"},
     {CMDLINE_PANIC_WORD, "lets Vireo tell a panic from a reboot (exit status 13)"},
 };

@@ -36,8 +36,12 @@ static void topic_cmdline(FILE *out)
 {
     fprintf(out, "The default kernel command line, word by word. --append adds to it, --cmdline "
                  "replaces it.\n\n");
-    for (size_t i = 0; i < cmdline_word_count; i++)
-        fprintf(out, "  %-26s %s\n", cmdline_words[i].word, cmdline_words[i].why);
+    for (size_t i = 0; i < cmdline_word_count; i++) {
+        const char *word = cmdline_words[i].word;
+
+        fprintf(out, "  %-26s%s", word, strlen(word) > 26 ? "\n                            " : "");
+        fprintf(out, " %s\n", cmdline_words[i].why);
+    }
 }
 
 static void topic_memory(FILE *out)

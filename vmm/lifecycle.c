@@ -8,6 +8,7 @@
 #include "vmm/control.h"
 #include "vmm/dirty.h"
 #include "vmm/exit_status.h"
+#include "vmm/library_pages.h"
 #include "vmm/machine.h"
 #include "vmm/timing.h"
 
@@ -228,6 +229,7 @@ static int run_once(struct machine *machine, enum machine_request *ended, struct
     ret = kvm_vcpus_start(machine->vm, &events, err);
     if (ret)
         return ret;
+    library_pages_release();
     loop_timer_set(machine->main_loop, &machine->halt_timer, HALT_CHECK_NS);
     loop_run(machine->main_loop);
     loop_timer_cancel(machine->main_loop, &machine->halt_timer);

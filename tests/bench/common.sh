@@ -31,7 +31,7 @@ in_test_machine() {
     for path in bash realpath mke2fs qemu-system-x86_64; do
         copies+=(--copy "$(command -v "$path")")
     done
-    for path in /etc/mke2fs.conf /usr/share/qemu /usr/share/seabios "$script" "$ROOT/tests/bench/common.sh" \
+    for path in /etc/ld.so.cache /etc/mke2fs.conf /usr/share/qemu /usr/share/seabios "$script" "$ROOT/tests/bench/common.sh" \
         "$LAB/common.sh" "$disk_modules" "$kernel" "$initrd" "$BUILD/vireo" "$BUILD/vireo-unpack.so"; do
         copies+=(--copy "$path")
     done
