@@ -91,7 +91,7 @@ static inline bool vhost_user_has(const struct vhost_user *v,
 /* Notifications are messages, not eventfds. */
 static inline bool vhost_user_inband(const struct vhost_user *v)
 {
-    return vhost_user_has(v, VHOST_USER_PROTOCOL_F_INBAND_NOTIFICATIONS);
+    return v->options.inband; /* a peer that cannot is refused */
 }
 
 /* --- vhost_user_connect.c: with v->lock held --- */
