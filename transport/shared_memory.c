@@ -1,9 +1,5 @@
 #include "transport/shared_memory.h"
 
-#include "base/guarded_copy.h"
-#include "base/log.h"
-
-#include <errno.h>
 #include <string.h>
 
 uint64_t shared_memory_size(const struct virtio_device *dev)
@@ -42,39 +38,32 @@ static const struct virtio_shared_region *shared_memory_at(const struct virtio_d
     return NULL;
 }
 
-/* What is not mapped reads as nothing would. A file that lost a part under us is the end. */
-static bool copy(const struct virtio_device *dev, const struct virtio_shared_region *region,
-                 void *to, const void *from, unsigned size)
+static bool shared_memory_access(const struct virtio_device *dev, uint64_t offset, void *data,
+                                 unsigned size, bool write)
 {
-    const struct virtio_device_events *events = &dev->backend->events;
-    int ret;
+    const struct virtio_shared_region *region = shared_memory_at(dev, &offset, size);
+    char *memory;
 
-    if (!region->guarded) {
-        memcpy(to, from, size);
-        return true;
-    }
-    ret = guarded_copy(to, from, size);
-    if (ret == -EIO) {
-        log_limited(LOG_WARN, "virtio", "%s: shared memory %u: its file was truncated", dev->name,
-                    region->id);
-        events->needs_reset(events->opaque);
-    }
-    return ret == 0;
+    if (!region)
+        return false;
+    if (region->access)
+        return region->access(region, offset, data, size, write);
+    memory = (char *)region->memory + offset;
+    memcpy(write ? memory : data, write ? data : memory, size);
+    return true;
 }
 
 void shared_memory_read(const struct virtio_device *dev, uint64_t offset, void *data, unsigned size)
 {
-    const struct virtio_shared_region *region = shared_memory_at(dev, &offset, size);
-
-    if (!region || !copy(dev, region, data, (const char *)region->memory + offset, size))
+    if (!shared_memory_access(dev, offset, data, size, false))
         memset(data, 0xff, size);
 }
 
 void shared_memory_write(const struct virtio_device *dev, uint64_t offset, const void *data,
                          unsigned size)
 {
-    const struct virtio_shared_region *region = shared_memory_at(dev, &offset, size);
+    uint64_t copy;
 
-    if (region)
-        (void)copy(dev, region, (char *)region->memory + offset, data, size);
+    memcpy(&copy, data, size); /* 8 bytes at most */
+    (void)shared_memory_access(dev, offset, &copy, size, true);
 }

@@ -207,9 +207,15 @@ static int change_memory(struct vhost_user_server *server, struct vhost_user_mes
     return ret ? ret : server_vrings_update(server, err);
 }
 
-/* Do what the message asks. 1: the message has become its answer; 0: done; or a negative errno. */
-static int handle(struct vhost_user_server *server, struct vhost_user_message *message,
-                  struct error *err)
+static int not_supported(const struct vhost_user_message *message, struct error *err)
+{
+    return error_set(err, EOPNOTSUPP, "%s is not supported",
+                     vhost_user_request_name(message->header.request, false));
+}
+
+/* A request with an answer of its own, which the message becomes: 1, or a negative errno. */
+static int handle_question(struct vhost_user_server *server, struct vhost_user_message *message,
+                           struct error *err)
 {
     int ret;
 
@@ -244,6 +250,16 @@ static int handle(struct vhost_user_server *server, struct vhost_user_message *m
     case VHOST_USER_CHECK_DEVICE_STATE:
         answer_u64(message, server_state_check(server, err));
         return 1;
+    default:
+        return not_supported(message, err);
+    }
+}
+
+/* Any other: 0, or a negative errno. */
+static int handle_order(struct vhost_user_server *server, struct vhost_user_message *message,
+                        struct error *err)
+{
+    switch (message->header.request) {
     case VHOST_USER_SET_OWNER:   /* who is connected owns the device anyway */
     case VHOST_USER_RESET_OWNER: /* deprecated: nothing to do is right */
         return 0;
@@ -279,8 +295,7 @@ static int handle(struct vhost_user_server *server, struct vhost_user_message *m
         device_reset(server);
         return 0;
     default:
-        return error_set(err, EOPNOTSUPP, "%s is not supported",
-                         vhost_user_request_name(message->header.request, false));
+        return not_supported(message, err);
     }
 }
 
@@ -322,20 +337,21 @@ static int answer(struct vhost_user_server *server, struct vhost_user_message *m
     return vhost_user_send(server->connection.fd, message, err);
 }
 
-/* What a request comes to: as `handle`, and -EPROTO when it makes no sense, or waits for an answer
- * that there is not. */
+/* Do what the message asks. 1: it has become its answer; 0: done; -EPROTO when it makes no sense,
+ * or waits for an answer that there is not; or another negative errno. */
 static int take(struct vhost_user_server *server, struct vhost_user_message *message,
                 struct error *err)
 {
     uint32_t request = message->header.request;
+    bool question = vhost_user_has_answer(request);
     int ret = vhost_user_check(message, false, err);
 
     if (!ret && !vhost_user_allowed(request, false, server->protocol_features))
         ret = error_set(err, EOPNOTSUPP, "%s was not agreed on",
                         vhost_user_request_name(request, false));
     if (!ret)
-        ret = handle(server, message, err);
-    return ret < 0 && vhost_user_has_answer(request) ? -EPROTO : ret;
+        ret = question ? handle_question(server, message, err) : handle_order(server, message, err);
+    return ret < 0 && question ? -EPROTO : ret;
 }
 
 /* 0 to go on, anything else ends the connection: nonsense does, what cannot be done does not. */

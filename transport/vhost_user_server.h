@@ -15,6 +15,10 @@
  *   vhost_user_server_tell.c    what the server says by itself
  *   vhost_user_server_state.c   the device's state, saved and loaded
  *
+ * Protocol features that are offered: MQ, REPLY_ACK, BACKEND_REQ, CONFIG, RESET_DEVICE,
+ * INBAND_NOTIFICATIONS, CONFIGURE_MEM_SLOTS, STATUS, GPA_ADDRESSES; MTU for a network card that
+ * shows one; DEVICE_STATE for models whose state can be saved (virtio/builtin.h).
+ *
  * One front end at a time; when it goes, the device is reset and the next one may come. What it
  * says is checked (virtio/vhost_user_channel.h): a request that makes no sense ends the connection,
  * one that cannot be done is answered with an error where the protocol has room for it. Memory that

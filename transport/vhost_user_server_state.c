@@ -81,6 +81,7 @@ uint64_t server_state_transfer(struct vhost_user_server *server, struct vhost_us
     server_state_forget(server);
     server->state_result = begin(server, &message->payload.device_state, fd, err);
     close(fd);
+    message->fd_count = 0; /* none goes back */
     return VHOST_USER_STATE_NOFD | (server->state_result ? 1 : 0);
 }
 

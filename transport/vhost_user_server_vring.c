@@ -189,6 +189,9 @@ static int take_event_fd(struct vhost_user_message *message, int *out, struct er
 {
     bool none = message->payload.u64 & VHOST_USER_VRING_NOFD;
 
+    if (message->payload.u64 & ~(uint64_t)(VHOST_USER_VRING_NOFD | VHOST_USER_VRING_INDEX))
+        return error_set(err, EINVAL, "%s with flags that mean nothing",
+                         vhost_user_request_name(message->header.request, false));
     if (none != (message->fd_count == 0))
         return error_set(err, EPROTO, "%s contradicts itself about its descriptor",
                          vhost_user_request_name(message->header.request, false));

@@ -27,9 +27,14 @@ struct virtio_backend;
  * it behind their registers and name it by its id. */
 struct virtio_shared_region {
     uint8_t id;      /* what it is for is the type's affair; unique in the device */
-    bool guarded;    /* parts of it may be missing at any time: base/guarded_copy.h */
-    void *memory;    /* the device's, and may change at any time */
+    void *memory;    /* the device's, and may change at any time; unless there is `access` */
     uint64_t length; /* bytes, a multiple of 4096 */
+
+    /* Where parts of it come and go: an access of the driver's, within the region. False: there is
+     * nothing. Any thread; may wait for the back end's loop to be done with a change. */
+    bool (*access)(const struct virtio_shared_region *region, uint64_t offset, void *data,
+                   unsigned size, bool write);
+    void *opaque; /* for `access` */
 };
 
 /* What a driver has set in a device besides features, configuration and rings. Opaque; only another

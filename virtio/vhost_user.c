@@ -253,6 +253,7 @@ static void close_on_loop(void *arg)
     vhost_user_queues_destroy(v);
     vhost_user_relay_close(v);
     vhost_user_close(v);
+    vhost_user_shmem_close(v);
 }
 
 /* A peer that was lost is looked for: a driver that resets the device wants to use it. */
@@ -304,7 +305,6 @@ static void vhost_user_destroy(struct virtio_backend *backend)
     if (v->options.fd >= 0)
         close(v->options.fd);
     vhost_user_inflight_drop(v);
-    vhost_user_shmem_close(v);
     pthread_mutex_destroy(&v->lock);
     free(v->path);
     free(v);

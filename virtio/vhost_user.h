@@ -21,6 +21,11 @@
  * (QEMU goes on at the used index anyway, which loses requests that were done out of order, and
  * does others twice.)
  *
+ * Of the protocol's features all are agreed on that the peer offers, except: INBAND_NOTIFICATIONS,
+ * unless asked for; HOST_NOTIFIER, which only hardware has a use for (vhost_user_hear.c); what is
+ * for migration by other means (RARP, PAGEFAULT), other processors (CROSS_ENDIAN) or hypervisors
+ * (XEN_MMAP), or one device type that we do not have (CRYPTO_SESSION, SHARED_OBJECT).
+ *
  *   vhost_user.c            the back end's operations
  *   vhost_user_connect.c    connecting, what is agreed on, and the end of it
  *   vhost_user_request.c    requests and their answers

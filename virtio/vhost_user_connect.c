@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/unix_socket.h"
+#include "virtio/device.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,6 +79,24 @@ static void socket_ready(struct loop_fd *self, uint32_t events)
 
 /* --- the beginning of a connection --- */
 
+/* What each device of a type has (5.x.2): a peer need not be asked about these. */
+static uint16_t queues_without_mq(uint16_t id)
+{
+    switch (id) {
+    case VIRTIO_ID_NET:
+    case VIRTIO_ID_CONSOLE:
+    case VIRTIO_ID_GPU:
+    case VIRTIO_ID_INPUT:
+    case VIRTIO_ID_FS: /* one for requests */
+        return 2;
+    case VIRTIO_ID_VSOCK:
+    case VIRTIO_ID_SCSI: /* one for requests */
+        return 3;
+    default:
+        return 1;
+    }
+}
+
 static uint64_t choose(const struct vhost_user *v, uint64_t offered)
 {
     uint64_t chosen = offered & WANTED;
@@ -102,8 +121,9 @@ static int agree_on_protocol(struct vhost_user *v, struct error *err)
         return ret;
     if (v->options.config_size && !(offered & PROTOCOL_BIT(CONFIG)))
         return error_set(err, ENOTSUP, "it does not serve the device's configuration (CONFIG)");
-    if (v->queue_count > 1 && !(offered & PROTOCOL_BIT(MQ)))
-        return error_set(err, ENOTSUP, "it serves one queue, not %u (MQ)", v->queue_count);
+    if (v->queue_count > queues_without_mq(v->options.id) && !(offered & PROTOCOL_BIT(MQ)))
+        return error_set(err, ENOTSUP, "it serves %u queues, not %u (MQ)",
+                         queues_without_mq(v->options.id), v->queue_count);
     offered = choose(v, offered);
     if (v->options.inband && !(offered & PROTOCOL_BIT(INBAND_NOTIFICATIONS)))
         return error_set(err, ENOTSUP, "it takes no messages for notifications");
@@ -115,7 +135,7 @@ static int agree_on_protocol(struct vhost_user *v, struct error *err)
 
 static int check_queue_count(struct vhost_user *v, struct error *err)
 {
-    uint64_t count = 1;
+    uint64_t count = v->queue_count;
     int ret = 0;
 
     if (vhost_user_has(v, VHOST_USER_PROTOCOL_F_MQ))

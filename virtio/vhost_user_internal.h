@@ -88,10 +88,10 @@ static inline bool vhost_user_has(const struct vhost_user *v,
     return v->protocol_features >> feature & 1;
 }
 
-/* Notifications are messages, not eventfds. */
+/* Notifications are messages, not eventfds: there is no connection that has not agreed on it. */
 static inline bool vhost_user_inband(const struct vhost_user *v)
 {
-    return v->options.inband; /* a peer that cannot is refused */
+    return v->options.inband;
 }
 
 /* --- vhost_user_connect.c: with v->lock held --- */
@@ -214,7 +214,7 @@ void vhost_user_check_status(struct loop_task *task); /* v->status_task */
 
 /* The peer's regions, which become the back end's; it must have connected. */
 int vhost_user_shmem_open(struct vhost_user *v, struct error *err);
-void vhost_user_shmem_close(struct vhost_user *v);
+void vhost_user_shmem_close(struct vhost_user *v); /* on the loop */
 
 /* What the peer asks for: -EINVAL, -EEXIST and others refuse it. `fd` stays the caller's. On the
  * loop, like the end of all mappings. */

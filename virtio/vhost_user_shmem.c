@@ -3,20 +3,27 @@
  * mappings of its files while the device runs.
  *
  * A region is a range of addresses without memory. Each mapping is made over a part of it, and its
- * place is without memory again afterwards. The files are the peer's, which can truncate them at
- * any time: so regions are `guarded`, and only transports touch them.
+ * place is without memory again afterwards. The driver's accesses are carried out one by one, and
+ * see whether there is something. The files are the peer's, which can truncate them at any time:
+ * that is noticed by a guard (base/memory_guard.h), and the device needs a reset.
  *
- * Thread: the loop, but for vhost_user_shmem_open, which comes before all else.
+ * Thread: the loop, but for vhost_user_shmem_open, which comes before all else, and accesses.
  */
 #include "virtio/vhost_user_internal.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
+#include "base/memory_guard.h"
 
 #include <errno.h>
+#include <linux/magic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/vfs.h>
 
 #define PAGE (4 * KIB)
 
@@ -29,12 +36,51 @@
 struct shmem_mapping {
     const struct virtio_shared_region *region;
     uint64_t offset, length;
+    bool writable;
 };
 
 struct vhost_user_shmem {
+    pthread_mutex_t lock; /* of mappings: changes against accesses */
     struct shmem_mapping mappings[MAPPINGS_MAX];
     size_t count;
+
+    struct vhost_user *owner;
+    int guards[VHOST_USER_SHMEM_REGIONS]; /* of each region; -1: none */
+    struct loop_fd lost;                  /* what they signal */
 };
+
+/* --- the driver's accesses -------------------------------------------------------------------- */
+
+static const struct shmem_mapping *mapping_at(const struct vhost_user_shmem *shmem,
+                                              const struct virtio_shared_region *region,
+                                              uint64_t offset, unsigned size)
+{
+    for (size_t i = 0; i < shmem->count; i++) {
+        const struct shmem_mapping *mapping = &shmem->mappings[i];
+
+        if (mapping->region == region && offset >= mapping->offset &&
+            offset - mapping->offset <= mapping->length - size)
+            return mapping;
+    }
+    return NULL;
+}
+
+static bool access_region(const struct virtio_shared_region *region, uint64_t offset, void *data,
+                          unsigned size, bool write)
+{
+    struct vhost_user_shmem *shmem = ((struct vhost_user *)region->opaque)->shmem;
+    char *memory = (char *)region->memory + offset;
+    const struct shmem_mapping *mapping;
+    bool allowed;
+
+    pthread_mutex_lock(&shmem->lock);
+    mapping = mapping_at(shmem, region, offset, size);
+    allowed = mapping && (mapping->writable || !write);
+    if (allowed)
+        memcpy(write ? memory : data, write ? data : memory, size);
+    pthread_mutex_unlock(&shmem->lock);
+    return allowed;
+}
 
 /* --- regions ---------------------------------------------------------------------------------- */
 
@@ -57,9 +103,16 @@ static int ask_sizes(struct vhost_user *v, struct vhost_user_message *message, s
     return 0;
 }
 
+static void *reserve_addresses(void *at, uint64_t length)
+{
+    return mmap(at, length, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0), -1, 0);
+}
+
 static int reserve(struct vhost_user *v, uint8_t id, uint64_t length, struct error *err)
 {
     struct virtio_shared_region *region = &v->shared[v->backend.shared_count];
+    int *guard = &v->shmem->guards[v->backend.shared_count];
 
     if (v->backend.shared_count == ARRAY_SIZE(v->shared))
         return error_set(err, ENOTSUP, "it has more than %zu regions of shared memory",
@@ -67,15 +120,46 @@ static int reserve(struct vhost_user *v, uint8_t id, uint64_t length, struct err
     if (length % PAGE || length > BYTES_MAX)
         return error_set(err, ENOTSUP, "it has 0x%llx bytes of shared memory",
                          (unsigned long long)length);
-    region->memory =
-        mmap(NULL, length, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    region->memory = reserve_addresses(NULL, length);
     if (region->memory == MAP_FAILED)
         return error_errno(err, errno, "cannot reserve room for shared memory");
     region->id = id;
-    region->guarded = true;
     region->length = length;
+    region->access = access_region;
+    region->opaque = v;
     v->backend.shared_count++;
-    return 0;
+    *guard = memory_guard_add(region->memory, length, v->shmem->lost.fd, err);
+    return MIN(*guard, 0);
+}
+
+/* A file lost what was mapped of it, and somebody looked. */
+static void memory_lost(struct loop_fd *self, uint32_t events)
+{
+    struct vhost_user *v = container_of(self, struct vhost_user_shmem, lost)->owner;
+
+    (void)events;
+    if (!virtio_call_take(self->fd))
+        return;
+    log_limited(LOG_WARN, "vhost-user", "%s: a file in its shared memory was truncated",
+                v->backend.name);
+    v->backend.events.needs_reset(v->backend.events.opaque);
+}
+
+static int create(struct vhost_user *v, struct error *err)
+{
+    struct vhost_user_shmem *shmem = calloc(1, sizeof(*shmem));
+
+    if (!shmem)
+        return error_set(err, ENOMEM, "no memory for a vhost-user device");
+    shmem->owner = v;
+    pthread_mutex_init(&shmem->lock, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(shmem->guards); i++)
+        shmem->guards[i] = -1;
+    shmem->lost = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, memory_lost};
+    v->shmem = shmem;
+    if (shmem->lost.fd < 0)
+        return error_errno(err, errno, "cannot make an eventfd");
+    return loop_fd_add(v->loop, &shmem->lost, err);
 }
 
 /* Of a peer that is there again: the driver has seen the regions. */
@@ -107,20 +191,29 @@ int vhost_user_shmem_open(struct vhost_user *v, struct error *err)
     if (v->connected_before)
         return compare(v, config, err);
     v->backend.shared = v->shared;
-    for (unsigned id = 0; id < VHOST_USER_SHMEM_MAX && !ret; id++)
-        if (config->sizes[id])
+    for (unsigned id = 0; id < VHOST_USER_SHMEM_MAX && !ret; id++) {
+        if (!config->sizes[id])
+            continue;
+        ret = v->shmem ? 0 : create(v, err);
+        if (!ret)
             ret = reserve(v, (uint8_t)id, config->sizes[id], err);
-    if (ret || !v->backend.shared_count)
-        return ret;
-    v->shmem = calloc(1, sizeof(*v->shmem));
-    return v->shmem ? 0 : error_set(err, ENOMEM, "no memory for a vhost-user device");
+    }
+    return ret;
 }
 
 void vhost_user_shmem_close(struct vhost_user *v)
 {
-    for (size_t i = 0; i < v->backend.shared_count; i++)
+    if (!v->shmem)
+        return;
+    for (size_t i = 0; i < v->backend.shared_count; i++) {
+        if (v->shmem->guards[i] >= 0)
+            memory_guard_remove(v->shmem->guards[i]);
         munmap(v->shared[i].memory, v->shared[i].length);
+    }
+    vhost_user_unwatch(v, &v->shmem->lost);
+    pthread_mutex_destroy(&v->shmem->lock);
     free(v->shmem);
+    v->shmem = NULL;
 }
 
 /* --- mappings --------------------------------------------------------------------------------- */
@@ -152,34 +245,49 @@ static bool is_free(const struct vhost_user *v, const struct virtio_shared_regio
     return true;
 }
 
-static void clear(const struct shmem_mapping *mapping)
+/* Whoever reads a file of such a file system waits for a process, which may be the peer. */
+static bool can_hang(int fd)
 {
-    mmap((char *)mapping->region->memory + mapping->offset, mapping->length, PROT_NONE,
-         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+    struct statfs status;
+
+    return fstatfs(fd, &status) < 0 || status.f_type == FUSE_SUPER_MAGIC;
+}
+
+/* The file's pages, over the reservation. */
+static int map_file(const struct shmem_mapping *mapping, int fd, uint64_t fd_offset,
+                    struct error *err)
+{
+    int rights = mapping->writable ? PROT_READ | PROT_WRITE : PROT_READ;
+    char *at = (char *)mapping->region->memory + mapping->offset;
+
+    if (mmap(at, mapping->length, rights, MAP_SHARED | MAP_FIXED, fd, (off_t)fd_offset) == at)
+        return 0;
+    error_errno(err, errno, "cannot map shared memory");
+    reserve_addresses(at, mapping->length); /* what was there may be gone already */
+    return -EINVAL;
 }
 
 int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *wanted, int fd,
                          struct error *err)
 {
-    const struct virtio_shared_region *region = region_of(v, wanted);
-    int rights = wanted->flags & VHOST_USER_MAPPING_WRITABLE ? PROT_READ | PROT_WRITE : PROT_READ;
-    struct shmem_mapping mapping = {region, wanted->shm_offset, wanted->length};
+    struct shmem_mapping mapping = {region_of(v, wanted), wanted->shm_offset, wanted->length,
+                                    wanted->flags & VHOST_USER_MAPPING_WRITABLE};
+    int ret;
 
-    if (!region || wanted->flags & ~(uint64_t)VHOST_USER_MAPPING_WRITABLE)
+    if (!mapping.region || wanted->flags & ~(uint64_t)VHOST_USER_MAPPING_WRITABLE)
         return error_set(err, EINVAL, "SHMEM_MAP of what is not in shared memory %u", wanted->id);
-    if (!is_free(v, region, wanted))
+    if (!is_free(v, mapping.region, wanted))
         return error_set(err, EEXIST, "SHMEM_MAP over another mapping");
+    if (can_hang(fd))
+        return error_set(err, EINVAL, "SHMEM_MAP of a file that another process provides");
     if (v->shmem->count == MAPPINGS_MAX)
         return error_set(err, ENOSPC, "more than %d mappings of shared memory", MAPPINGS_MAX);
-    if (mmap((char *)region->memory + wanted->shm_offset, wanted->length, rights,
-             MAP_SHARED | MAP_FIXED, fd, (off_t)wanted->fd_offset) == MAP_FAILED) {
-        int code = errno;
-
-        clear(&mapping); /* what was there may be gone already */
-        return error_errno(err, code, "cannot map shared memory");
-    }
-    v->shmem->mappings[v->shmem->count++] = mapping;
-    return 0;
+    pthread_mutex_lock(&v->shmem->lock);
+    ret = map_file(&mapping, fd, wanted->fd_offset, err);
+    if (!ret)
+        v->shmem->mappings[v->shmem->count++] = mapping;
+    pthread_mutex_unlock(&v->shmem->lock);
+    return ret;
 }
 
 int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping *wanted,
@@ -193,8 +301,10 @@ int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping
         if (mapping->region != region || mapping->offset != wanted->shm_offset ||
             mapping->length != wanted->length)
             continue;
-        clear(mapping);
+        pthread_mutex_lock(&v->shmem->lock);
+        reserve_addresses((char *)region->memory + mapping->offset, mapping->length);
         *mapping = v->shmem->mappings[--v->shmem->count];
+        pthread_mutex_unlock(&v->shmem->lock);
         return 0;
     }
     return error_set(err, EINVAL, "SHMEM_UNMAP of what is not mapped");
@@ -202,6 +312,11 @@ int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping
 
 void vhost_user_shmem_clear(struct vhost_user *v)
 {
-    while (v->shmem && v->shmem->count)
-        clear(&v->shmem->mappings[--v->shmem->count]);
+    if (!v->shmem)
+        return;
+    pthread_mutex_lock(&v->shmem->lock);
+    v->shmem->count = 0;
+    for (size_t i = 0; i < v->backend.shared_count; i++)
+        reserve_addresses(v->shared[i].memory, v->shared[i].length);
+    pthread_mutex_unlock(&v->shmem->lock);
 }

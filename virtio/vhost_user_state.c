@@ -29,8 +29,8 @@ static int wait_for(int fd, short events, struct error *err)
     return ret == 1 ? 0 : error_set(err, ETIMEDOUT, "its state does not come through");
 }
 
-/* Hand over an end of a pipe. It may answer with one that it would rather use: not with us, who
- * would have to find out first what that is. */
+/* Hand over an end of a pipe. The peer may answer with a descriptor that it would rather see used:
+ * not by us, whom it could block with one that it has, too. */
 static int begin(struct vhost_user *v, uint32_t direction, int fd, struct error *err)
 {
     struct vhost_user_message message = {

@@ -4,6 +4,7 @@
 #include "base/unix_socket.h"
 #include "virtio/features.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -209,14 +210,24 @@ static void keep(struct vhost_peer *peer, const struct vhost_user_message *messa
     }
 }
 
-/* False: the connection is over. */
+/* The same. */
+static bool send_answer(struct vhost_peer *peer, struct vhost_user_message *message)
+{
+    if (peer->fault != PEER_SOUND && message->header.request == peer->fault_at)
+        return do_wrong(peer, message);
+    return (!peer->meddle || peer->meddle(peer, message)) &&
+           vhost_user_send(peer->socket, message, NULL) == 0;
+}
+
+/* The same. */
 static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
 {
     uint32_t request = message->header.request;
-    bool wanted = message->header.flags & VHOST_USER_FLAG_NEED_REPLY;
+    bool wanted = message->header.flags & VHOST_USER_FLAG_NEED_REPLY, sent;
 
     REQUIRE(vhost_user_check(message, false, NULL) == 0);
-    REQUIRE(vhost_user_allowed(request, false, peer->protocol_features));
+    REQUIRE(vhost_user_allowed(request, false,
+                               peer->told[VHOST_USER_SET_PROTOCOL_FEATURES].payload.u64));
     keep(peer, message);
     if (request == VHOST_USER_VRING_KICK && peer->calls_before_kicked)
         call_first(peer);
@@ -230,10 +241,11 @@ static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
     }
     message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
     message->fd_count = request == VHOST_USER_GET_INFLIGHT_FD && peer->inflight_fd >= 0;
-    message->fds[0] = peer->inflight_fd;
-    if (peer->fault != PEER_SOUND && request == peer->fault_at)
-        return do_wrong(peer, message);
-    return vhost_user_send(peer->socket, message, NULL) == 0;
+    if (message->fd_count)
+        message->fds[0] = fcntl(peer->inflight_fd, F_DUPFD_CLOEXEC, 0);
+    sent = send_answer(peer, message);
+    vhost_user_close_fds(message);
+    return sent;
 }
 
 /* Whoever is to listen may come later. */
@@ -334,6 +346,24 @@ unsigned vhost_peer_count(struct vhost_peer *peer, uint32_t request)
     return count;
 }
 
+void vhost_peer_do_wrong(struct vhost_peer *peer, uint32_t request, enum vhost_peer_fault fault)
+{
+    pthread_mutex_lock(&peer->lock);
+    peer->fault_at = request;
+    peer->fault = fault;
+    pthread_mutex_unlock(&peer->lock);
+}
+
+static int channel_of(struct vhost_peer *peer)
+{
+    int channel;
+
+    pthread_mutex_lock(&peer->lock);
+    channel = peer->channel;
+    pthread_mutex_unlock(&peer->lock);
+    return channel;
+}
+
 int64_t vhost_peer_say(struct vhost_peer *peer, uint32_t request, const void *payload,
                        uint32_t size, int fd)
 {
@@ -343,9 +373,11 @@ int64_t vhost_peer_say(struct vhost_peer *peer, uint32_t request, const void *pa
         .fd_count = fd >= 0,
     };
 
+    int channel = channel_of(peer);
+
     memcpy(&message.payload, payload, size);
-    if (vhost_user_send(peer->channel, &message, NULL) ||
-        vhost_user_receive(peer->channel, &message, NULL) <= 0)
+    if (vhost_user_send(channel, &message, NULL) ||
+        vhost_user_receive(channel, &message, NULL) <= 0)
         return -1;
     REQUIRE(vhost_user_check_answer(&message, request, true, NULL) == 0);
     return (int64_t)message.payload.u64;

@@ -49,9 +49,12 @@ struct vhost_peer {
     int inflight_fd;         /* that it gives out; -1: it cannot */
     const char *connects_to; /* a socket's path; NULL: it is given a connection */
 
-    /* When it does wrong: constant while a request is under way. */
-    enum vhost_peer_fault fault;
+    enum vhost_peer_fault fault; /* see vhost_peer_do_wrong */
     uint32_t fault_at;
+
+    /* NULL, or: may change what it is about to answer, descriptors included, which are closed
+     * afterwards; false: the connection is over instead. */
+    bool (*meddle)(struct vhost_peer *peer, struct vhost_user_message *answer);
 
     /* How it answers VRING_KICK: with a VRING_CALL first, which must be heard before. */
     bool calls_before_kicked;
@@ -59,7 +62,7 @@ struct vhost_peer {
     atomic_int socket; /* -1: not connected yet */
     bool runs;
     pthread_t thread;
-    pthread_mutex_t lock; /* of what follows */
+    pthread_mutex_t lock; /* of what follows, and of what is above once it has started */
     int channel;          /* for its own requests; -1: none was given */
     int state_fd;
     bool state_loads;
@@ -79,6 +82,9 @@ void vhost_peer_stop(struct vhost_peer *peer); /* nothing when it does not run *
  * there was none. */
 struct vhost_user_message vhost_peer_told(struct vhost_peer *peer, uint32_t request);
 unsigned vhost_peer_count(struct vhost_peer *peer, uint32_t request);
+
+/* At one request from now on. */
+void vhost_peer_do_wrong(struct vhost_peer *peer, uint32_t request, enum vhost_peer_fault fault);
 
 /* Send a request of the back end's, with one descriptor or -1, and wait for its acknowledgement:
  * what it says, 0 for done; -1 when the front end has closed the channel. */

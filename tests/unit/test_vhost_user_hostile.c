@@ -16,8 +16,7 @@ static void fault_at(struct front *f, uint32_t request, enum vhost_peer_fault fa
     uint8_t bytes[4];
 
     front_connect(f);
-    f->peer.fault = fault;
-    f->peer.fault_at = request;
+    vhost_peer_do_wrong(&f->peer, request, fault);
     front_drive(f);
     front_wait(f, front_needs_reset);
     virtio_device_config_read(&f->dev, 0, bytes, sizeof(bytes));
@@ -51,8 +50,7 @@ static void refused(void **state, uint32_t request, enum vhost_peer_fault fault)
     struct front *f = *state;
     struct error err = ERROR_INIT;
 
-    f->peer.fault = fault;
-    f->peer.fault_at = request;
+    vhost_peer_do_wrong(&f->peer, request, fault);
     assert_true(front_try(f, &err) < 0);
     assert_true(strncmp(err.text, vhost_user_request_name(request, false),
                         strlen(vhost_user_request_name(request, false))) == 0);
@@ -89,6 +87,16 @@ static void shared_memory_too_large(void **state)
 
 /* --- on the channel for its own requests ------------------------------------------------------ */
 
+static int channel_of(struct front *f)
+{
+    int channel;
+
+    pthread_mutex_lock(&f->peer.lock);
+    channel = f->peer.channel;
+    pthread_mutex_unlock(&f->peer.lock);
+    return channel;
+}
+
 static void drive(struct front *f)
 {
     front_connect(f);
@@ -99,7 +107,7 @@ static void drive(struct front *f)
 static void own_request(struct front *f, const struct vhost_user_message *message)
 {
     drive(f);
-    assert_int_equal(vhost_user_send(f->peer.channel, message, NULL), 0);
+    assert_int_equal(vhost_user_send(channel_of(f), message, NULL), 0);
     front_wait(f, front_needs_reset);
     virtio_device_set_status(&f->dev, 0);
 }
@@ -140,7 +148,7 @@ static void half_an_own_request(void **state)
 
     drive(f);
     began = loop_now_ns();
-    assert_int_equal(send(f->peer.channel, "abc", 3, MSG_NOSIGNAL), 3);
+    assert_int_equal(send(channel_of(f), "abc", 3, MSG_NOSIGNAL), 3);
     front_wait(f, front_needs_reset);
     assert_true(loop_now_ns() - began < UINT64_C(1000000000));
 }
@@ -151,7 +159,7 @@ static void closes_its_channel(void **state)
     uint8_t bytes[4];
 
     drive(f);
-    shutdown(f->peer.channel, SHUT_RDWR);
+    shutdown(channel_of(f), SHUT_RDWR);
     usleep(20000);
     virtio_device_config_read(&f->dev, 0, bytes, sizeof(bytes));
     assert_int_equal(bytes[3], 3);

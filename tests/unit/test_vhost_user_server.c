@@ -138,6 +138,7 @@ static void refused(void **state)
     assert_int_equal(tell_state(f, VHOST_USER_SET_VRING_ENABLE, 0xffffffff, 1), 1);
     assert_int_equal(tell_state(f, VHOST_USER_SET_VRING_ENDIAN, 0, 1), 1);
     assert_int_equal(tell_state(f, 77, 0, 1), 1);
+    assert_int_equal(tell_u64(f, VHOST_USER_SET_VRING_CALL, 0x300), 1);
     table.regions[0] = (struct vhost_user_region){GUEST_AT, 2 * MEMORY, USER_AT, 0};
     assert_int_equal(
         tell_fd(f, VHOST_USER_SET_MEM_TABLE, &table, 8 + sizeof(table.regions[0]), f->memory_fd),

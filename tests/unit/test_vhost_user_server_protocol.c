@@ -456,6 +456,39 @@ static void too_many_descriptors(void **state)
     assert_dropped(f);
 }
 
+static uint64_t give(struct fixture *f, int fd)
+{
+    const struct vhost_user_single_region one = {.region = {GUEST_AT, 4096, USER_AT, 0}};
+
+    return tell_fd(f, VHOST_USER_ADD_MEM_REG, &one, sizeof(one), fd);
+}
+
+static void memory_that_is_none(void **state)
+{
+    struct fixture *f = *state;
+    int zero = open("/dev/zero", O_RDWR | O_CLOEXEC), folder = open("/", O_RDONLY | O_CLOEXEC);
+
+    negotiate(f);
+    assert_int_equal(give(f, f->kick), 1);
+    assert_int_equal(give(f, zero), 1);
+    assert_int_equal(give(f, folder), 1);
+    assert_int_equal(give_memory(f), 0);
+    close(zero);
+    close(folder);
+}
+
+/* Memory that shrinks under a running queue would be a SIGBUS. */
+static void memory_shrinks(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f);
+    read_sector(f, 1);
+    assert_int_equal(ftruncate(f->memory_fd, 0), 0);
+    eventfd_write(f->kick, 1);
+    assert_dropped(f);
+}
+
 #define TEST_WITH_CACHE(name) cmocka_unit_test_setup_teardown(name, setup_with_cache, teardown)
 
 int main(void)
@@ -479,6 +512,8 @@ int main(void)
         TEST_WITH_CACHE(state_that_is_none),
         TEST(state_at_the_wrong_time),
         TEST(too_many_descriptors),
+        TEST(memory_that_is_none),
+        TEST(memory_shrinks),
     };
 
     signal(SIGPIPE, SIG_IGN);

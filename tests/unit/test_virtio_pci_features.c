@@ -263,8 +263,10 @@ static void test_shared_memory(void **state)
 static void test_other_shared_memory(void **state)
 {
     struct fixture *f = make(RIG_PCI_MSIX, VIRTIO_PCI_VECTORS_DEFAULT, false);
-    const struct virtio_shared_region two[2] = {{1, f->toy.shared_memory, 4096},
-                                                {2, f->toy.shared_memory + 4096, 4096}};
+    const struct virtio_shared_region two[2] = {
+        {.id = 1, .memory = f->toy.shared_memory, .length = 4096},
+        {.id = 2, .memory = f->toy.shared_memory + 4096, .length = 4096},
+    };
     struct error err = ERROR_INIT;
     struct toy_device toy;
     struct rig rig;
