@@ -82,11 +82,13 @@ static int packed_position(const struct vhost_user *v, struct vhost_user_queue *
 /* How far the driver has made buffers available; device and driver area begin alike. */
 static int read_index(const struct vhost_user *v, gpa_t area, uint16_t *out)
 {
-    uint8_t bytes[2];
-    int ret = guest_memory_read(v->backend.memory, GPA(area.value + 2), bytes, sizeof(bytes));
+    const uint16_t *index =
+        guest_memory_map(v->backend.memory, GPA(area.value + 2), sizeof(*index));
 
-    *out = load_le16(bytes);
-    return ret;
+    if (!index || area.value % sizeof(*index))
+        return -EFAULT;
+    *out = le16toh(__atomic_load_n(index, __ATOMIC_ACQUIRE));
+    return 0;
 }
 
 void vhost_user_queue_note_loss(struct vhost_user *v, struct vhost_user_queue *queue)

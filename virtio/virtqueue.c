@@ -279,12 +279,10 @@ void virtqueue_publish(struct virtqueue *queue)
 {
     if (queue->in_order)
         virtqueue_order_publish(queue);
-    if (queue->inflight)
-        virtqueue_inflight_before_publish(queue);
-    if (queue->format)
+    if (unlikely(queue->inflight))
+        virtqueue_inflight_publish(queue);
+    else if (queue->format)
         queue->format->publish(queue);
-    if (queue->inflight)
-        virtqueue_inflight_after_publish(queue);
 }
 
 bool virtqueue_enable_kicks(struct virtqueue *queue)

@@ -73,11 +73,13 @@ struct virtqueue_buffer {
     uint16_t slots;    /* entries of the ring it takes when it is used */
     uint16_t capacity; /* of the iovec array behind both parts */
     bool in_flight;    /* split */
-    bool again;        /* with record: it was in flight when the queue started */
-    uint16_t entry;    /* with record: which one is its */
-    bool done;         /* in order: it was pushed, with... */
+    bool done : 1;     /* in order: it was pushed, with... */
+    bool again : 1;    /* with record: it was in flight when the queue started */
     uint32_t written;
-    struct virtqueue_buffer *next_free; /* packed */
+    union {
+        struct virtqueue_buffer *next_free; /* packed, while it is not in flight */
+        uint16_t entry;                     /* with record, while it is: which one is its */
+    };
 };
 
 /* A driver rule and what was seen of it; literals. `id` is NULL for none. */

@@ -158,16 +158,13 @@ void virtqueue_inflight_push(struct virtqueue *queue, struct virtqueue_buffer *b
     queue->format->push(queue, buffer, written);
 }
 
-void virtqueue_inflight_before_publish(struct virtqueue *queue)
-{
-    if (queue->inflight->batch_count)
-        queue->inflight->layout->before_publish(queue);
-}
-
-void virtqueue_inflight_after_publish(struct virtqueue *queue)
+void virtqueue_inflight_publish(struct virtqueue *queue)
 {
     struct virtqueue_inflight *record = queue->inflight;
 
+    if (record->batch_count)
+        record->layout->before_publish(queue);
+    queue->format->publish(queue);
     if (record->batch_count)
         record->layout->after_publish(queue);
     record->batch_count = 0;

@@ -33,7 +33,7 @@ int virtqueue_inflight_begin(struct virtqueue *queue, const struct virtqueue_set
 /* Nothing more is recorded; the region stays as it is. */
 void virtqueue_inflight_end(struct virtqueue *queue);
 
-/* The format's pop, its push, and undoing pop, with record. */
+/* The format's pop, push, publish, and undoing pop, with record. */
 int virtqueue_inflight_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
 void virtqueue_inflight_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
                              uint32_t written);
@@ -42,8 +42,6 @@ void virtqueue_inflight_unpop(struct virtqueue *queue, struct virtqueue_buffer *
 /* The buffer has been entered into the used ring, and the next publish shows it. */
 void virtqueue_inflight_used(struct virtqueue *queue, const struct virtqueue_buffer *buffer);
 
-/* Around the format's publish. */
-void virtqueue_inflight_before_publish(struct virtqueue *queue);
-void virtqueue_inflight_after_publish(struct virtqueue *queue);
+void virtqueue_inflight_publish(struct virtqueue *queue);
 
 #endif

@@ -205,7 +205,7 @@ static __attribute__((noinline)) int refresh_and_pop(struct virtqueue *queue,
 }
 
 /* Take the buffer that begins with this descriptor. */
-static inline int pop_head(struct virtqueue *queue, unsigned head, struct virtqueue_buffer **out)
+CHAIN_INLINE int pop_head(struct virtqueue *queue, unsigned head, struct virtqueue_buffer **out)
 {
     struct virtqueue_buffer *buffer;
     struct split_descriptor d;

@@ -303,11 +303,15 @@ int vhost_peer_start(struct vhost_peer *peer)
         REQUIRE(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     peer->socket = pair[0];
     REQUIRE(pthread_create(&peer->thread, NULL, run, peer) == 0);
+    peer->runs = true;
     return pair[1];
 }
 
 void vhost_peer_stop(struct vhost_peer *peer)
 {
+    if (!peer->runs)
+        return;
+    peer->runs = false;
     shutdown(peer->socket, SHUT_RDWR);
     pthread_join(peer->thread, NULL);
     close(peer->socket);

@@ -59,7 +59,8 @@ struct vhost_peer {
     /* How it answers VRING_KICK: with a VRING_CALL first, which must be heard before. */
     bool calls_before_kicked;
 
-    int socket;
+    atomic_int socket; /* -1: not connected yet */
+    bool runs;
     pthread_t thread;
     pthread_mutex_t lock; /* of what follows, and of what is above once it has started */
     int channel;          /* for its own requests; -1: none was given */
@@ -75,7 +76,7 @@ void vhost_peer_init(struct vhost_peer *peer);
 /* Returns the front end's end of the connection; -1 when it is to connect, which it goes on trying.
  */
 int vhost_peer_start(struct vhost_peer *peer);
-void vhost_peer_stop(struct vhost_peer *peer);
+void vhost_peer_stop(struct vhost_peer *peer); /* nothing when it does not run */
 
 /* A copy of the last request of this kind; its descriptors stay the peer's. A failed test when
  * there was none. */

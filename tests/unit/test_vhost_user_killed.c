@@ -227,7 +227,7 @@ static struct fixture *create(enum server server)
 
     f->server = server;
     f->packed = server == PACKED;
-    snprintf(f->path, sizeof(f->path), "/tmp/vireo-killed-%d", getpid());
+    snprintf(f->path, sizeof(f->path), "/tmp/vireo-killed-%d-%d", getpid(), server);
     snprintf(f->image, sizeof(f->image), "/tmp/vireo-killed-%d.img", getpid());
     f->image_fd = server == STORAGE_DAEMON ? open(f->image, O_RDWR | O_CREAT | O_TRUNC, 0600)
                                            : memfd_create("image", 0);
