@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154
+# shellcheck shell=bash disable=SC2034,SC2154
 # Guests whose devices are measured, under Vireo and under QEMU; sourced by the benchmarks of devices and of back
 # ends, never run. They do the steps of devices.guest and have fio and iperf3 (1 vCPU, 512 MiB).
 
@@ -31,7 +31,7 @@ prepare_devices_guest() {
 # Where guests with the steps of devices.guest are measured: a directory of its own, and all.initrd in it.
 inside_devices_guest() {
     mkdir -p /tmp/bench
-    cd /tmp/bench
+    cd /tmp/bench || exit
     export XDG_CACHE_HOME=/tmp/bench/cache
     cat "$initrd" "$net_modules" "$guest_script" > all.initrd
 }
