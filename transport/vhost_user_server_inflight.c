@@ -61,6 +61,8 @@ void server_inflight_clear(struct vhost_user_server *server)
 {
     struct server_inflight *inflight = &server->inflight;
 
+    for (uint16_t i = 0; i < server->config.queue_count; i++)
+        server->records[i] = (struct virtqueue_record){0};
     if (inflight->base) {
         memory_guard_remove(inflight->guard);
         munmap(inflight->base, inflight->length);

@@ -91,6 +91,35 @@ static int add_read(struct fixture *f, unsigned place, uint8_t sector)
     return ring_add(&f->ring, e, 3, RING_DIRECT);
 }
 
+static void stop_queue(struct fixture *f)
+{
+    struct vhost_user_vring_state queue = {.index = 0};
+    struct vhost_user_message message;
+
+    send_message(f, VHOST_USER_GET_VRING_BASE, 0, &queue, sizeof(queue), -1);
+    assert_int_equal(vhost_user_receive(f->socket, &message, NULL), 1);
+    assert_int_equal(message.header.size, sizeof(queue));
+}
+
+/* A queue that has stopped, and is stopped again when its record has gone: the next one is refused.
+ */
+static void record_of_before(void **state)
+{
+    struct fixture *f = *state;
+    struct inflight_split *record;
+    int fd = make_record(&record);
+
+    prepare(f);
+    assert_int_equal(set_record(f, fd, RECORD_SIZE), 0);
+    start_queue(f, 0);
+    read_sector(f, 3);
+    stop_queue(f);
+    assert_int_equal(set_record(f, fd, 0), 1);
+    stop_queue(f);
+    munmap(record, RECORD_SIZE);
+    close(fd);
+}
+
 /* Another process took two requests, finished the second, and died. The first is done, and only it.
  */
 static void takes_over(void **state)
@@ -226,10 +255,10 @@ static void memory_taken_away(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(makes_a_record),     TEST(makes_none),        TEST(takes_over),
-        TEST(of_another_version), TEST(of_too_few),        TEST(of_too_many),
-        TEST(far_from_its_ring),  TEST(list_leaves_it),    TEST(no_record),
-        TEST(record_taken_away),  TEST(memory_taken_away),
+        TEST(makes_a_record), TEST(makes_none),         TEST(record_of_before),
+        TEST(takes_over),     TEST(of_another_version), TEST(of_too_few),
+        TEST(of_too_many),    TEST(far_from_its_ring),  TEST(list_leaves_it),
+        TEST(no_record),      TEST(record_taken_away),  TEST(memory_taken_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
