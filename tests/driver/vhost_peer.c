@@ -110,6 +110,9 @@ static bool answer(struct vhost_peer *peer, struct vhost_user_message *message)
     case VHOST_USER_GET_INFLIGHT_FD:
         message->payload.inflight.mmap_size = peer->inflight_fd >= 0 ? 4096 : 0;
         return true;
+    case VHOST_USER_SET_LOG_BASE:
+        answer_u64(message, 0);
+        return true;
     case VHOST_USER_GET_SHMEM_CONFIG:
         message->payload.shmem_config = peer->shmem;
         message->header.size = sizeof(peer->shmem);
