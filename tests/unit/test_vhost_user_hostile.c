@@ -5,6 +5,7 @@
 #include "tests/unit/vhost_user_fixture.h"
 
 #include <errno.h>
+#include <linux/memfd.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -166,6 +167,31 @@ static void closes_its_channel(void **state)
     assert_false(front_needs_reset(f)); /* that alone is no harm */
 }
 
+/* Of a file of huge pages the kernel maps whole ones: over what is behind a short mapping. */
+static void maps_a_part_of_a_huge_page(void **state)
+{
+    struct front *f = *state;
+    struct vhost_user_mapping mapping = {.length = 4 * KIB, .flags = VHOST_USER_MAPPING_WRITABLE};
+    int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+    uintptr_t memory;
+    unsigned char resident;
+
+    if (fd < 0)
+        skip();
+    assert_int_equal(ftruncate(fd, 2 * MIB), 0);
+    f->peer.shmem.count = 1;
+    f->peer.shmem.sizes[0] = 4 * MIB;
+    drive(f);
+    memory = (uintptr_t)f->dev.shared[0].memory;
+    mapping.shm_offset = align_up(memory, 2 * MIB) - memory;
+    assert_int_equal(
+        vhost_peer_say(&f->peer, VHOST_USER_BACKEND_SHMEM_MAP, &mapping, sizeof(mapping), fd), 1);
+    /* What was there still is. */
+    memory += mapping.shm_offset + mapping.length;
+    assert_int_equal(mincore((void *)memory, 4 * KIB, &resident), 0); /* NOLINT: it was a pointer */
+    close(fd);
+}
+
 /* An answer to nothing. */
 static void unasked(void **state)
 {
@@ -203,6 +229,7 @@ int main(void)
         FRONT_TEST(own_request_with_descriptors),
         FRONT_TEST(half_an_own_request),
         FRONT_TEST(closes_its_channel),
+        FRONT_TEST(maps_a_part_of_a_huge_page),
         FRONT_TEST(unasked),
     };
 
