@@ -45,6 +45,19 @@ FAULT(refuses, SET_VRING_ADDR, REFUSES)
 FAULT(status_too_long, GET_STATUS, TOO_LONG)
 FAULT(never_answers, SET_VRING_ENABLE, SILENT)
 
+/* A queue that it refused is none of ours any more, and can be started again. */
+static void refuses_with_relay(void **state)
+{
+    struct front *f = *state;
+
+    f->options.relay = true;
+    fault_at(f, VHOST_USER_SET_VRING_ADDR, PEER_REFUSES);
+    vhost_peer_do_wrong(&f->peer, 0, PEER_SOUND);
+    front_drive(f);
+    assert_false(front_needs_reset(f));
+    virtio_device_kick(&f->dev, 0);
+}
+
 /* So it does at the beginning: then there is no device, and a reason. */
 static void refused(void **state, uint32_t request, enum vhost_peer_fault fault)
 {
@@ -218,6 +231,7 @@ int main(void)
         FRONT_TEST(one_fd),
         FRONT_TEST(too_many_fds),
         FRONT_TEST(refuses),
+        FRONT_TEST(refuses_with_relay),
         FRONT_TEST(status_too_long),
         FRONT_TEST(never_answers),
         FRONT_TEST(features_too_long),
