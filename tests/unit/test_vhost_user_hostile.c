@@ -5,10 +5,18 @@
 #include "tests/unit/vhost_user_fixture.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/memfd.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+
+static void drive(struct front *f)
+{
+    front_connect(f);
+    front_drive(f);
+    assert_false(front_needs_reset(f));
+}
 
 /* It does wrong while the driver sets the device up: the driver sees a device that needs a reset,
  * and can go on talking to it. */
@@ -56,6 +64,48 @@ static void refuses_with_relay(void **state)
     front_drive(f);
     assert_false(front_needs_reset(f));
     virtio_device_kick(&f->dev, 0);
+}
+
+/* --- its descriptors -------------------------------------------------------------------------- */
+
+/* It fills the eventfd of a queue's notifications, and has writers wait. */
+static void stop_up(struct front *f)
+{
+    int kick = vhost_peer_told(&f->peer, VHOST_USER_SET_VRING_KICK).fds[0];
+
+    (void)eventfd_read(kick, &(eventfd_t){0});
+    assert_int_equal(fcntl(kick, F_SETFL, 0), 0);
+    assert_int_equal(eventfd_write(kick, UINT64_MAX - 1), 0);
+    alarm(10); /* the test ends then */
+}
+
+/* Neither a vCPU that notifies waits for it, nor one that starts the queue. */
+static void kick_that_blocks(void **state)
+{
+    struct front *f = *state;
+
+    drive(f);
+    stop_up(f);
+    virtio_device_kick(&f->dev, 0);
+    virtio_device_set_status(&f->dev, 0);
+    front_drive(f);
+    alarm(0);
+    assert_false(front_needs_reset(f));
+}
+
+/* Nor the loop that passes notifications on. */
+static void relayed_kick_that_blocks(void **state)
+{
+    struct front *f = *state;
+    uint16_t *available = guest_memory_map(&f->memory, GPA(FRONT_RINGS + 0x1002), 2);
+
+    f->options.relay = true;
+    drive(f);
+    stop_up(f);
+    *available = 1;
+    virtio_device_kick(&f->dev, 0);
+    virtio_device_set_status(&f->dev, 0); /* which takes the loop */
+    alarm(0);
 }
 
 /* So it does at the beginning: then there is no device, and a reason. */
@@ -109,13 +159,6 @@ static int channel_of(struct front *f)
     channel = f->peer.channel;
     pthread_mutex_unlock(&f->peer.lock);
     return channel;
-}
-
-static void drive(struct front *f)
-{
-    front_connect(f);
-    front_drive(f);
-    assert_false(front_needs_reset(f));
 }
 
 static void own_request(struct front *f, const struct vhost_user_message *message)
@@ -232,6 +275,8 @@ int main(void)
         FRONT_TEST(too_many_fds),
         FRONT_TEST(refuses),
         FRONT_TEST(refuses_with_relay),
+        FRONT_TEST(kick_that_blocks),
+        FRONT_TEST(relayed_kick_that_blocks),
         FRONT_TEST(status_too_long),
         FRONT_TEST(never_answers),
         FRONT_TEST(features_too_long),

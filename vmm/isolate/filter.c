@@ -31,6 +31,9 @@ static const int common_calls[] = {
     SCMP_SYS(ftruncate),
     SCMP_SYS(dup3),
     SCMP_SYS(eventfd2),
+    SCMP_SYS(io_setup), /* signals of eventfds, without waiting */
+    SCMP_SYS(io_submit),
+    SCMP_SYS(io_getevents),
     SCMP_SYS(memfd_create),
     SCMP_SYS(epoll_ctl),
     SCMP_SYS(epoll_wait),
