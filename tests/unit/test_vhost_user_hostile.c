@@ -68,6 +68,22 @@ static void refuses_with_relay(void **state)
 
 /* --- its descriptors -------------------------------------------------------------------------- */
 
+/* We read it while vCPUs wait: from a file that can keep readers waiting, never. */
+static void record_that_blocks(void **state)
+{
+    struct front *f = *state;
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    f->peer.protocol_features |= UINT64_C(1) << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD;
+    f->peer.inflight_fd = ends[0];
+    drive(f);
+    assert_int_equal(vhost_peer_count(&f->peer, VHOST_USER_GET_INFLIGHT_FD), 1);
+    assert_int_equal(vhost_peer_count(&f->peer, VHOST_USER_SET_INFLIGHT_FD), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
 /* It fills the eventfd of a queue's notifications, and has writers wait. */
 static void stop_up(struct front *f)
 {
@@ -275,6 +291,7 @@ int main(void)
         FRONT_TEST(too_many_fds),
         FRONT_TEST(refuses),
         FRONT_TEST(refuses_with_relay),
+        FRONT_TEST(record_that_blocks),
         FRONT_TEST(kick_that_blocks),
         FRONT_TEST(relayed_kick_that_blocks),
         FRONT_TEST(status_too_long),
