@@ -41,7 +41,10 @@ static uint64_t transfer(struct vhost_peer *peer, struct vhost_user_message *mes
         ssize_t length = (ssize_t)strlen(peer->state);
 
         REQUIRE(write(fd, peer->state, (size_t)length) == length);
-        close(fd);
+        if (peer->keeps_pipe)
+            peer->state_fd = fd;
+        else
+            close(fd);
     } else {
         peer->state_fd = fd;
     }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/memfd.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -122,6 +123,40 @@ static void relayed_kick_that_blocks(void **state)
     virtio_device_kick(&f->dev, 0);
     virtio_device_set_status(&f->dev, 0); /* which takes the loop */
     alarm(0);
+}
+
+static void *write_slowly(void *arg)
+{
+    struct front *f = arg;
+    bool goes_on = true;
+
+    while (goes_on) {
+        usleep(100000);
+        pthread_mutex_lock(&f->peer.lock);
+        goes_on = f->peer.state_fd < 0 || write(f->peer.state_fd, "x", 1) == 1;
+        pthread_mutex_unlock(&f->peer.lock);
+    }
+    return NULL;
+}
+
+/* Its state comes byte by byte, and has no end. */
+static void endless_state(void **state)
+{
+    struct front *f = *state;
+    struct virtio_state saved;
+    uint64_t began;
+    pthread_t writer;
+
+    signal(SIGPIPE, SIG_IGN);
+    f->peer.keeps_pipe = true;
+    front_connect(f);
+    assert_int_equal(pthread_create(&writer, NULL, write_slowly, f), 0);
+    began = loop_now_ns();
+    alarm(30);
+    assert_int_equal(f->dev.backend->ops->save(f->dev.backend, &saved, NULL), -ETIMEDOUT);
+    alarm(0);
+    assert_true(loop_now_ns() - began < UINT64_C(8000000000));
+    pthread_join(writer, NULL);
 }
 
 /* So it does at the beginning: then there is no device, and a reason. */
@@ -292,6 +327,7 @@ int main(void)
         FRONT_TEST(refuses),
         FRONT_TEST(refuses_with_relay),
         FRONT_TEST(record_that_blocks),
+        FRONT_TEST(endless_state),
         FRONT_TEST(kick_that_blocks),
         FRONT_TEST(relayed_kick_that_blocks),
         FRONT_TEST(status_too_long),
