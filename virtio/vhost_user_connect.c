@@ -253,9 +253,9 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     v->lost = false;
     v->socket = (struct loop_fd){fd, EPOLLIN, socket_ready};
     atomic_store(&v->reconnect.fd, fd);
-    v->connected_ns = loop_now_ns();
     v->waited_ns = 0;
-    v->deadline_ns = v->connected_ns + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
+    v->waited_until_ns = loop_now_ns();
+    v->deadline_ns = v->waited_until_ns + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
     ret = agree(v, err);
     if (!ret)
         ret = vhost_user_set_memory(v, err);

@@ -21,17 +21,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* The loop serves others, too: in all, a peer may have it wait for a second, and for a twentieth of
- * the time since it connected. `since` is when it began to wait. */
-#define WAITS_NS    UINT64_C(1000000000)
-#define WAITS_SHARE 20
+/* The loop serves others, too: a peer may have it wait for a second in all, which is forgotten
+ * within twenty. `since` is when it began to wait. */
+#define WAITS_NS      UINT64_C(1000000000)
+#define FORGOTTEN_PER 20
 
 static bool waits_too_long(struct vhost_user *v, uint64_t since)
 {
-    uint64_t now = loop_now_ns();
+    uint64_t now = loop_now_ns(), forgotten = (since - v->waited_until_ns) / FORGOTTEN_PER;
 
+    v->waited_ns -= MIN(forgotten, v->waited_ns);
     v->waited_ns += now - since;
-    return v->waited_ns > WAITS_NS + (now - v->connected_ns) / WAITS_SHARE;
+    v->waited_until_ns = now;
+    return v->waited_ns > WAITS_NS;
 }
 
 /* With v->lock held. */
