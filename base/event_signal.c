@@ -68,8 +68,12 @@ void event_signal(int fd)
     }
     nothing.aio_fildes = (uint32_t)file;
     for (int i = 0; i < TRIES; i++) {
-        if (syscall(SYS_io_submit, context, 1L, &requests) >= 0 || errno != EAGAIN)
+        if (syscall(SYS_io_submit, context, 1L, &requests) >= 0)
             return;
+        if (errno != EAGAIN)
+            break;
         fetch_results();
     }
+    if (errno == ENOSYS || errno == EPERM) /* a filter of system calls knows one of the two */
+        eventfd_write(fd, 1);
 }
