@@ -15,6 +15,7 @@
 #include "virtio/vhost_user_internal.h"
 
 #include "base/bytes.h"
+#include "base/event_signal.h"
 #include "base/log.h"
 
 #include <errno.h>
@@ -115,7 +116,13 @@ static void forward(struct relay_queue *q)
     }
     store(q->avail + IDX, q->peer_avail);
     if (taken)
-        eventfd_write(q->kick_fd, 1);
+        event_signal(q->kick_fd);
+}
+
+/* Of the peer's memory, which it may change at any time: each is read once. */
+static uint32_t load32(const uint8_t *word)
+{
+    return le32toh(__atomic_load_n((const uint32_t *)(const void *)word, __ATOMIC_RELAXED));
 }
 
 /* Give an entry of the peer's back to the driver; false when it is none of ours. */
@@ -123,7 +130,7 @@ static bool give_back(struct relay_queue *q)
 {
     const uint8_t *from = q->used + RING + USED_ENTRY * (q->peer_used & (q->size - 1));
     uint8_t *to = q->driver_used + RING + USED_ENTRY * (q->next_used & (q->size - 1));
-    uint32_t id = load_le32(from), length = load_le32(from + 4);
+    uint32_t id = load32(from), length = load32(from + 4);
 
     if (id >= q->size || !q->taken[id])
         return false;
@@ -287,7 +294,7 @@ int vhost_user_relay_prepare(struct vhost_user *v, uint16_t index, struct error 
         offer(q, heads[i]);
     store(q->avail + IDX, q->peer_avail);
     free(heads);
-    eventfd_write(q->kick_fd, 1);
+    event_signal(q->kick_fd);
     return 0;
 }
 

@@ -27,9 +27,6 @@ __attribute__((cold)) void virtqueue_bend(struct virtqueue *queue, const char *r
 
 /* --- the iovecs of buffers -------------------------------------------------------------------- */
 
-/* What stays with the buffers after long chains: at most 1 MiB a queue, or what short ones need. */
-#define KEPT_IOVECS (64 * 1024u)
-
 static struct iovec *short_array(const struct virtqueue *queue,
                                  const struct virtqueue_buffer *buffer)
 {
@@ -47,7 +44,7 @@ static void use_short_array(struct virtqueue *queue, struct virtqueue_buffer *bu
 __attribute__((cold)) void virtqueue_buffer_trim(struct virtqueue *queue,
                                                  struct virtqueue_buffer *buffer)
 {
-    if ((uint32_t)buffer->capacity * queue->size > KEPT_IOVECS)
+    if ((uint32_t)buffer->capacity * queue->size > VIRTQUEUE_KEPT_IOVECS)
         use_short_array(queue, buffer);
 }
 
@@ -233,6 +230,7 @@ struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 {
     struct virtqueue_position position = {0};
     struct virtqueue stopped = {
+        .index = queue->index, /* by which a device knows it, should it not start again */
         .log = queue->log,
         .notify = queue->notify,
         .notify_opaque = queue->notify_opaque,

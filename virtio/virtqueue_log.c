@@ -40,6 +40,17 @@ static int remember(struct virtqueue *queue, const struct virtqueue_buffer *buff
     return 0;
 }
 
+/* The buffer is the driver's again. Long chains do not add up. */
+static void forget(struct virtqueue *queue, const struct virtqueue_buffer *buffer)
+{
+    struct virtqueue_logged_buffer *copy = remembered(queue, buffer);
+
+    if ((uint32_t)copy->capacity * queue->size <= VIRTQUEUE_KEPT_IOVECS)
+        return;
+    free(copy->iov);
+    *copy = (struct virtqueue_logged_buffer){0};
+}
+
 /* --- what is marked --------------------------------------------------------------------------- */
 
 static void mark(struct virtqueue *queue, const void *host, uint64_t len)
@@ -47,7 +58,7 @@ static void mark(struct virtqueue *queue, const void *host, uint64_t len)
     dirty_log_mark_host(queue->log, queue->memory, host, len);
 }
 
-/* The first `written` bytes of a buffer's writable part. */
+/* The first `written` bytes of the writable part of a buffer that is given back. */
 static void mark_data(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
                       uint32_t written)
 {
@@ -59,6 +70,7 @@ static void mark_data(struct virtqueue *queue, const struct virtqueue_buffer *bu
         mark(queue, copy->iov[i].iov_base, len);
         written -= len;
     }
+    forget(queue, buffer);
 }
 
 /* Entries of the ring from one position to another. */
@@ -135,6 +147,7 @@ static int logged_pop_again(struct virtqueue *queue, uint16_t head,
 
 static void logged_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
+    forget(queue, buffer);
     queue->logged->unpop(queue, buffer);
 }
 

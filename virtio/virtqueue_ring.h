@@ -95,6 +95,9 @@ void virtqueue_log_free(struct virtqueue *queue);
 /* iovecs every buffer has from the start: most requests of most devices fit. */
 #define VIRTQUEUE_SHORT_CHAIN 8
 
+/* What stays with the buffers after long chains: at most 1 MiB a queue, or what short ones need. */
+#define VIRTQUEUE_KEPT_IOVECS (64 * 1024u)
+
 /* Give back what a long chain made the buffer allocate, when all buffers together might keep too
  * much. */
 void virtqueue_buffer_trim(struct virtqueue *queue, struct virtqueue_buffer *buffer);
