@@ -180,11 +180,7 @@ static int run_line(struct machine *machine, char *line, struct answer *answer, 
 
 static void client_close(struct control_client *client)
 {
-    if (client->fd.fd < 0)
-        return;
-    loop_fd_remove(client->control->machine->main_loop, &client->fd);
-    close(client->fd.fd);
-    client->fd.fd = -1;
+    loop_fd_close(client->control->machine->main_loop, &client->fd);
     client->length = 0;
 }
 
@@ -322,8 +318,7 @@ void control_destroy(struct control *control)
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         client_close(&control->clients[i]);
     loop_timer_cancel(control->machine->main_loop, &control->retry);
-    loop_fd_remove(control->machine->main_loop, &control->listener);
-    close(control->listener.fd);
+    loop_fd_close(control->machine->main_loop, &control->listener);
     unlink(control->path);
     free(control->path);
     free(control);
