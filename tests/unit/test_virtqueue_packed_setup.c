@@ -1,7 +1,7 @@
 /*
  * The packed virtqueue: how it is set up, and the host memory it takes, against the driver of
- * tests/driver/packed_ring.h. The rows of tests/conformance/rows.txt a test stands for are in its
- * name: pack_06 is PACK-06, drv_pack_06 is DRV-PACK-06.
+ * tests/driver/packed_ring.h. The rows of tests/CONFORMANCE.md a test stands for are in its name,
+ * in lower case.
  */
 #include "tests/unit/packed_ring_fixture.h"
 
