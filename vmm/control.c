@@ -139,8 +139,7 @@ static const struct machine_command {
     {"quit", NULL, "end the machine at once", quit},
     {"dirty-log", "on|off", "log which pages of 4 KiB vCPUs and devices write to", log_dirty},
     {"dirty-pages", "FILE",
-     "print how many pages were written to since the last time, and into a new file where: "
-     "'ADDRESS PAGES' lines",
+     "how many were written to since the last time; a new file says where (ADDRESS PAGES)",
      list_dirty},
 };
 

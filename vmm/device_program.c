@@ -347,9 +347,10 @@ void device_program_print_help(FILE *out)
 {
     fprintf(out, "vireo device TYPE --socket-path=PATH [KEY=VALUE[,KEY=VALUE]...]... serves a "
                  "device to any VMM\nthat speaks vhost-user. Keys are those of --device TYPE, "
-                 "also written --KEY=VALUE, without those of a\nmachine's slot, and:\n\n");
+                 "also written --KEY=VALUE, without those of its\nplace in a machine and its back "
+                 "end, and:\n\n");
     option_print(out, program_options, program_option_count);
-    fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only.\n");
-    isolate_print_help(out);
-    discovery_print_help(out);
+    fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only. What --isolate gives "
+                 "up: 'vireo help "
+                 "backends'.\n");
 }
