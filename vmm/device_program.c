@@ -248,14 +248,8 @@ static int serve(struct program *program, struct error *err)
 static int isolated_arguments(const struct program *program, char ***out, struct error *err)
 {
     const struct option_list *list = &program->list;
-    int ret = arguments_add(out, err, "/proc/self/exe");
+    int ret = device_launch_begin(program->setup.model->name, out, err);
 
-    if (!ret)
-        ret = arguments_add(out, err, "device");
-    if (!ret)
-        ret = arguments_add(out, err, "%s", program->setup.model->name);
-    if (!ret)
-        ret = arguments_add(out, err, "--confine");
     for (size_t i = 0; i < list->count && !ret; i++)
         if (strcmp(list->values[i].key, "isolate") != 0 &&
             strcmp(list->values[i].key, "confine") != 0)
@@ -351,6 +345,5 @@ void device_program_print_help(FILE *out)
                  "end, and:\n\n");
     option_print(out, program_options, program_option_count);
     fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only. What --isolate gives "
-                 "up: 'vireo help "
-                 "backends'.\n");
+                 "up: 'vireo help backends'.\n");
 }
