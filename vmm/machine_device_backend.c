@@ -44,29 +44,14 @@ static int fit_vdpa_queues(struct machine_device *device, struct error *err)
 
 /* --- processes -------------------------------------------------------------------------------- */
 
-static int process_connect(void *process, struct error *err)
-{
-    return device_process_connect(process, err);
-}
-
-static int process_start(void *process, struct error *err)
-{
-    return device_process_start(process, err);
-}
-
-static int process_command(void *process, const char *name, const char *argument, struct error *err)
-{
-    return device_process_command(process, name, argument, err);
-}
-
 /* Takes the arguments. */
 static int make_process(struct machine_device *device, char **arguments, struct error *err)
 {
     int ret = device_process_create(device->setup.common.id, arguments, device->slot.isolate,
                                     &device->process, err);
 
-    device->process_callbacks = (struct vhost_user_process){process_connect, process_start,
-                                                            process_command, device->process};
+    if (!ret)
+        device->process_callbacks = device_process_callbacks(device->process);
     return ret;
 }
 

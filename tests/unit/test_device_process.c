@@ -46,21 +46,6 @@ struct fixture {
     uint32_t reconnect_s;
 };
 
-static int process_connect(void *process, struct error *e)
-{
-    return device_process_connect(process, e);
-}
-
-static int process_start(void *process, struct error *e)
-{
-    return device_process_start(process, e);
-}
-
-static int process_command(void *process, const char *name, const char *argument, struct error *e)
-{
-    return device_process_command(process, name, argument, e);
-}
-
 static int setup(void **state)
 {
     struct fixture *f = calloc(1, sizeof(*f));
@@ -105,8 +90,7 @@ static int serve(struct fixture *f, char **arguments, bool supervised, uint32_t 
     int ret;
 
     assert_int_equal(device_process_create("test0", arguments, supervised, &f->process, &err), 0);
-    f->callbacks =
-        (struct vhost_user_process){process_connect, process_start, process_command, f->process};
+    f->callbacks = device_process_callbacks(f->process);
     ret = vhost_user_create(&options, &f->memory, f->loop, &f->backend, &err);
     if (ret) {
         device_process_explain(f->process, &err);
