@@ -1,13 +1,13 @@
 #include "guest/dirty_log.h"
 
 #include "base/bytes.h"
+#include "base/event_signal.h"
 
 #include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/memfd.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -84,7 +84,7 @@ void dirty_log_mark(struct dirty_log *log, gpa_t addr, uint64_t len)
             news |= !(__atomic_fetch_or(byte, bit, __ATOMIC_SEQ_CST) & bit);
     }
     if (news && log->signal_fd >= 0)
-        eventfd_write(log->signal_fd, 1);
+        event_signal(log->signal_fd);
 }
 
 void dirty_log_mark_host(struct dirty_log *log, const struct guest_memory *mem, const void *host,

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* One more than a state can have: what is longer is none. */
@@ -37,6 +38,24 @@ static int check_pipe(int fd, struct error *err)
     return 0;
 }
 
+/* The front end can have the pipe block at any time, since it has the file, too. Kernels before 6.4
+ * cannot be asked not to. */
+static ssize_t read_now(int fd, void *data, size_t length)
+{
+    const struct iovec iov = {data, length};
+    ssize_t got = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+    return got < 0 && errno == EOPNOTSUPP ? read(fd, data, length) : got;
+}
+
+static ssize_t write_now(int fd, void *data, size_t length)
+{
+    const struct iovec iov = {data, length};
+    ssize_t sent = pwritev2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+    return sent < 0 && errno == EOPNOTSUPP ? write(fd, data, length) : sent;
+}
+
 static int save(struct vhost_user_server *server, int fd, struct error *err)
 {
     struct virtio_backend *backend = server->config.backend;
@@ -46,7 +65,7 @@ static int save(struct vhost_user_server *server, int fd, struct error *err)
 
     if (ret)
         return ret;
-    sent = write(fd, state.bytes, state.length);
+    sent = write_now(fd, state.bytes, state.length);
     if (sent != (ssize_t)state.length)
         ret = error_set(err, EIO, "the pipe does not take the device's state");
     free(state.bytes);
@@ -92,7 +111,7 @@ static int read_all(int fd, uint8_t *bytes, size_t *length, struct error *err)
 
     *length = 0;
     do {
-        got = read(fd, bytes + *length, ROOM - *length);
+        got = read_now(fd, bytes + *length, ROOM - *length);
         *length += got > 0 ? (size_t)got : 0;
     } while (got > 0 && *length < ROOM);
     return got == 0 ? 0 : error_set(err, EIO, "the device's state does not come to its end");

@@ -10,11 +10,11 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
+#include "base/event_signal.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <unistd.h>
 
 static void close_channel(struct vhost_user_server *server)
@@ -151,7 +151,7 @@ void server_tell_call(struct vhost_user_server *server, uint16_t index)
     struct vhost_user_vring *vring = &server->vrings[index];
 
     if (!atomic_load(&vring->call_inband)) {
-        eventfd_write(vring->call_fd, 1);
+        event_signal(vring->call_fd);
         return;
     }
     atomic_store(&vring->call_due, true);
@@ -163,7 +163,7 @@ void server_tell_error(struct vhost_user_server *server, uint16_t index)
     struct vhost_user_vring *vring = &server->vrings[index];
 
     if (!atomic_load(&vring->error_inband)) {
-        eventfd_write(vring->err_fd, 1);
+        event_signal(vring->err_fd);
         return;
     }
     atomic_store(&vring->error_due, true);

@@ -1,6 +1,7 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
+#include "base/event_signal.h"
 #include "virtio/inflight.h"
 
 #include <errno.h>
@@ -67,9 +68,9 @@ static int vring_start(struct vhost_user_server *server, uint16_t index, struct 
     if (ret)
         return ret;
     vring->running = true;
-    eventfd_write(vring->kick_fd, 1); /* there may be buffers already */
-    if (taken_over)                   /* and used ones that nobody was told of */
-        eventfd_write(vring->call_fd, 1);
+    event_signal(vring->kick_fd); /* there may be buffers already */
+    if (taken_over)               /* and used ones that nobody was told of */
+        event_signal(vring->call_fd);
     return 0;
 }
 
@@ -244,7 +245,7 @@ static int kick(const struct vhost_user_vring *vring, struct error *err)
 {
     if (!vring->running)
         return error_set(err, EINVAL, "VRING_KICK of a vring that does not run");
-    eventfd_write(vring->kick_fd, 1);
+    event_signal(vring->kick_fd);
     return 0;
 }
 

@@ -1,6 +1,7 @@
 #include "transport/virtio_mmio.h"
 
 #include "base/bytes.h"
+#include "base/event_signal.h"
 #include "base/log.h"
 #include "transport/shared_memory.h"
 #include "transport/virtio_mmio_internal.h"
@@ -80,7 +81,10 @@ uint16_t mmio_selected_queue(struct virtio_mmio *mmio)
 static void mmio_edge(struct virtio_mmio *mmio)
 {
     /* Fails only when 2^64-2 edges are waiting to be taken: one more makes no difference. */
-    (void)eventfd_write(mmio->irq_fd, 1);
+    if (mmio->dev->backend->foreign) /* others have it, too */
+        event_signal(mmio->irq_fd);
+    else
+        (void)eventfd_write(mmio->irq_fd, 1);
 }
 
 static void mmio_interrupt(struct virtio_mmio *mmio, unsigned bit)

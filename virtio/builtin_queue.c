@@ -3,12 +3,12 @@
  */
 #include "virtio/builtin_internal.h"
 
+#include "base/event_signal.h"
 #include "base/log.h"
 
 #include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 
 /* A queue gets this many buffers handled before the others of its loop get their turn... */
 #define TURN_BUFFERS 256
@@ -84,7 +84,7 @@ static void queue_kicked(struct loop_fd *kick, uint32_t events)
         more = queue_serve(queue);
     virtqueue_set_budget(&queue->ring, UINT64_MAX); /* the model may pop outside of turns, too */
     if (more)
-        eventfd_write(kick->fd, 1);
+        event_signal(kick->fd);
 }
 
 /* --- start and stop --------------------------------------------------------------------------- */
@@ -217,7 +217,7 @@ static void restart(struct builtin_queue *queue)
     if (start.ret)
         queue_broken(queue, start.ret);
     else
-        eventfd_write(queue->kick.fd, 1); /* there may be buffers already */
+        event_signal(queue->kick.fd); /* there may be buffers already */
 }
 
 static void log_on_loop(void *arg)
@@ -273,7 +273,7 @@ void virtio_builtin_kick(struct virtio_builtin *b, struct virtqueue *queue)
 
     (void)b;
     if (kicked->listening)
-        eventfd_write(kicked->kick.fd, 1);
+        event_signal(kicked->kick.fd);
 }
 
 void virtio_builtin_broken(struct virtio_builtin *b, struct virtqueue *queue)

@@ -6,6 +6,7 @@
  * queue starts. A queue that cannot start puts the device into NEEDS_RESET (RING-17).
  */
 #include "base/bytes.h"
+#include "base/event_signal.h"
 #include "virtio/device_internal.h"
 #include "virtio/device_legacy.h"
 
@@ -98,6 +99,15 @@ static int queue_try_start(struct virtio_device *dev, uint16_t index, struct err
                                           err);
 }
 
+/* Whoever else has the eventfd must not hold up a vCPU. */
+static void signal_queue(const struct virtio_device *dev, const struct virtio_queue *queue)
+{
+    if (dev->backend->foreign)
+        event_signal(queue->kick_fd);
+    else
+        eventfd_write(queue->kick_fd, 1);
+}
+
 void device_start_queue(struct virtio_device *dev, uint16_t index)
 {
     struct virtio_queue *queue = &dev->queues[index];
@@ -111,7 +121,7 @@ void device_start_queue(struct virtio_device *dev, uint16_t index)
     }
     queue->running = true;
     /* Buffers may have been made available before there was anybody to tell. */
-    eventfd_write(queue->kick_fd, 1);
+    signal_queue(dev, queue);
 }
 
 /* Those of some back ends start and stop together. */
@@ -327,5 +337,5 @@ void virtio_device_kick(struct virtio_device *dev, uint16_t index)
                         queue && queue->enabled ? "enabled" : "not enabled",
                         virtio_device_status(dev));
     else
-        eventfd_write(queue->kick_fd, 1);
+        signal_queue(dev, queue);
 }

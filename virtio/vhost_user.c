@@ -178,6 +178,18 @@ static int begin_queue(struct virtio_backend *backend, uint16_t index, struct er
     return queue->running ? 0 : ret;
 }
 
+/* It was not started: nobody will stop it. */
+static void abandon_queue(struct virtio_backend *backend, uint16_t index)
+{
+    struct vhost_user *v = vhost_user_of(backend);
+
+    pthread_mutex_lock(&v->lock);
+    v->queues[index].running = false;
+    virtio_call_disconnect(&v->queues[index].call);
+    pthread_mutex_unlock(&v->lock);
+    vhost_user_relay_stop(v, index);
+}
+
 static int vhost_user_queue_start(struct virtio_backend *backend,
                                   const struct virtqueue_setup *setup,
                                   struct virtqueue_position position, int kick_fd,
@@ -196,8 +208,8 @@ static int vhost_user_queue_start(struct virtio_backend *backend,
         ret = vhost_user_inband_start(queue, err);
     if (!ret)
         vhost_user_relay_go(queue->owner, setup->index);
-    if (ret)
-        virtio_call_disconnect(&queue->call);
+    else
+        abandon_queue(backend, setup->index);
     return ret;
 }
 

@@ -122,6 +122,20 @@ static uint64_t choose(const struct vhost_user *v, uint64_t offered)
     return chosen;
 }
 
+/* A peer that comes back takes up what is under way: requests in flight that the first one kept a
+ * record of, in the place of relay=on; and a log of dirty pages. */
+static int check_takes_up(const struct vhost_user *v, uint64_t chosen, struct error *err)
+{
+    bool unrecorded = v->connected_before && v->options.relay && !v->relay;
+
+    if (unrecorded && !(chosen & PROTOCOL_BIT(INFLIGHT_SHMFD)))
+        return error_set(err, ENOTSUP,
+                         "it keeps no record of requests in flight, as the first one did");
+    if (v->log && (!v->logs || !(chosen & PROTOCOL_BIT(LOG_SHMFD))))
+        return error_set(err, ENOTSUP, "it cannot tell what it writes, which is being logged");
+    return 0;
+}
+
 static int agree_on_protocol(struct vhost_user *v, struct error *err)
 {
     uint64_t offered = 0;
@@ -137,6 +151,9 @@ static int agree_on_protocol(struct vhost_user *v, struct error *err)
     offered = choose(v, offered);
     if (v->options.inband && !(offered & PROTOCOL_BIT(INBAND_NOTIFICATIONS)))
         return error_set(err, ENOTSUP, "it takes no messages for notifications");
+    ret = check_takes_up(v, offered, err);
+    if (ret)
+        return ret;
     ret = vhost_user_tell_u64(v, VHOST_USER_SET_PROTOCOL_FEATURES, offered, err);
     v->protocol_features = offered; /* REPLY_ACK from now on */
     v->backend.saves = vhost_user_has(v, VHOST_USER_PROTOCOL_F_DEVICE_STATE);

@@ -1,14 +1,17 @@
 /*
  * The peer's record of buffers in flight (INFLIGHT_SHMFD, virtio/inflight.h). We keep its memory
  * for a peer that comes after this one, and never map it: what we need of it is read from the file,
- * which a peer may shorten at any time.
+ * which a peer may shorten at any time. It has to be one in memory (a memfd, or of tmpfs), since
+ * others can keep a reader waiting (FUSE).
  */
 #include "virtio/vhost_user_internal.h"
 
 #include "base/bytes.h"
+#include "base/log.h"
 #include "virtio/inflight.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <unistd.h>
 
 void vhost_user_inflight_drop(struct vhost_user *v)
@@ -16,6 +19,11 @@ void vhost_user_inflight_drop(struct vhost_user *v)
     if (v->inflight_fd >= 0)
         close(v->inflight_fd);
     v->inflight_fd = -1;
+}
+
+static bool in_memory(int fd)
+{
+    return fcntl(fd, F_GET_SEALS) >= 0;
 }
 
 static int get(struct vhost_user *v, struct error *err)
@@ -34,6 +42,12 @@ static int get(struct vhost_user *v, struct error *err)
     vhost_user_close_fds(&message);
     if (v->inflight.mmap_size == 0) /* it cannot, and goes on without */
         vhost_user_inflight_drop(v);
+    if (v->inflight_fd < 0 || in_memory(v->inflight_fd))
+        return 0;
+    log_limited(LOG_WARN, "vhost-user",
+                "%s: its record of requests in flight is not in memory, and not used",
+                v->backend.name);
+    vhost_user_inflight_drop(v);
     return 0;
 }
 

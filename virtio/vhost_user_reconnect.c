@@ -18,6 +18,7 @@
 #include "virtio/vhost_user_internal.h"
 
 #include "base/bytes.h"
+#include "base/event_signal.h"
 #include "base/log.h"
 #include "base/thread.h"
 #include "base/unix_socket.h"
@@ -25,7 +26,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -53,7 +53,7 @@ static int resume_queue(struct vhost_user *v, struct vhost_user_queue *queue, bo
     if (ret)
         return ret;
     queue->begun = true;
-    eventfd_write(queue->kick_fd, 1);
+    event_signal(queue->kick_fd);
     v->backend.events.notify_queue(v->backend.events.opaque, index);
     return 0;
 }
@@ -65,6 +65,7 @@ static int resume(struct vhost_user *v, struct error *err)
 
     v->deadline_ns = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
     ret = v->features_settled ? vhost_user_settle_features(v, err) : 0;
+    recorded = recorded && v->inflight_fd >= 0; /* and passed on to the new one */
     for (uint16_t i = 0; i < v->queue_count && !ret; i++)
         if (v->queues[i].running)
             ret = resume_queue(v, &v->queues[i], recorded, err);

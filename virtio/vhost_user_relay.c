@@ -15,6 +15,7 @@
 #include "virtio/vhost_user_internal.h"
 
 #include "base/bytes.h"
+#include "base/event_signal.h"
 #include "base/log.h"
 #include "base/loop_event.h"
 
@@ -116,7 +117,7 @@ static void forward(struct relay_queue *q)
     }
     store(q->avail + IDX, q->peer_avail);
     if (taken)
-        eventfd_write(q->kick_fd, 1);
+        event_signal(q->kick_fd);
 }
 
 /* Give an entry of the peer's back to the driver; false when it is none of ours. */
@@ -288,7 +289,7 @@ int vhost_user_relay_prepare(struct vhost_user *v, uint16_t index, struct error 
         offer(q, heads[i]);
     store(q->avail + IDX, q->peer_avail);
     free(heads);
-    eventfd_write(q->kick_fd, 1);
+    event_signal(q->kick_fd);
     return 0;
 }
 

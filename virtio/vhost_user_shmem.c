@@ -241,12 +241,17 @@ static bool is_free(const struct vhost_user *v, const struct virtio_shared_regio
     return true;
 }
 
-/* Whoever reads a file of such a file system waits for a process, which may be the peer. */
-static bool can_hang(int fd)
+/* Whoever reads a file of FUSE waits for a process, which may be the peer. And of huge pages the
+ * kernel maps whole ones, whatever the length: over what is behind the region. */
+static int check_file(int fd, uint64_t length, struct error *err)
 {
     struct statfs status;
 
-    return fstatfs(fd, &status) < 0 || status.f_type == FUSE_SUPER_MAGIC;
+    if (fstatfs(fd, &status) < 0 || status.f_type == FUSE_SUPER_MAGIC)
+        return error_set(err, EINVAL, "SHMEM_MAP of a file that another process provides");
+    if (status.f_type == HUGETLBFS_MAGIC && length % (uint64_t)status.f_bsize)
+        return error_set(err, EINVAL, "SHMEM_MAP of a part of a huge page");
+    return 0;
 }
 
 /* The file's pages, over the reservation. */
@@ -274,8 +279,9 @@ int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *
         return error_set(err, EINVAL, "SHMEM_MAP of what is not in shared memory %u", wanted->id);
     if (!is_free(v, mapping.region, wanted))
         return error_set(err, EEXIST, "SHMEM_MAP over another mapping");
-    if (can_hang(fd))
-        return error_set(err, EINVAL, "SHMEM_MAP of a file that another process provides");
+    ret = check_file(fd, wanted->length, err);
+    if (ret)
+        return ret;
     if (v->shmem->count == MAPPINGS_MAX)
         return error_set(err, ENOSPC, "more than %d mappings of shared memory", MAPPINGS_MAX);
     pthread_mutex_lock(&v->shmem->lock);

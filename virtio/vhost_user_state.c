@@ -16,16 +16,18 @@
 
 #define CHUNK (64 * KIB)
 
-/* Until the pipe is ready, for as long as a request may take. */
-static int wait_for(int fd, short events, struct error *err)
+/* Until the pipe is ready, after `done` bytes since `began`: each MiB may take as long as a
+ * request, for the device waits meanwhile. */
+static int wait_for(int fd, short events, uint64_t began, size_t done, struct error *err)
 {
     struct pollfd ready = {.fd = fd, .events = events};
-    uint64_t deadline = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
+    uint64_t patience = UINT64_C(1000000) * VHOST_USER_PATIENCE_MS * (1 + done / MIB), past;
     int ret;
 
-    do
-        ret = poll(&ready, 1, VHOST_USER_PATIENCE_MS);
-    while (ret < 0 && errno == EINTR && loop_now_ns() < deadline);
+    do {
+        past = loop_now_ns() - began;
+        ret = past < patience ? poll(&ready, 1, (int)((patience - past) / 1000000 + 1)) : 0;
+    } while (ret < 0 && errno == EINTR);
     return ret == 1 ? 0 : error_set(err, ETIMEDOUT, "its state does not come through");
 }
 
@@ -77,6 +79,7 @@ static int grow(struct virtio_state *state, size_t *room, struct error *err)
 /* To its end. */
 static int read_state(int fd, struct virtio_state *out, struct error *err)
 {
+    uint64_t began = loop_now_ns();
     size_t room = 0;
 
     for (;;) {
@@ -84,7 +87,7 @@ static int read_state(int fd, struct virtio_state *out, struct error *err)
         ssize_t got;
 
         if (!ret)
-            ret = wait_for(fd, POLLIN, err);
+            ret = wait_for(fd, POLLIN, began, out->length, err);
         if (ret)
             return ret;
         got = read(fd, out->bytes + out->length, CHUNK);
@@ -100,10 +103,11 @@ static int read_state(int fd, struct virtio_state *out, struct error *err)
 
 static int write_state(int fd, const struct virtio_state *state, struct error *err)
 {
+    uint64_t began = loop_now_ns();
     size_t done = 0;
 
     while (done < state->length) {
-        int ret = wait_for(fd, POLLOUT, err);
+        int ret = wait_for(fd, POLLOUT, began, done, err);
         ssize_t sent;
 
         if (ret)

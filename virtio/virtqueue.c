@@ -233,6 +233,7 @@ struct virtqueue_position virtqueue_stop(struct virtqueue *queue)
 {
     struct virtqueue_position position = {0};
     struct virtqueue stopped = {
+        .index = queue->index, /* by which a device knows it, should it not start again */
         .log = queue->log,
         .notify = queue->notify,
         .notify_opaque = queue->notify_opaque,

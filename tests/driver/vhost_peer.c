@@ -41,7 +41,10 @@ static uint64_t transfer(struct vhost_peer *peer, struct vhost_user_message *mes
         ssize_t length = (ssize_t)strlen(peer->state);
 
         REQUIRE(write(fd, peer->state, (size_t)length) == length);
-        close(fd);
+        if (peer->keeps_pipe)
+            peer->state_fd = fd;
+        else
+            close(fd);
     } else {
         peer->state_fd = fd;
     }
@@ -109,6 +112,9 @@ static bool answer(struct vhost_peer *peer, struct vhost_user_message *message)
         return true;
     case VHOST_USER_GET_INFLIGHT_FD:
         message->payload.inflight.mmap_size = peer->inflight_fd >= 0 ? 4096 : 0;
+        return true;
+    case VHOST_USER_SET_LOG_BASE:
+        answer_u64(message, 0);
         return true;
     case VHOST_USER_GET_SHMEM_CONFIG:
         message->payload.shmem_config = peer->shmem;

@@ -46,6 +46,7 @@ struct vhost_peer {
     uint8_t status_never;    /* bits of the status that it does not take over */
     uint8_t status_adds;     /* bits that it has of itself; may change at any time */
     char state[64];          /* that it gives out, and takes */
+    bool keeps_pipe;         /* by which it gives it out: `state_fd` */
     int inflight_fd;         /* that it gives out; -1: it cannot */
     const char *connects_to; /* a socket's path; NULL: it is given a connection */
 

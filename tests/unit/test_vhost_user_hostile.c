@@ -5,9 +5,19 @@
 #include "tests/unit/vhost_user_fixture.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/memfd.h>
+#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+
+static void drive(struct front *f)
+{
+    front_connect(f);
+    front_drive(f);
+    assert_false(front_needs_reset(f));
+}
 
 /* It does wrong while the driver sets the device up: the driver sees a device that needs a reset,
  * and can go on talking to it. */
@@ -43,6 +53,111 @@ FAULT(too_many_fds, SET_VRING_NUM, TOO_MANY_FDS)
 FAULT(refuses, SET_VRING_ADDR, REFUSES)
 FAULT(status_too_long, GET_STATUS, TOO_LONG)
 FAULT(never_answers, SET_VRING_ENABLE, SILENT)
+
+/* A queue that it refused is none of ours any more, and can be started again. */
+static void refuses_with_relay(void **state)
+{
+    struct front *f = *state;
+
+    f->options.relay = true;
+    fault_at(f, VHOST_USER_SET_VRING_ADDR, PEER_REFUSES);
+    vhost_peer_do_wrong(&f->peer, 0, PEER_SOUND);
+    front_drive(f);
+    assert_false(front_needs_reset(f));
+    virtio_device_kick(&f->dev, 0);
+}
+
+/* --- its descriptors -------------------------------------------------------------------------- */
+
+/* We read it while vCPUs wait: from a file that can keep readers waiting, never. */
+static void record_that_blocks(void **state)
+{
+    struct front *f = *state;
+    int ends[2];
+
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    f->peer.protocol_features |= UINT64_C(1) << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD;
+    f->peer.inflight_fd = ends[0];
+    drive(f);
+    assert_int_equal(vhost_peer_count(&f->peer, VHOST_USER_GET_INFLIGHT_FD), 1);
+    assert_int_equal(vhost_peer_count(&f->peer, VHOST_USER_SET_INFLIGHT_FD), 0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+/* It fills the eventfd of a queue's notifications, and has writers wait. */
+static void stop_up(struct front *f)
+{
+    int kick = vhost_peer_told(&f->peer, VHOST_USER_SET_VRING_KICK).fds[0];
+
+    (void)eventfd_read(kick, &(eventfd_t){0});
+    assert_int_equal(fcntl(kick, F_SETFL, 0), 0);
+    assert_int_equal(eventfd_write(kick, UINT64_MAX - 1), 0);
+    alarm(10); /* the test ends then */
+}
+
+/* Neither a vCPU that notifies waits for it, nor one that starts the queue. */
+static void kick_that_blocks(void **state)
+{
+    struct front *f = *state;
+
+    drive(f);
+    stop_up(f);
+    virtio_device_kick(&f->dev, 0);
+    virtio_device_set_status(&f->dev, 0);
+    front_drive(f);
+    alarm(0);
+    assert_false(front_needs_reset(f));
+}
+
+/* Nor the loop that passes notifications on. */
+static void relayed_kick_that_blocks(void **state)
+{
+    struct front *f = *state;
+    uint16_t *available = guest_memory_map(&f->memory, GPA(FRONT_RINGS + 0x1002), 2);
+
+    f->options.relay = true;
+    drive(f);
+    stop_up(f);
+    *available = 1;
+    virtio_device_kick(&f->dev, 0);
+    virtio_device_set_status(&f->dev, 0); /* which takes the loop */
+    alarm(0);
+}
+
+static void *write_slowly(void *arg)
+{
+    struct front *f = arg;
+    bool goes_on = true;
+
+    while (goes_on) {
+        usleep(100000);
+        pthread_mutex_lock(&f->peer.lock);
+        goes_on = f->peer.state_fd < 0 || write(f->peer.state_fd, "x", 1) == 1;
+        pthread_mutex_unlock(&f->peer.lock);
+    }
+    return NULL;
+}
+
+/* Its state comes byte by byte, and has no end. */
+static void endless_state(void **state)
+{
+    struct front *f = *state;
+    struct virtio_state saved;
+    uint64_t began;
+    pthread_t writer;
+
+    signal(SIGPIPE, SIG_IGN);
+    f->peer.keeps_pipe = true;
+    front_connect(f);
+    assert_int_equal(pthread_create(&writer, NULL, write_slowly, f), 0);
+    began = loop_now_ns();
+    alarm(30);
+    assert_int_equal(f->dev.backend->ops->save(f->dev.backend, &saved, NULL), -ETIMEDOUT);
+    alarm(0);
+    assert_true(loop_now_ns() - began < UINT64_C(8000000000));
+    pthread_join(writer, NULL);
+}
 
 /* So it does at the beginning: then there is no device, and a reason. */
 static void refused(void **state, uint32_t request, enum vhost_peer_fault fault)
@@ -95,13 +210,6 @@ static int channel_of(struct front *f)
     channel = f->peer.channel;
     pthread_mutex_unlock(&f->peer.lock);
     return channel;
-}
-
-static void drive(struct front *f)
-{
-    front_connect(f);
-    front_drive(f);
-    assert_false(front_needs_reset(f));
 }
 
 static void own_request(struct front *f, const struct vhost_user_message *message)
@@ -166,6 +274,31 @@ static void closes_its_channel(void **state)
     assert_false(front_needs_reset(f)); /* that alone is no harm */
 }
 
+/* Of a file of huge pages the kernel maps whole ones: over what is behind a short mapping. */
+static void maps_a_part_of_a_huge_page(void **state)
+{
+    struct front *f = *state;
+    struct vhost_user_mapping mapping = {.length = 4 * KIB, .flags = VHOST_USER_MAPPING_WRITABLE};
+    int fd = memfd_create("huge", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+    uintptr_t memory;
+    unsigned char resident;
+
+    if (fd < 0)
+        skip();
+    assert_int_equal(ftruncate(fd, 2 * MIB), 0);
+    f->peer.shmem.count = 1;
+    f->peer.shmem.sizes[0] = 4 * MIB;
+    drive(f);
+    memory = (uintptr_t)f->dev.shared[0].memory;
+    mapping.shm_offset = align_up(memory, 2 * MIB) - memory;
+    assert_int_equal(
+        vhost_peer_say(&f->peer, VHOST_USER_BACKEND_SHMEM_MAP, &mapping, sizeof(mapping), fd), 1);
+    /* What was there still is. */
+    memory += mapping.shm_offset + mapping.length;
+    assert_int_equal(mincore((void *)memory, 4 * KIB, &resident), 0); /* NOLINT: it was a pointer */
+    close(fd);
+}
+
 /* An answer to nothing. */
 static void unasked(void **state)
 {
@@ -192,6 +325,11 @@ int main(void)
         FRONT_TEST(one_fd),
         FRONT_TEST(too_many_fds),
         FRONT_TEST(refuses),
+        FRONT_TEST(refuses_with_relay),
+        FRONT_TEST(record_that_blocks),
+        FRONT_TEST(endless_state),
+        FRONT_TEST(kick_that_blocks),
+        FRONT_TEST(relayed_kick_that_blocks),
         FRONT_TEST(status_too_long),
         FRONT_TEST(never_answers),
         FRONT_TEST(features_too_long),
@@ -203,6 +341,7 @@ int main(void)
         FRONT_TEST(own_request_with_descriptors),
         FRONT_TEST(half_an_own_request),
         FRONT_TEST(closes_its_channel),
+        FRONT_TEST(maps_a_part_of_a_huge_page),
         FRONT_TEST(unasked),
     };
 

@@ -5,6 +5,7 @@
 #include "tests/unit/vhost_user_fixture.h"
 
 #include "base/log.h"
+#include "guest/dirty_log.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -146,6 +147,65 @@ static void keeps_no_record(void **state)
     front_wait(r->front, front_needs_reset);
 }
 
+/* Nor does the next one read the record. */
+static void ignores_the_record(void **state)
+{
+    struct returns *r = *state;
+
+    r->next.protocol_features &= ~PROTOCOL_BIT(INFLIGHT_SHMFD);
+    begin(r);
+    set_index(r, AVAIL_IDX, 7);
+    set_index(r, USED_IDX, 5);
+    die(r);
+    come_back(r);
+    front_wait(r->front, front_needs_reset);
+}
+
+/* With relay=on what is in flight is noted by the peers, or by us: not by turns. */
+static void ignores_the_record_with_relay(void **state)
+{
+    struct returns *r = *state;
+
+    r->front->options.relay = true;
+    r->next.protocol_features &= ~PROTOCOL_BIT(INFLIGHT_SHMFD);
+    begin(r);
+    die(r);
+    come_back(r);
+    front_wait(r->front, front_needs_reset);
+    assert_int_equal(vhost_peer_count(&r->next, VHOST_USER_SET_VRING_ENABLE), 0);
+}
+
+/* In the middle of a migration: it would go on with pages missing. */
+static void cannot_log(void **state, bool features)
+{
+    struct returns *r = *state;
+    struct dirty_log log;
+
+    r->front->peer.features |= UINT64_C(1) << VHOST_F_LOG_ALL;
+    r->front->peer.protocol_features |= PROTOCOL_BIT(LOG_SHMFD);
+    r->next.features = features ? r->front->peer.features : r->next.features;
+    r->next.protocol_features |= features ? 0 : PROTOCOL_BIT(LOG_SHMFD);
+    begin(r);
+    assert_int_equal(dirty_log_create(&log, &r->front->memory, NULL), 0);
+    assert_int_equal(virtio_device_dirty_log(&r->front->dev, &log, NULL), 0);
+    die(r);
+    come_back(r);
+    front_wait(r->front, front_needs_reset);
+    assert_int_equal(vhost_peer_count(&r->next, VHOST_USER_SET_LOG_BASE), 0);
+    virtio_device_dirty_log(&r->front->dev, NULL, NULL);
+    dirty_log_destroy(&log);
+}
+
+static void knows_no_log_feature(void **state)
+{
+    cannot_log(state, false);
+}
+
+static void takes_no_log(void **state)
+{
+    cannot_log(state, true);
+}
+
 /* None was. What the driver adds while nobody is there is all new. */
 static void needs_no_record(void **state)
 {
@@ -264,6 +324,10 @@ int main(void)
         TEST(goes_on),
         TEST(offers_less),
         TEST(keeps_no_record),
+        TEST(ignores_the_record),
+        TEST(ignores_the_record_with_relay),
+        TEST(knows_no_log_feature),
+        TEST(takes_no_log),
         TEST(needs_no_record),
         TEST(driver_goes_on_meanwhile),
         TEST(silent_when_back),

@@ -182,6 +182,7 @@ static void call_that_blocks(void **state)
         ;
     assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
     assert_int_equal(tell_fd(f, VHOST_USER_SET_VRING_CALL, &queue, 8, ends[1]), 0);
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0); /* the file is still its own */
     assert_true(ring_add(&f->ring, &e, 1, RING_DIRECT) >= 0);
     ring_publish(&f->ring);
     eventfd_write(f->kick, 1);
@@ -189,6 +190,32 @@ static void call_that_blocks(void **state)
     assert_int_equal(ask(f, VHOST_USER_GET_QUEUE_NUM), QUEUES);
     close(ends[0]);
     close(ends[1]);
+}
+
+static void fill(int fd)
+{
+    (void)eventfd_read(fd, &(eventfd_t){0});
+    assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
+    assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
+}
+
+/* Its eventfds are full, and who writes to them waits. */
+static void eventfds_that_block(void **state)
+{
+    struct fixture *f = *state;
+    const struct ring_element e = {DATA_AT + 4096, 512, true};
+
+    begin(f);
+    fill(f->call);
+    fill(f->error);
+    assert_true(ring_add(&f->ring, &e, 1, RING_DIRECT) >= 0);
+    ring_publish(&f->ring);
+    eventfd_write(f->kick, 1);
+    usleep(20000);
+    fill(f->kick);
+    assert_int_equal(tell_state(f, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+    assert_int_equal(tell_state(f, VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+    assert_int_equal(ask(f, VHOST_USER_GET_QUEUE_NUM), QUEUES);
 }
 
 static void version(void **state)
@@ -264,6 +291,7 @@ int main(void)
         TEST(refused),
         TEST(base_of_no_queue),
         TEST(call_that_blocks),
+        TEST(eventfds_that_block),
         TEST(version),
         TEST(too_long),
         TEST(wrong_size),

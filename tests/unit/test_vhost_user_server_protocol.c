@@ -352,6 +352,7 @@ static uint64_t load(struct fixture *f, const char *bytes, size_t length, bool e
 
     assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
     assert_int_equal(transfer(f, VHOST_USER_STATE_LOAD, 0, ends[0]), VHOST_USER_STATE_NOFD);
+    assert_int_equal(fcntl(ends[0], F_SETFL, 0), 0); /* whoever reads waits: it is our file, too */
     close(ends[0]);
     assert_int_equal(write(ends[1], bytes, length), length);
     if (ends_there)

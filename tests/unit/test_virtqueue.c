@@ -351,6 +351,7 @@ static void position_is_where_the_ring_stood(void **state)
     head = add_one(f);
     use(f, pop(f), 1);
     position = virtqueue_stop(&f->queue);
+    assert_int_equal(f->queue.index, QUEUE_INDEX); /* it is still the same queue */
     assert_int_equal(position.avail, 6);
     assert_int_equal(position.used, 6);
     assert_empty(f); /* a stopped queue is */

@@ -25,12 +25,16 @@ static const int common_calls[] = {
     SCMP_SYS(write),
     SCMP_SYS(readv),
     SCMP_SYS(writev),
-    SCMP_SYS(preadv2), /* of an eventfd, without waiting */
+    SCMP_SYS(preadv2), /* of eventfds and pipes, without waiting */
+    SCMP_SYS(pwritev2),
     SCMP_SYS(close),
     SCMP_SYS(fstat),
     SCMP_SYS(ftruncate),
     SCMP_SYS(dup3),
     SCMP_SYS(eventfd2),
+    SCMP_SYS(io_setup), /* signals of eventfds, without waiting */
+    SCMP_SYS(io_submit),
+    SCMP_SYS(io_getevents),
     SCMP_SYS(memfd_create),
     SCMP_SYS(epoll_ctl),
     SCMP_SYS(epoll_wait),
@@ -68,8 +72,8 @@ static const int common_calls[] = {
     SCMP_SYS(exit_group),
 };
 
-static const int blk_calls[] = {SCMP_SYS(io_uring_enter), SCMP_SYS(preadv),    SCMP_SYS(pwritev),
-                                SCMP_SYS(pwritev2),       SCMP_SYS(fdatasync), SCMP_SYS(fallocate)};
+static const int blk_calls[] = {SCMP_SYS(io_uring_enter), SCMP_SYS(preadv), SCMP_SYS(pwritev),
+                                SCMP_SYS(fdatasync), SCMP_SYS(fallocate)};
 static const unsigned long blk_ioctls[] = {BLKDISCARD, BLKSECDISCARD, BLKZEROOUT, BLKGETSIZE64};
 static const unsigned long net_ioctls[] = {TUNSETOFFLOAD, TUNSETQUEUE};
 static const unsigned long console_ioctls[] = {TIOCGWINSZ};
