@@ -219,13 +219,6 @@ int vhost_ring_find(const struct guest_memory *memory, const struct virtqueue_se
     return 0;
 }
 
-/* Packed, both places of the ring go in one number; split, the kernel finds the other in the ring.
- */
-static unsigned base_of(struct virtqueue_position position, bool packed)
-{
-    return position.avail | (packed ? (unsigned)position.used << 16 : 0);
-}
-
 int vhost_fd_vring_addresses(struct vhost_fd *v, unsigned index, const struct vhost_ring *ring,
                              const gpa_t *used, struct error *err)
 {
@@ -248,7 +241,8 @@ int vhost_fd_vring_place(struct vhost_fd *v, unsigned index, uint16_t size,
     int ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_NUM, index, size, err);
 
     if (!ret)
-        ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_BASE, index, base_of(position, packed), err);
+        ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_BASE, index,
+                                    virtqueue_position_base(position, packed), err);
     if (!ret)
         ret = vhost_fd_vring_addresses(v, index, ring, NULL, err);
     return ret;
@@ -262,7 +256,6 @@ int vhost_fd_vring_position(struct vhost_fd *v, unsigned index, bool packed,
 
     if (ret)
         return ret;
-    out->avail = (uint16_t)state.num;
-    out->used = packed ? (uint16_t)(state.num >> 16) : out->avail;
+    *out = virtqueue_position_of_base(state.num, packed);
     return 0;
 }

@@ -110,14 +110,6 @@ static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *q
     return vhost_user_tell(v, &message, err);
 }
 
-/* Packed, both indexes go in one number. */
-static uint32_t base_of(const struct vhost_user *v, const struct vhost_user_queue *queue)
-{
-    bool packed = features_has(&v->negotiated, VIRTIO_F_RING_PACKED);
-
-    return queue->position.avail | (packed ? (uint32_t)queue->position.used << 16 : 0);
-}
-
 static struct vhost_user_rings driver_rings(struct vhost_user_queue *queue)
 {
     return (struct vhost_user_rings){queue->setup.driver, queue->setup.device, queue->kick_fd,
@@ -135,7 +127,8 @@ int vhost_user_tell_addresses(struct vhost_user *v, struct vhost_user_queue *que
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err)
 {
     struct vhost_user_queue *queue = &v->queues[index];
-    uint32_t base = v->relay ? 0 : base_of(v, queue);
+    bool packed = features_has(&v->negotiated, VIRTIO_F_RING_PACKED);
+    uint32_t base = v->relay ? 0 : virtqueue_position_base(queue->position, packed);
     struct vhost_user_rings rings;
     int ret = v->relay ? vhost_user_relay_prepare(v, index, err) : 0;
 
