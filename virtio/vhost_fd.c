@@ -149,29 +149,41 @@ int vhost_fd_iotlb(struct vhost_fd *v, uint32_t asid, const struct vhost_iotlb_m
                        (unsigned)message->type);
 }
 
+/* One message about each region of guest memory. */
+static int tell_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
+                       uint8_t type, struct error *err)
+{
+    const struct vhost_iotlb_msg begin = {.type = VHOST_IOTLB_BATCH_BEGIN},
+                                 end = {.type = VHOST_IOTLB_BATCH_END};
+    bool batch = vhost_fd_has(v, VHOST_BACKEND_F_IOTLB_BATCH);
+    int ret = batch ? vhost_fd_iotlb(v, asid, &begin, err) : 0;
+
+    for (size_t i = 0; !ret && i < memory->count; i++) {
+        struct vhost_iotlb_msg message = {
+            .type = type,
+            .iova = memory->regions[i].start,
+            .size = memory->regions[i].size,
+        };
+
+        if (type == VHOST_IOTLB_UPDATE) {
+            message.uaddr = (uintptr_t)memory->regions[i].host;
+            message.perm = VHOST_ACCESS_RW;
+        }
+        ret = vhost_fd_iotlb(v, asid, &message, err);
+    }
+    return !ret && batch ? vhost_fd_iotlb(v, asid, &end, err) : ret;
+}
+
 int vhost_fd_map_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
                         struct error *err)
 {
-    bool batch = vhost_fd_has(v, VHOST_BACKEND_F_IOTLB_BATCH);
-    int ret = 0;
+    return tell_memory(v, asid, memory, VHOST_IOTLB_UPDATE, err);
+}
 
-    if (batch)
-        ret = vhost_fd_iotlb(v, asid, &(struct vhost_iotlb_msg){.type = VHOST_IOTLB_BATCH_BEGIN},
-                             err);
-    for (size_t i = 0; !ret && i < memory->count; i++) {
-        const struct vhost_iotlb_msg update = {
-            .type = VHOST_IOTLB_UPDATE,
-            .iova = memory->regions[i].start,
-            .size = memory->regions[i].size,
-            .uaddr = (uintptr_t)memory->regions[i].host,
-            .perm = VHOST_ACCESS_RW,
-        };
-        ret = vhost_fd_iotlb(v, asid, &update, err);
-    }
-    if (!ret && batch)
-        ret =
-            vhost_fd_iotlb(v, asid, &(struct vhost_iotlb_msg){.type = VHOST_IOTLB_BATCH_END}, err);
-    return ret;
+int vhost_fd_unmap_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
+                          struct error *err)
+{
+    return tell_memory(v, asid, memory, VHOST_IOTLB_INVALIDATE, err);
 }
 
 bool vhost_fd_read_miss(struct vhost_fd *v, uint64_t *address)
