@@ -244,7 +244,9 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     v->lost = false;
     v->socket = (struct loop_fd){fd, EPOLLIN, socket_ready};
     atomic_store(&v->reconnect.fd, fd);
-    v->deadline_ns = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
+    v->waited_ns = 0;
+    v->waited_until_ns = loop_now_ns();
+    v->deadline_ns = v->waited_until_ns + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
     ret = agree(v, err);
     if (!ret)
         ret = vhost_user_set_memory(v, err);

@@ -21,13 +21,36 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* The loop serves others, too: a peer may have it wait for a second in all, which is forgotten
+ * within twenty. `since` is when it began to wait. */
+#define WAITS_NS      UINT64_C(1000000000)
+#define FORGOTTEN_PER 20
+
+static bool waits_too_long(struct vhost_user *v, uint64_t since)
+{
+    uint64_t now = loop_now_ns(), forgotten = (since - v->waited_until_ns) / FORGOTTEN_PER;
+
+    v->waited_ns -= MIN(forgotten, v->waited_ns);
+    v->waited_ns += now - since;
+    v->waited_until_ns = now;
+    return v->waited_ns > WAITS_NS;
+}
+
+/* With v->lock held. */
+static void drop_slow(struct vhost_user *v)
+{
+    log_limited(LOG_WARN, "vhost-user", "%s: it keeps others waiting", v->backend.name);
+    v->given_up = true;
+    vhost_user_disconnect(v);
+}
+
 /* With STATUS the peer says there that it cannot go on, and that its configuration has changed.
  * Asked when the message about that is done with: the peer may wait for it to be. */
 void vhost_user_check_status(struct loop_task *task)
 {
     struct vhost_user *v = container_of(task, struct vhost_user, status_task);
     struct error err = ERROR_INIT;
-    uint64_t status = 0;
+    uint64_t status = 0, began = loop_now_ns();
 
     if (pthread_mutex_trylock(&v->lock)) { /* not yet: who waits for an answer needs us to hear */
         loop_post(v->loop, task);
@@ -36,6 +59,8 @@ void vhost_user_check_status(struct loop_task *task)
     }
     if (!v->lost && vhost_user_ask_u64(v, VHOST_USER_GET_STATUS, &status, &err))
         log_limited(LOG_WARN, "vhost-user", "%s: %s", v->backend.name, err.text);
+    else if (!v->lost && waits_too_long(v, began))
+        drop_slow(v);
     pthread_mutex_unlock(&v->lock);
     if (status & VIRTIO_STATUS_NEEDS_RESET)
         v->backend.events.needs_reset(v->backend.events.opaque);
@@ -127,16 +152,21 @@ int vhost_user_hear(struct vhost_user *v)
 static void backend_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user *v = container_of(self, struct vhost_user, backend_socket);
+    uint64_t began = loop_now_ns();
     int ret = vhost_user_hear(v);
+    bool slow = ret > 0 && waits_too_long(v, began);
 
     (void)events;
-    if (ret > 0)
+    if (ret > 0 && !slow)
         return;
     loop_fd_close(v->loop, self);
     if (ret == 0) /* its end; the main channel tells whether it is the peer's, too */
         return;
     pthread_mutex_lock(&v->lock);
-    vhost_user_disconnect(v);
+    if (slow)
+        drop_slow(v);
+    else
+        vhost_user_disconnect(v);
     pthread_mutex_unlock(&v->lock);
 }
 

@@ -60,7 +60,9 @@ struct vhost_user {
     bool lost;                     /* the connection is over, and the loop has yet to close it */
     bool given_up;                 /* and is not looked for, until a reset */
     bool connected_before;
-    uint64_t deadline_ns; /* of a handshake; 0: none is under way */
+    uint64_t deadline_ns;     /* of a handshake; 0: none is under way */
+    uint64_t waited_ns;       /* that the loop has waited for the peer lately... */
+    uint64_t waited_until_ns; /* ...the last time until then */
     struct vhost_user_reconnect reconnect;
 
     struct virtio_features offered; /* by the first peer: later ones must offer as much */

@@ -120,12 +120,18 @@ static void forward(struct relay_queue *q)
         event_signal(q->kick_fd);
 }
 
+/* Of the peer's memory, which it may change at any time: each is read once. */
+static uint32_t load32(const uint8_t *word)
+{
+    return le32toh(__atomic_load_n((const uint32_t *)(const void *)word, __ATOMIC_RELAXED));
+}
+
 /* Give an entry of the peer's back to the driver; false when it is none of ours. */
 static bool give_back(struct relay_queue *q)
 {
     const uint8_t *from = q->used + RING + USED_ENTRY * (q->peer_used & (q->size - 1));
     uint8_t *to = q->driver_used + RING + USED_ENTRY * (q->next_used & (q->size - 1));
-    uint32_t id = load_le32(from), length = load_le32(from + 4);
+    uint32_t id = load32(from), length = load32(from + 4);
 
     if (id >= q->size || !q->taken[id])
         return false;

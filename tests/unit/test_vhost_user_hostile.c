@@ -261,6 +261,24 @@ static void half_an_own_request(void **state)
     assert_true(loop_now_ns() - began < UINT64_C(1000000000));
 }
 
+/* Requests that are sound, each in two pieces with a pause between them. */
+static void own_requests_in_pieces(void **state)
+{
+    struct front *f = *state;
+    const struct vhost_user_header header = {VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
+                                             VHOST_USER_VERSION, 0};
+    uint64_t began = loop_now_ns();
+
+    f->peer.protocol_features &= ~(UINT64_C(1) << VHOST_USER_PROTOCOL_F_STATUS);
+    drive(f);
+    while (!front_needs_reset(f) && loop_now_ns() - began < UINT64_C(10000000000)) {
+        (void)send(channel_of(f), &header, 4, MSG_NOSIGNAL);
+        usleep(100000);
+        (void)send(channel_of(f), (const char *)&header + 4, 8, MSG_NOSIGNAL);
+    }
+    assert_true(front_needs_reset(f));
+}
+
 static void closes_its_channel(void **state)
 {
     struct front *f = *state;
@@ -340,6 +358,7 @@ int main(void)
         FRONT_TEST(own_request_of_wrong_version),
         FRONT_TEST(own_request_with_descriptors),
         FRONT_TEST(half_an_own_request),
+        FRONT_TEST(own_requests_in_pieces),
         FRONT_TEST(closes_its_channel),
         FRONT_TEST(maps_a_part_of_a_huge_page),
         FRONT_TEST(unasked),
