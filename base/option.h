@@ -71,6 +71,10 @@ void option_list_free(struct option_list *list);
  * list. */
 const char *option_list_take(struct option_list *list, const char *key);
 
+/* Take the first unused value of a key out of the list, as if it had not been given; NULL when
+ * absent. The caller frees it. */
+char *option_list_remove(struct option_list *list, const char *key);
+
 /* The first value of a key without marking it; NULL when absent. */
 const char *option_list_peek(const struct option_list *list, const char *key);
 

@@ -140,14 +140,36 @@ void option_list_free(struct option_list *list)
     *list = (struct option_list){0};
 }
 
-const char *option_list_take(struct option_list *list, const char *key)
+static struct option_value *find_unused(struct option_list *list, const char *key)
 {
     for (size_t i = 0; i < list->count; i++)
-        if (!list->values[i].used && strcmp(list->values[i].key, key) == 0) {
-            list->values[i].used = true;
-            return list->values[i].value;
-        }
+        if (!list->values[i].used && strcmp(list->values[i].key, key) == 0)
+            return &list->values[i];
     return NULL;
+}
+
+const char *option_list_take(struct option_list *list, const char *key)
+{
+    struct option_value *found = find_unused(list, key);
+
+    if (!found)
+        return NULL;
+    found->used = true;
+    return found->value;
+}
+
+char *option_list_remove(struct option_list *list, const char *key)
+{
+    struct option_value *found = find_unused(list, key);
+    char *value;
+
+    if (!found)
+        return NULL;
+    value = found->value;
+    free(found->key);
+    list->count--;
+    memmove(found, found + 1, (size_t)(list->values + list->count - found) * sizeof(*found));
+    return value;
 }
 
 const char *option_list_peek(const struct option_list *list, const char *key)

@@ -149,14 +149,13 @@ static int device_add(struct vm_config *config, const char *origin, const char *
     device = &grown[config->device_count];
     *device = (struct device_config){0};
     ret = option_list_parse(&device->options, origin, value, first_key, err);
-    if (!ret && !type) {
-        type = option_list_take(&device->options, "type");
-        if (!type)
-            ret = error_set(err, EINVAL, "%s: needs a type, as in --device blk,path=a.img", origin);
-    }
     if (!ret) {
-        device->type = strdup(type);
-        ret = device->type ? 0 : no_memory(err);
+        /* Not one of the device's own options, which may go on to a program. */
+        device->type = type ? strdup(type) : option_list_remove(&device->options, "type");
+        if (!device->type)
+            ret = type ? no_memory(err)
+                       : error_set(err, EINVAL, "%s: needs a type, as in --device blk,path=a.img",
+                                   origin);
     }
     if (ret) {
         option_list_free(&device->options);

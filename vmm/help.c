@@ -203,6 +203,14 @@ static void topic_control(FILE *out)
                  "command and prints\nthe answer. On the socket: a line each way, answers end with "
                  "'ok' or 'error: REASON'.\n\n");
     control_print_help(out);
+    fprintf(
+        out,
+        "\nFrom 'dirty-log on' to 'off', each 'dirty-pages' tells of the pages of 4 KiB that the "
+        "guest and its\ndevices, whoever serves them, have written to since the one before, or "
+        "since 'on': where they\nstart and how many follow each other, by addresses. The machine "
+        "creates FILE, relative to where it\nwas started. A page that is being written to may be "
+        "told of twice. Refused, naming the device,\nwhere a back end cannot tell what it writes: "
+        "vDPA, relay=on, programs without VHOST_F_LOG_ALL.\n");
 }
 
 static void topic_exit(FILE *out)

@@ -190,6 +190,59 @@ wait_for_socket() {
     done
 }
 
+# --- the kernel's back ends ---
+
+# lio_target NUMBER FILE: a target port of the kernel's whose one logical unit is the file.
+lio_target() {
+    local config=/sys/kernel/config/target core port
+    mountpoint -q /sys/kernel/config || mount -t configfs configfs /sys/kernel/config
+    core=$config/core/fileio_$1/disk port=$config/vhost/naa.500140500000000$1/tpgt_1
+    mkdir -p "$core"
+    echo "fd_dev_name=$2,fd_dev_size=$(stat -c %s "$2")" > "$core/control"
+    echo 1 > "$core/enable"
+    mkdir -p "$port/lun/lun_0"
+    ln -s "$core" "$port/lun/lun_0/disk"
+    echo "naa.500140500000fff$1" > "$port/nexus"
+}
+
+lio_remove() {
+    local config=/sys/kernel/config/target port
+    port=$config/vhost/naa.500140500000000$1/tpgt_1
+    rm "$port/lun/lun_0/disk"
+    echo NULL > "$port/nexus"
+    rmdir "$port/lun/lun_0" "$port" "${port%/*}" "$config/core/fileio_$1/disk" "$config/core/fileio_$1"
+}
+
+# The kernel's own simulators: disks in memory, and cards that get back what they send. On a kernel that has
+# none the case is not run. vdpa_devices NAME...
+vdpa_devices() {
+    local name loaded=0
+    "$ROOT/tests/lab/vdpa" load > "$dir/load" 2>&1 || loaded=$?
+    [ $loaded = 0 ] || set --
+    for name; do
+        case $name in
+            blk*) vdpa dev add mgmtdev vdpasim_blk name "$name" ;;
+            net*) vdpa dev add mgmtdev vdpasim_net name "$name" mac "02:00:00:00:07:0${name#net}" ;;
+        esac >> "$dir/load" 2>&1 || loaded=1
+    done
+    case $loaded in
+        0) ;;
+        3) echo "# $case: not run: $(< "$dir/load")" ;;
+        *) fail "$case: the simulators" "$(head -n 1 "$dir/load")" ;;
+    esac
+    return $loaded
+}
+
+# node NAME: the file of a device.
+node() {
+    echo "/dev/$(basename /sys/bus/vdpa/devices/"$1"/vhost-vdpa-*)"
+}
+
+vdpa_remove() {
+    local name
+    for name; do vdpa dev del "$name"; done
+}
+
 # --- running them ---
 
 run_case() {

@@ -126,6 +126,14 @@ static void every_option_sets_its_field(void **state)
     assert_string_equal(config.devices[1].type, "blk");
     assert_string_equal(device_value(1, "path"), "c");
     assert_string_equal(device_value(1, "id"), "x");
+    assert_int_equal(config.devices[1].options.count, 2); /* the type is none of them */
+
+    again();
+    ASSERT_ACCEPTED("--device", "virtio-user,type=rng,socket=s", "k");
+    assert_string_equal(config.devices[0].type, "virtio-user");
+    assert_string_equal(device_value(0, "type"), "rng");
+    assert_string_equal(device_value(0, "socket"), "s");
+    assert_int_equal(config.devices[0].options.count, 2);
 }
 
 static void network_cards(void **state)

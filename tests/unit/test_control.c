@@ -163,6 +163,41 @@ static void commands(void **state)
     close(fd);
 }
 
+/* What the commands for dirty pages refuse; no file is left, and none that was there is touched. */
+static void dirty_pages_refused(void **state)
+{
+    struct fixture *f = *state;
+    int fd = client(f);
+    char line[128], answer[192], list[64];
+    struct stat status;
+
+    say(fd, "dirty-log\n");
+    assert_answer(fd, "error: dirty-log needs its on|off\n");
+    say(fd, "dirty-log maybe\n");
+    assert_answer(fd, "error: 'maybe' is neither on nor off\n");
+    say(fd, "dirty-log off\n"); /* as it is */
+    assert_answer(fd, "ok\n");
+    say(fd, "dirty-pages\n");
+    assert_answer(fd, "error: dirty-pages needs its FILE\n");
+    snprintf(list, sizeof(list), "%s/list", f->dir);
+    snprintf(line, sizeof(line), "dirty-pages %s\n", list);
+    say(fd, line);
+    assert_answer(fd, "error: dirty pages are not being logged\n");
+    assert_int_equal(stat(list, &status), -1);
+    snprintf(line, sizeof(line), "dirty-pages %s/none/list\n", f->dir);
+    snprintf(answer, sizeof(answer),
+             "error: cannot create '%s/none/list': No such file or directory\n", f->dir);
+    say(fd, line);
+    assert_answer(fd, answer);
+    snprintf(line, sizeof(line), "dirty-pages %s\n", f->image);
+    snprintf(answer, sizeof(answer), "error: cannot create '%s': File exists\n", f->image);
+    say(fd, line);
+    assert_answer(fd, answer);
+    assert_int_equal(stat(f->image, &status), 0);
+    assert_int_equal(status.st_size, MIB);
+    close(fd);
+}
+
 static void quitting(void **state)
 {
     struct fixture *f = *state;
@@ -273,8 +308,13 @@ static void client_waits_for_descriptors(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(commands),         TEST(quitting), TEST(a_line_without_an_end),
-        TEST(too_many_clients), TEST(the_name), TEST(client_waits_for_descriptors),
+        TEST(commands),
+        TEST(dirty_pages_refused),
+        TEST(quitting),
+        TEST(a_line_without_an_end),
+        TEST(too_many_clients),
+        TEST(the_name),
+        TEST(client_waits_for_descriptors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
