@@ -104,9 +104,10 @@ $(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvi
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ $< \
 	    $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS) $(TEST_LIBS) -lcmocka
 
-# Makes payloads of every format itself, and has the module unpack them.
-$(BUILD)/tests/test_kernel: TEST_LIBS = -lz -llzma -llz4 -lzstd -lbz2
-$(BUILD)/tests/test_kernel: $(BUILD)/vireo-unpack.so
+# They make payloads of every format themselves, and have the module unpack them.
+KERNEL_TESTS = $(addprefix $(BUILD)/tests/,test_kernel test_kernel_cache test_kernel_damaged)
+$(KERNEL_TESTS): TEST_LIBS = -lz -llzma -llz4 -lzstd -lbz2
+$(KERNEL_TESTS): $(BUILD)/vireo-unpack.so
 $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so

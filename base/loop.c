@@ -299,6 +299,15 @@ void loop_fd_remove(struct loop *loop, struct loop_fd *fd)
             loop->gathered[i].data.ptr = NULL;
 }
 
+void loop_fd_close(struct loop *loop, struct loop_fd *fd)
+{
+    if (fd->fd < 0)
+        return;
+    loop_fd_remove(loop, fd);
+    close(fd->fd);
+    fd->fd = -1;
+}
+
 void loop_timer_set(struct loop *loop, struct loop_timer *timer, uint64_t delay_ns)
 {
     struct loop_timer **at = &loop->timers;

@@ -40,6 +40,9 @@ int loop_fd_set_events(struct loop *loop, struct loop_fd *fd, uint32_t events); 
 /* After this returns `ready` is not called again, even if an event was already gathered. [loop] */
 void loop_fd_remove(struct loop *loop, struct loop_fd *fd);
 
+/* Remove it, close it, and make it -1; nothing where it is that already. [loop] */
+void loop_fd_close(struct loop *loop, struct loop_fd *fd);
+
 /* One-shot timers on CLOCK_MONOTONIC. A set timer is moved by setting it again. */
 struct loop_timer {
     uint64_t deadline_ns; /* 0: not set */

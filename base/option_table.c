@@ -207,22 +207,31 @@ static void metavar(const struct option_spec *spec, char *text, size_t size)
         used += (size_t)snprintf(text + used, size - used, "%s%s", i ? "|" : "", spec->choices[i]);
 }
 
+/* Longer keys have a line of their own. */
+#define KEY_WIDTH_MAX 28
+
 void option_print(FILE *out, const struct option_spec *table, size_t count)
 {
     char text[120];
     size_t width = 0;
 
     for (size_t i = 0; i < count; i++) {
+        size_t length;
+
         metavar(&table[i], text, sizeof(text));
-        width = MAX(width, strlen(table[i].key) + 1 + strlen(text));
+        length = strlen(table[i].key) + 1 + strlen(text);
+        if (length <= KEY_WIDTH_MAX)
+            width = MAX(width, length);
     }
-    width = MIN(width, (size_t)28);
     for (size_t i = 0; i < count; i++) {
         const struct option_spec *spec = &table[i];
-        int written;
+        int column = (int)width + 4, written;
+
         metavar(spec, text, sizeof(text));
         written = fprintf(out, "  %s=%s", spec->key, text);
-        fprintf(out, "%*s%s", MAX((int)width + 4 - written, 2), "", spec->help ? spec->help : "");
+        if (written + 2 > column)
+            written = fprintf(out, "\n") - 1;
+        fprintf(out, "%*s%s", column - written, "", spec->help ? spec->help : "");
         if (spec->required)
             fprintf(out, " (required)");
         else if (spec->initial)

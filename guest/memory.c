@@ -173,6 +173,15 @@ int guest_memory_add_external(struct guest_memory *mem, uint64_t start, uint64_t
     return 0;
 }
 
+uint64_t guest_memory_size(const struct guest_memory *mem)
+{
+    uint64_t size = 0;
+
+    for (size_t i = 0; i < mem->count; i++)
+        size += mem->regions[i].size;
+    return size;
+}
+
 void guest_memory_destroy(struct guest_memory *mem)
 {
     for (size_t i = 0; i < mem->count; i++) {

@@ -61,6 +61,9 @@ int guest_memory_add(struct guest_memory *mem, uint64_t start, uint64_t size, un
 int guest_memory_add_external(struct guest_memory *mem, uint64_t start, uint64_t size, void *host,
                               struct error *err);
 
+/* Bytes of all regions. */
+uint64_t guest_memory_size(const struct guest_memory *mem);
+
 /* Unmap and close all that guest_memory_add made. */
 void guest_memory_destroy(struct guest_memory *mem);
 

@@ -2,13 +2,13 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/loop_event.h"
 #include "virtio/device.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -316,9 +316,7 @@ static void disconnect(struct vhost_user_server *server)
 {
     if (server->connection.fd < 0)
         return;
-    loop_fd_remove(server->config.loop, &server->connection);
-    close(server->connection.fd);
-    server->connection.fd = -1;
+    loop_fd_close(server->config.loop, &server->connection);
     server_channel_close(server);
     server_vrings_reset(server);
     device_reset(server);
@@ -401,10 +399,9 @@ static void connection_ready(struct loop_fd *self, uint32_t events)
 static void memory_lost(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user_server *server = container_of(self, struct vhost_user_server, lost);
-    eventfd_t count;
 
     (void)events;
-    if (eventfd_read(self->fd, &count) == 0 && server->connection.fd >= 0) {
+    if (loop_event_take(self->fd) && server->connection.fd >= 0) {
         log_warn("vhost-user", "%s: the front end is dropped: it took its memory away",
                  server->config.name);
         disconnect(server);
@@ -440,15 +437,12 @@ static int server_open(struct vhost_user_server *server, struct error *err)
     struct loop *loop = server->config.loop;
     int ret = server_vrings_create(server, err);
 
-    server->lost = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, memory_lost};
     server->records = calloc(server->config.queue_count, sizeof(server->records[0]));
     server->config.backend->records = server->records;
-    if (!ret && server->lost.fd < 0)
-        ret = error_errno(err, errno, "cannot make an eventfd");
     if (!ret && !server->records)
         ret = error_set(err, ENOMEM, "no memory for a vhost-user server");
     if (!ret)
-        ret = loop_fd_add(loop, &server->lost, err);
+        ret = loop_event_open(loop, &server->lost, memory_lost, err);
     if (ret || !server->config.listening)
         return ret ? ret : connection_begin(server, server->config.socket, err);
     server->listener.fd = server->config.socket;
@@ -458,10 +452,7 @@ static int server_open(struct vhost_user_server *server, struct error *err)
 static void server_free(struct vhost_user_server *server)
 {
     server_vrings_destroy(server);
-    if (server->lost.fd >= 0) {
-        loop_fd_remove(server->config.loop, &server->lost);
-        close(server->lost.fd);
-    }
+    loop_fd_close(server->config.loop, &server->lost);
     server->config.backend->records = NULL;
     free(server->records);
     free(server);
@@ -479,7 +470,7 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
         return error_set(err, ENOMEM, "no memory for a vhost-user server");
     }
     server->config = *config;
-    server->load_fd = server->log_signal_fd = -1;
+    server->load_fd = server->log_signal_fd = server->lost.fd = -1;
     server_state_forget(server);
     server_channel_init(server);
     server->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
@@ -503,10 +494,7 @@ void vhost_user_server_destroy(struct vhost_user_server *server)
         return;
     server->config.ended = NULL;
     disconnect(server);
-    if (server->listener.fd >= 0) {
-        loop_fd_remove(server->config.loop, &server->listener);
-        close(server->listener.fd);
-    }
+    loop_fd_close(server->config.loop, &server->listener);
     server_channel_close(server);
     server_free(server);
 }

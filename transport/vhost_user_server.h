@@ -8,16 +8,18 @@
  *     kick eventfd  ------------------------------------------------>    (its loop)
  *     call eventfd  <------------------  notify_queue
  *
- *   vhost_user_server.c         the connection: requests, answers, features, configuration
- *   vhost_user_server_vring.c   vrings: when one runs, and with what
- *   vhost_user_server_memory.c  the front end's memory, mapped here
+ *   vhost_user_server.c           the connection: requests, answers, features, configuration
+ *   vhost_user_server_vring.c     vrings: when one runs, and with what
+ *   vhost_user_server_memory.c    the front end's memory, mapped here
  *   vhost_user_server_inflight.c  the record of buffers in flight, which survives us
- *   vhost_user_server_tell.c    what the server says by itself
- *   vhost_user_server_state.c   the device's state, saved and loaded
+ *   vhost_user_server_log.c       the log of what we write to
+ *   vhost_user_server_tell.c      what the server says by itself
+ *   vhost_user_server_state.c     the device's state, saved and loaded
  *
- * Protocol features that are offered: MQ, REPLY_ACK, BACKEND_REQ, CONFIG, RESET_DEVICE,
- * INBAND_NOTIFICATIONS, CONFIGURE_MEM_SLOTS, STATUS, GPA_ADDRESSES; MTU for a network card that
- * shows one; DEVICE_STATE for models whose state can be saved (virtio/builtin.h).
+ * Protocol features that are offered: MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG,
+ * INFLIGHT_SHMFD, RESET_DEVICE, INBAND_NOTIFICATIONS, CONFIGURE_MEM_SLOTS, STATUS, GPA_ADDRESSES;
+ * MTU for a network card that shows one; DEVICE_STATE for models whose state can be saved
+ * (virtio/builtin.h).
  *
  * One front end at a time; when it goes, the device is reset and the next one may come. What it
  * says is checked (virtio/vhost_user_channel.h): a request that makes no sense ends the connection,

@@ -21,11 +21,7 @@ static void close_channel(struct vhost_user_server *server)
 {
     struct server_channel *channel = &server->channel;
 
-    if (channel->socket.fd < 0)
-        return;
-    loop_fd_remove(server->config.loop, &channel->socket);
-    close(channel->socket.fd);
-    channel->socket.fd = -1;
+    loop_fd_close(server->config.loop, &channel->socket);
     channel->asked = 0;
 }
 

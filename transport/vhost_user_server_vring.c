@@ -169,22 +169,6 @@ static void set_addresses(struct vhost_user_vring *vring,
     vring->addressed = true;
 }
 
-/* Packed, both indexes come in one number, each with its wrap counter in bit 15. */
-static void set_base(const struct vhost_user_server *server, struct vhost_user_vring *vring,
-                     uint32_t base)
-{
-    vring->position.avail = (uint16_t)base;
-    vring->position.used = is_packed(server) ? (uint16_t)(base >> 16) : (uint16_t)base;
-}
-
-static uint32_t get_base(const struct vhost_user_server *server,
-                         const struct vhost_user_vring *vring)
-{
-    uint32_t used = is_packed(server) ? vring->position.used : 0;
-
-    return used << 16 | vring->position.avail;
-}
-
 /* The descriptor of a SET_VRING_KICK, _CALL or _ERR; -1 when NOFD says that there is none. */
 static int take_event_fd(struct vhost_user_message *message, int *out, struct error *err)
 {
@@ -282,10 +266,10 @@ int server_vring_request(struct vhost_user_server *server, struct vhost_user_mes
         set_addresses(vring, &message->payload.address);
         return server_vrings_update(server, err);
     case VHOST_USER_SET_VRING_BASE:
-        set_base(server, vring, num);
+        vring->position = virtqueue_position_of_base(num, is_packed(server));
         return 0;
     case VHOST_USER_GET_VRING_BASE: /* it stops until the next kick descriptor */
-        message->payload.state.num = get_base(server, vring);
+        message->payload.state.num = virtqueue_position_base(vring->position, is_packed(server));
         server_inflight_settle(server, (uint16_t)index);
         forget_kick(vring);
         return 0;

@@ -4,6 +4,10 @@
  * A *model* (devices/...) is a const table. What it implements is small: its options, its
  * configuration bytes, and a handler for "there may be buffers in this queue". It runs on exactly
  * one loop; its code takes no lock for its own state.
+ *
+ *   builtin.c        creation, features, configuration, commands
+ *   builtin_queue.c  queues, served by the model on its loop
+ *   builtin_state.c  state, saved and loaded
  */
 #ifndef VIRTIO_BUILTIN_H
 #define VIRTIO_BUILTIN_H

@@ -1,20 +1,7 @@
 #include "virtio/call.h"
 
 #include "base/bytes.h"
-
-#include <errno.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/uio.h>
-#include <unistd.h>
-
-bool virtio_call_take(int fd)
-{
-    eventfd_t count;
-    const struct iovec iov = {&count, sizeof(count)};
-
-    return preadv2(fd, &iov, 1, -1, RWF_NOWAIT) == (ssize_t)sizeof(count);
-}
+#include "base/loop_event.h"
 
 static void call_ready(struct loop_fd *self, uint32_t events)
 {
@@ -22,39 +9,22 @@ static void call_ready(struct loop_fd *self, uint32_t events)
     const struct virtio_device_events *device = &call->backend->events;
 
     (void)events;
-    if (virtio_call_take(self->fd))
+    if (loop_event_take(self->fd))
         device->notify_queue(device->opaque, call->index);
 }
 
 int virtio_call_create(struct virtio_call *call, struct virtio_backend *backend, uint16_t index,
                        struct loop *loop, struct error *err)
 {
-    int ret;
-
-    *call = (struct virtio_call){
-        .watch = {eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, call_ready},
-        .backend = backend,
-        .index = index,
-        .connected = -1,
-    };
-    if (call->watch.fd < 0)
-        return error_errno(err, errno, "cannot make an eventfd");
-    ret = loop_fd_add(loop, &call->watch, err);
-    if (ret) {
-        close(call->watch.fd);
-        call->watch.fd = -1;
-    }
-    return ret;
+    *call = (struct virtio_call){.backend = backend, .index = index, .connected = -1};
+    return loop_event_open(loop, &call->watch, call_ready, err);
 }
 
 void virtio_call_destroy(struct virtio_call *call, struct loop *loop)
 {
-    if (call->watch.fd < 0)
-        return;
-    virtio_call_disconnect(call);
-    loop_fd_remove(loop, &call->watch);
-    close(call->watch.fd);
-    call->watch.fd = -1;
+    if (call->watch.fd >= 0)
+        virtio_call_disconnect(call);
+    loop_fd_close(loop, &call->watch);
 }
 
 /* Tell the transport. */
@@ -81,5 +51,5 @@ void virtio_call_disconnect(struct virtio_call *call)
 
 void virtio_call_drain(struct virtio_call *call)
 {
-    virtio_call_take(call->watch.fd);
+    loop_event_take(call->watch.fd);
 }

@@ -13,7 +13,6 @@
 #include "base/loop.h"
 #include "virtio/backend.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 struct virtio_call {
@@ -38,8 +37,5 @@ void virtio_call_disconnect(struct virtio_call *call);
 
 /* Forget signals that have not been passed on. On the loop. */
 void virtio_call_drain(struct virtio_call *call);
-
-/* Whether eventfd `fd` was signalled since. Never blocks, even if who shares the file wants it. */
-bool virtio_call_take(int fd);
 
 #endif

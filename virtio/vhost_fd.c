@@ -149,29 +149,41 @@ int vhost_fd_iotlb(struct vhost_fd *v, uint32_t asid, const struct vhost_iotlb_m
                        (unsigned)message->type);
 }
 
+/* One message about each region of guest memory. */
+static int tell_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
+                       uint8_t type, struct error *err)
+{
+    const struct vhost_iotlb_msg begin = {.type = VHOST_IOTLB_BATCH_BEGIN},
+                                 end = {.type = VHOST_IOTLB_BATCH_END};
+    bool batch = vhost_fd_has(v, VHOST_BACKEND_F_IOTLB_BATCH);
+    int ret = batch ? vhost_fd_iotlb(v, asid, &begin, err) : 0;
+
+    for (size_t i = 0; !ret && i < memory->count; i++) {
+        struct vhost_iotlb_msg message = {
+            .type = type,
+            .iova = memory->regions[i].start,
+            .size = memory->regions[i].size,
+        };
+
+        if (type == VHOST_IOTLB_UPDATE) {
+            message.uaddr = (uintptr_t)memory->regions[i].host;
+            message.perm = VHOST_ACCESS_RW;
+        }
+        ret = vhost_fd_iotlb(v, asid, &message, err);
+    }
+    return !ret && batch ? vhost_fd_iotlb(v, asid, &end, err) : ret;
+}
+
 int vhost_fd_map_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
                         struct error *err)
 {
-    bool batch = vhost_fd_has(v, VHOST_BACKEND_F_IOTLB_BATCH);
-    int ret = 0;
+    return tell_memory(v, asid, memory, VHOST_IOTLB_UPDATE, err);
+}
 
-    if (batch)
-        ret = vhost_fd_iotlb(v, asid, &(struct vhost_iotlb_msg){.type = VHOST_IOTLB_BATCH_BEGIN},
-                             err);
-    for (size_t i = 0; !ret && i < memory->count; i++) {
-        const struct vhost_iotlb_msg update = {
-            .type = VHOST_IOTLB_UPDATE,
-            .iova = memory->regions[i].start,
-            .size = memory->regions[i].size,
-            .uaddr = (uintptr_t)memory->regions[i].host,
-            .perm = VHOST_ACCESS_RW,
-        };
-        ret = vhost_fd_iotlb(v, asid, &update, err);
-    }
-    if (!ret && batch)
-        ret =
-            vhost_fd_iotlb(v, asid, &(struct vhost_iotlb_msg){.type = VHOST_IOTLB_BATCH_END}, err);
-    return ret;
+int vhost_fd_unmap_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
+                          struct error *err)
+{
+    return tell_memory(v, asid, memory, VHOST_IOTLB_INVALIDATE, err);
 }
 
 bool vhost_fd_read_miss(struct vhost_fd *v, uint64_t *address)
@@ -219,13 +231,6 @@ int vhost_ring_find(const struct guest_memory *memory, const struct virtqueue_se
     return 0;
 }
 
-/* Packed, both places of the ring go in one number; split, the kernel finds the other in the ring.
- */
-static unsigned base_of(struct virtqueue_position position, bool packed)
-{
-    return position.avail | (packed ? (unsigned)position.used << 16 : 0);
-}
-
 int vhost_fd_vring_addresses(struct vhost_fd *v, unsigned index, const struct vhost_ring *ring,
                              const gpa_t *used, struct error *err)
 {
@@ -248,7 +253,8 @@ int vhost_fd_vring_place(struct vhost_fd *v, unsigned index, uint16_t size,
     int ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_NUM, index, size, err);
 
     if (!ret)
-        ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_BASE, index, base_of(position, packed), err);
+        ret = VHOST_FD_VRING_NUMBER(v, VHOST_SET_VRING_BASE, index,
+                                    virtqueue_position_base(position, packed), err);
     if (!ret)
         ret = vhost_fd_vring_addresses(v, index, ring, NULL, err);
     return ret;
@@ -262,7 +268,6 @@ int vhost_fd_vring_position(struct vhost_fd *v, unsigned index, bool packed,
 
     if (ret)
         return ret;
-    out->avail = (uint16_t)state.num;
-    out->used = packed ? (uint16_t)(state.num >> 16) : out->avail;
+    *out = virtqueue_position_of_base(state.num, packed);
     return 0;
 }

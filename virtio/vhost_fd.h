@@ -75,10 +75,12 @@ int vhost_fd_set_memory(struct vhost_fd *v, const struct guest_memory *memory, s
 int vhost_fd_iotlb(struct vhost_fd *v, uint32_t asid, const struct vhost_iotlb_msg *message,
                    struct error *err);
 
-/* Map all guest memory at its guest addresses, for reading and writing; in one batch if
- * VHOST_BACKEND_F_IOTLB_BATCH was agreed. */
+/* Map all guest memory at its guest addresses, for reading and writing, and the reverse; in one
+ * batch if VHOST_BACKEND_F_IOTLB_BATCH was agreed. */
 int vhost_fd_map_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
                         struct error *err);
+int vhost_fd_unmap_memory(struct vhost_fd *v, uint32_t asid, const struct guest_memory *memory,
+                          struct error *err);
 
 /* Read a message from the device's IOTLB. True: it has no mapping for *address. */
 bool vhost_fd_read_miss(struct vhost_fd *v, uint64_t *address);

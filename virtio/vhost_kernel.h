@@ -19,6 +19,7 @@
  *
  *   vhost_kernel.c         creation, features, memory
  *   vhost_kernel_queue.c   queues
+ *   vhost_kernel_log.c     the log of what the kernel writes to
  *   vhost_fd.h             requests to the kernel
  */
 #ifndef VIRTIO_VHOST_KERNEL_H

@@ -4,11 +4,10 @@
 #include "virtio/vhost_kernel_internal.h"
 
 #include "base/log.h"
+#include "base/loop_event.h"
 
 #include <errno.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <unistd.h>
 
 /* Newer than the headers of some hosts (Linux 6.5). */
 #ifndef VHOST_NEW_WORKER
@@ -41,26 +40,11 @@ static void error_ready(struct loop_fd *self, uint32_t events)
     const struct virtio_backend *backend = &queue->owner->backend;
 
     (void)events;
-    if (!virtio_call_take(self->fd))
+    if (!loop_event_take(self->fd))
         return;
     log_limited(LOG_WARN, "vhost", "%s: the kernel finds queue %u broken", backend->name,
                 queue->index);
     backend->events.needs_reset(backend->events.opaque);
-}
-
-static int listen_for_errors(struct vhost_kernel_queue *queue, struct error *err)
-{
-    int ret;
-
-    queue->error = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, error_ready};
-    if (queue->error.fd < 0)
-        return error_errno(err, errno, "cannot make an eventfd");
-    ret = loop_fd_add(queue->owner->loop, &queue->error, err);
-    if (ret) {
-        close(queue->error.fd);
-        queue->error.fd = -1;
-    }
-    return ret;
 }
 
 /* A thread of its own, where the kernel has them; else the queues of a descriptor share one. */
@@ -87,7 +71,7 @@ static int queue_create(struct vhost_kernel_queue *queue, struct error *err)
     ret = virtio_call_create(&queue->call, &queue->owner->backend, queue->index, queue->owner->loop,
                              err);
     if (!ret)
-        ret = listen_for_errors(queue, err);
+        ret = loop_event_open(queue->owner->loop, &queue->error, error_ready, err);
     if (!ret && queue->owner->options.type->workers)
         ask_for_worker(queue);
     return ret;
@@ -114,13 +98,8 @@ int vhost_kernel_queues_create(struct vhost_kernel *v, struct error *err)
 void vhost_kernel_queues_destroy(struct vhost_kernel *v)
 {
     for (uint16_t i = 0; i < v->options.queue_count; i++) {
-        struct vhost_kernel_queue *queue = &v->queues[i];
-
-        virtio_call_destroy(&queue->call, v->loop);
-        if (queue->error.fd < 0)
-            continue;
-        loop_fd_remove(v->loop, &queue->error);
-        close(queue->error.fd);
+        virtio_call_destroy(&v->queues[i].call, v->loop);
+        loop_fd_close(v->loop, &v->queues[i].error);
     }
 }
 
@@ -128,7 +107,7 @@ void vhost_kernel_queues_drain(struct vhost_kernel *v)
 {
     for (uint16_t i = 0; i < v->options.queue_count; i++) {
         virtio_call_drain(&v->queues[i].call);
-        virtio_call_take(v->queues[i].error.fd);
+        loop_event_take(v->queues[i].error.fd);
     }
 }
 

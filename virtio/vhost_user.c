@@ -227,14 +227,11 @@ static void end_queue(struct virtio_backend *backend, uint16_t index)
 
     queue->running = false;
     (void)vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 0, &err);
-    if (vhost_user_ask(v, &message, &err) == 0) {
-        queue->position.avail = (uint16_t)message.payload.state.num;
-        queue->position.used = features_has(&v->negotiated, VIRTIO_F_RING_PACKED)
-                                   ? (uint16_t)(message.payload.state.num >> 16)
-                                   : queue->position.avail;
-    } else if (queue->begun) {
+    if (vhost_user_ask(v, &message, &err) == 0)
+        queue->position = virtqueue_position_of_base(
+            message.payload.state.num, features_has(&v->negotiated, VIRTIO_F_RING_PACKED));
+    else if (queue->begun)
         (void)vhost_user_queue_catch_up(v, queue, v->inflight_fd >= 0, &err);
-    }
     virtio_call_disconnect(&queue->call);
 }
 

@@ -39,7 +39,9 @@
  *   vhost_user_hear.c       the peer's own requests
  *   vhost_user_shmem.c      its shared memory
  *   vhost_user_state.c      its state, saved and loaded
+ *   vhost_user_log.c        the log of what it writes to
  *   vhost_user_channel.h    messages
+ *   vhost_user_check.c      which of them are well formed
  */
 #ifndef VIRTIO_VHOST_USER_H
 #define VIRTIO_VHOST_USER_H

@@ -43,20 +43,11 @@ void vhost_user_disconnect(struct vhost_user *v)
     v->lost = true;
 }
 
-void vhost_user_unwatch(struct vhost_user *v, struct loop_fd *fd)
-{
-    if (fd->fd < 0)
-        return;
-    loop_fd_remove(v->loop, fd);
-    close(fd->fd);
-    fd->fd = -1;
-}
-
 void vhost_user_close(struct vhost_user *v)
 {
     atomic_store(&v->reconnect.fd, -1);
-    vhost_user_unwatch(v, &v->socket);
-    vhost_user_unwatch(v, &v->backend_socket);
+    loop_fd_close(v->loop, &v->socket);
+    loop_fd_close(v->loop, &v->backend_socket);
     vhost_user_shmem_clear(v);
 }
 

@@ -159,7 +159,7 @@ static void backend_ready(struct loop_fd *self, uint32_t events)
     (void)events;
     if (ret > 0 && !slow)
         return;
-    vhost_user_unwatch(v, self);
+    loop_fd_close(v->loop, self);
     if (ret == 0) /* its end; the main channel tells whether it is the peer's, too */
         return;
     pthread_mutex_lock(&v->lock);

@@ -6,6 +6,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/loop_event.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -44,7 +45,7 @@ static void kick_ready(struct loop_fd *self, uint32_t events)
     struct error err = ERROR_INIT;
 
     (void)events;
-    if (!virtio_call_take(self->fd))
+    if (!loop_event_take(self->fd))
         return;
     if (pthread_mutex_trylock(&v->lock)) { /* not yet: who waits for an answer needs us to hear */
         eventfd_write(self->fd, 1);

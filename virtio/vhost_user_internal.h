@@ -109,9 +109,6 @@ int vhost_user_watch(struct vhost_user *v, struct error *err);
 /* No more requests. Any thread. */
 void vhost_user_disconnect(struct vhost_user *v);
 
-/* Close a descriptor that is watched; -1 is none. On the loop. */
-void vhost_user_unwatch(struct vhost_user *v, struct loop_fd *fd);
-
 /* Close what is left of a connection. On the loop. */
 void vhost_user_close(struct vhost_user *v);
 

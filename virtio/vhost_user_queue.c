@@ -5,12 +5,9 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/loop_event.h"
 
 #include <errno.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 void vhost_user_queue_broken(struct vhost_user *v, uint16_t index)
 {
@@ -26,24 +23,8 @@ static void error_ready(struct loop_fd *self, uint32_t events)
     struct vhost_user_queue *queue = container_of(self, struct vhost_user_queue, error);
 
     (void)events;
-    if (virtio_call_take(self->fd))
+    if (loop_event_take(self->fd))
         vhost_user_queue_broken(queue->owner, queue->setup.index);
-}
-
-/* An eventfd of ours by which the peer says that it found a ring broken. */
-static int listen_for_errors(struct vhost_user *v, struct loop_fd *fd, struct error *err)
-{
-    int ret;
-
-    *fd = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, error_ready};
-    if (fd->fd < 0)
-        return error_errno(err, errno, "cannot make an eventfd");
-    ret = loop_fd_add(v->loop, fd, err);
-    if (ret) {
-        close(fd->fd);
-        fd->fd = -1;
-    }
-    return ret;
 }
 
 int vhost_user_queues_create(struct vhost_user *v, struct error *err)
@@ -59,7 +40,7 @@ int vhost_user_queues_create(struct vhost_user *v, struct error *err)
         queue->setup.index = i;
         ret = virtio_call_create(&queue->call, &v->backend, i, v->loop, err);
         if (!ret)
-            ret = listen_for_errors(v, &queue->error, err);
+            ret = loop_event_open(v->loop, &queue->error, error_ready, err);
     }
     return ret;
 }
@@ -68,7 +49,7 @@ void vhost_user_queues_drain(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++) {
         virtio_call_drain(&v->queues[i].call);
-        virtio_call_take(v->queues[i].error.fd);
+        loop_event_take(v->queues[i].error.fd);
     }
 }
 
@@ -76,7 +57,7 @@ void vhost_user_queues_destroy(struct vhost_user *v)
 {
     for (uint16_t i = 0; i < v->queue_count; i++) {
         virtio_call_destroy(&v->queues[i].call, v->loop);
-        vhost_user_unwatch(v, &v->queues[i].error);
+        loop_fd_close(v->loop, &v->queues[i].error);
     }
 }
 
@@ -129,14 +110,6 @@ static int tell_addresses(struct vhost_user *v, const struct vhost_user_queue *q
     return vhost_user_tell(v, &message, err);
 }
 
-/* Packed, both indexes go in one number. */
-static uint32_t base_of(const struct vhost_user *v, const struct vhost_user_queue *queue)
-{
-    bool packed = features_has(&v->negotiated, VIRTIO_F_RING_PACKED);
-
-    return queue->position.avail | (packed ? (uint32_t)queue->position.used << 16 : 0);
-}
-
 static struct vhost_user_rings driver_rings(struct vhost_user_queue *queue)
 {
     return (struct vhost_user_rings){queue->setup.driver, queue->setup.device, queue->kick_fd,
@@ -154,7 +127,8 @@ int vhost_user_tell_addresses(struct vhost_user *v, struct vhost_user_queue *que
 int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *err)
 {
     struct vhost_user_queue *queue = &v->queues[index];
-    uint32_t base = v->relay ? 0 : base_of(v, queue);
+    bool packed = features_has(&v->negotiated, VIRTIO_F_RING_PACKED);
+    uint32_t base = v->relay ? 0 : virtqueue_position_base(queue->position, packed);
     struct vhost_user_rings rings;
     int ret = v->relay ? vhost_user_relay_prepare(v, index, err) : 0;
 

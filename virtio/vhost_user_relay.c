@@ -17,6 +17,7 @@
 #include "base/bytes.h"
 #include "base/event_signal.h"
 #include "base/log.h"
+#include "base/loop_event.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -163,7 +164,7 @@ static void guest_kick_ready(struct loop_fd *self, uint32_t events)
     struct relay_queue *q = container_of(self, struct relay_queue, guest_kick);
 
     (void)events;
-    if (virtio_call_take(self->fd))
+    if (loop_event_take(self->fd))
         forward(q);
 }
 
@@ -173,7 +174,7 @@ static void call_ready(struct loop_fd *self, uint32_t events)
     struct vhost_user *v = q->queue->owner;
 
     (void)events;
-    if (!virtio_call_take(self->fd) || !q->live || collect(q))
+    if (!loop_event_take(self->fd) || !q->live || collect(q))
         return;
     log_limited(LOG_WARN, "vhost-user", "%s: it uses buffers that it was not given",
                 v->backend.name);
@@ -323,10 +324,9 @@ static int open_queue(struct vhost_user *v, uint16_t index, struct error *err)
     q->avail = guest_memory_map(&v->relay->own, q->avail_at, AVAIL_BYTES(size));
     q->used = guest_memory_map(&v->relay->own, q->used_at, USED_BYTES(size));
     q->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    q->call = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, call_ready};
-    if (q->kick_fd < 0 || q->call.fd < 0)
+    if (q->kick_fd < 0)
         return error_errno(err, errno, "cannot make an eventfd");
-    return loop_fd_add(v->loop, &q->call, err);
+    return loop_event_open(v->loop, &q->call, call_ready, err);
 }
 
 int vhost_user_relay_open(struct vhost_user *v, struct error *err)
@@ -367,7 +367,7 @@ void vhost_user_relay_close(struct vhost_user *v)
     for (uint16_t i = 0; i < v->queue_count; i++) {
         struct relay_queue *q = relay_queue(v, i);
 
-        vhost_user_unwatch(v, &q->call);
+        loop_fd_close(v->loop, &q->call);
         if (q->kick_fd >= 0)
             close(q->kick_fd);
         free(q->taken);

@@ -18,12 +18,9 @@
 
 static void await_memory(const struct vhost_user *v)
 {
-    const struct guest_memory *memory = v->backend.memory;
     struct pollfd answer = {.fd = v->socket.fd, .events = POLLIN};
-    uint64_t ms = 0;
+    uint64_t ms = guest_memory_size(v->backend.memory) / MIB * MEMORY_PATIENCE_MS;
 
-    for (size_t i = 0; i < memory->count; i++)
-        ms += memory->regions[i].size / MIB * MEMORY_PATIENCE_MS;
     (void)poll(&answer, 1, (int)MIN(ms, (uint64_t)INT_MAX)); /* what fails here fails again */
 }
 

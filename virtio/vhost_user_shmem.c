@@ -13,6 +13,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/loop_event.h"
 #include "base/memory_guard.h"
 
 #include <errno.h>
@@ -20,8 +21,6 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/vfs.h>
 
@@ -138,7 +137,7 @@ static void memory_lost(struct loop_fd *self, uint32_t events)
     struct vhost_user *v = container_of(self, struct vhost_user_shmem, lost)->owner;
 
     (void)events;
-    if (!virtio_call_take(self->fd))
+    if (!loop_event_take(self->fd))
         return;
     log_limited(LOG_WARN, "vhost-user", "%s: a file in its shared memory was truncated",
                 v->backend.name);
@@ -155,11 +154,8 @@ static int create(struct vhost_user *v, struct error *err)
     pthread_mutex_init(&shmem->lock, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(shmem->guards); i++)
         shmem->guards[i] = -1;
-    shmem->lost = (struct loop_fd){eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), EPOLLIN, memory_lost};
     v->shmem = shmem;
-    if (shmem->lost.fd < 0)
-        return error_errno(err, errno, "cannot make an eventfd");
-    return loop_fd_add(v->loop, &shmem->lost, err);
+    return loop_event_open(v->loop, &shmem->lost, memory_lost, err);
 }
 
 /* Of a peer that is there again: the driver has seen the regions. */
@@ -210,7 +206,7 @@ void vhost_user_shmem_close(struct vhost_user *v)
             memory_guard_remove(v->shmem->guards[i]);
         munmap(v->shared[i].memory, v->shared[i].length);
     }
-    vhost_user_unwatch(v, &v->shmem->lost);
+    loop_fd_close(v->loop, &v->shmem->lost);
     pthread_mutex_destroy(&v->shmem->lock);
     free(v->shmem);
     v->shmem = NULL;

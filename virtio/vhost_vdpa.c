@@ -2,15 +2,13 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/loop_event.h"
 #include "virtio/device.h"
 #include "virtio/vhost_vdpa_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 void vhost_vdpa_complain(const struct vhost_vdpa *v, const struct error *err)
 {
@@ -91,7 +89,7 @@ static void config_ready(struct loop_fd *self, uint32_t events)
     const struct virtio_device_events *device = &v->backend.events;
 
     (void)events;
-    if (!virtio_call_take(self->fd))
+    if (!loop_event_take(self->fd))
         return;
     if (vhost_vdpa_needs_reset(v)) {
         log_limited(LOG_WARN, "vdpa", "%s: the device needs a reset", v->backend.name);
@@ -145,7 +143,7 @@ static void drain_on_loop(void *arg)
     struct vhost_vdpa *v = arg;
 
     vhost_vdpa_queues_drain(v);
-    (void)virtio_call_take(v->config_call.fd);
+    (void)loop_event_take(v->config_call.fd);
 }
 
 static void vdpa_reset(struct virtio_backend *backend)
@@ -162,10 +160,7 @@ static void close_on_loop(void *arg)
     struct vhost_vdpa *v = arg;
 
     vhost_vdpa_queues_destroy(v);
-    if (v->config_call.fd < 0)
-        return;
-    loop_fd_remove(v->loop, &v->config_call);
-    close(v->config_call.fd);
+    loop_fd_close(v->loop, &v->config_call);
 }
 
 static void vdpa_destroy(struct virtio_backend *backend)
@@ -192,21 +187,6 @@ static const struct virtio_backend_ops vdpa_ops = {
     .destroy = vdpa_destroy,
 };
 
-static int watch_config(struct vhost_vdpa *v, struct error *err)
-{
-    int ret, fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-
-    if (fd < 0)
-        return error_errno(err, errno, "cannot make an eventfd");
-    v->config_call = (struct loop_fd){fd, EPOLLIN, config_ready};
-    ret = loop_fd_add(v->loop, &v->config_call, err);
-    if (ret) {
-        close(fd);
-        v->config_call.fd = -1;
-    }
-    return ret;
-}
-
 #define BACKEND_BIT(name) (UINT64_C(1) << VHOST_BACKEND_F_##name)
 
 static int vdpa_open(struct vhost_vdpa *v, struct error *err)
@@ -226,7 +206,7 @@ static int vdpa_open(struct vhost_vdpa *v, struct error *err)
     if (!ret)
         ret = vhost_vdpa_allow_pinning(v, err);
     if (!ret)
-        ret = watch_config(v, err);
+        ret = loop_event_open(v->loop, &v->config_call, config_ready, err);
     return ret;
 }
 

@@ -10,7 +10,7 @@
  *
  * - Status. Its queues start together with DRIVER_OK and stop together by VHOST_VDPA_SUSPEND (where
  *   there is such a thing) or a reset; see virtio_backend_ops.run. So RING_RESET is not offered,
- * and VIRTIO_F_SUSPEND only of a device that can resume. One queue more after DRIVER_OK needs
+ *   and VIRTIO_F_SUSPEND only of a device that can resume. One queue more after DRIVER_OK needs
  *   VHOST_BACKEND_F_ENABLE_AFTER_DRIVER_OK.
  * - Addresses. The device translates them (VIRTIO_F_ACCESS_PLATFORM, agreed with it, unknown to the
  *   driver); guest memory is mapped at its guest addresses, in address space 0 for all groups of

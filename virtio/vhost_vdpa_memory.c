@@ -9,15 +9,6 @@
 #include <stdatomic.h>
 #include <sys/resource.h>
 
-static uint64_t memory_size(const struct guest_memory *memory)
-{
-    uint64_t size = 0;
-
-    for (size_t i = 0; i < memory->count; i++)
-        size += memory->regions[i].size;
-    return size;
-}
-
 /* --- before anything starts ------------------------------------------------------------------- */
 
 int vhost_vdpa_check_range(struct vhost_vdpa *v, struct error *err)
@@ -53,7 +44,7 @@ static void raise_limit(struct rlimit *limit, uint64_t needed)
 
 int vhost_vdpa_allow_pinning(struct vhost_vdpa *v, struct error *err)
 {
-    uint64_t size = memory_size(v->backend.memory), needed;
+    uint64_t size = guest_memory_size(v->backend.memory), needed;
     struct rlimit limit;
 
     v->counted = true;
@@ -107,29 +98,6 @@ int vhost_vdpa_map(struct vhost_vdpa *v, struct error *err)
     return ret;
 }
 
-static int unmap(struct vhost_vdpa *v, struct error *err)
-{
-    const struct guest_memory *memory = v->backend.memory;
-    bool batch = vhost_fd_has(&v->fd, VHOST_BACKEND_F_IOTLB_BATCH);
-    int ret = 0;
-
-    if (batch)
-        ret = vhost_fd_iotlb(&v->fd, 0, &(struct vhost_iotlb_msg){.type = VHOST_IOTLB_BATCH_BEGIN},
-                             err);
-    for (size_t i = 0; !ret && i < memory->count; i++)
-        ret = vhost_fd_iotlb(&v->fd, 0,
-                             &(struct vhost_iotlb_msg){
-                                 .type = VHOST_IOTLB_INVALIDATE,
-                                 .iova = memory->regions[i].start,
-                                 .size = memory->regions[i].size,
-                             },
-                             err);
-    if (!ret && batch)
-        ret = vhost_fd_iotlb(&v->fd, 0, &(struct vhost_iotlb_msg){.type = VHOST_IOTLB_BATCH_END},
-                             err);
-    return ret;
-}
-
 void vhost_vdpa_unmap(struct vhost_vdpa *v)
 {
     struct error err = ERROR_INIT;
@@ -137,6 +105,6 @@ void vhost_vdpa_unmap(struct vhost_vdpa *v)
     if (!v->mapped)
         return;
     v->mapped = false;
-    if (unmap(v, &err))
+    if (vhost_fd_unmap_memory(&v->fd, 0, v->backend.memory, &err))
         vhost_vdpa_complain(v, &err);
 }

@@ -58,6 +58,18 @@ struct virtqueue_position {
     uint16_t used;  /* next entry to fill */
 };
 
+/* A position as vhost's requests have it (VRING_BASE), in one number: packed, both; split, `avail`
+ * alone, since a device that goes on finds the other in the ring. */
+static inline uint32_t virtqueue_position_base(struct virtqueue_position position, bool packed)
+{
+    return position.avail | (packed ? (uint32_t)position.used << 16 : 0);
+}
+
+static inline struct virtqueue_position virtqueue_position_of_base(uint32_t base, bool packed)
+{
+    return (struct virtqueue_position){(uint16_t)base, (uint16_t)(packed ? base >> 16 : base)};
+}
+
 /*
  * One buffer. Owned by the queue, valid from pop until push (of this buffer) or stop. `readable`
  * and `writable` point at guest memory and never at anything else; their content may change at any

@@ -139,8 +139,7 @@ static const struct machine_command {
     {"quit", NULL, "end the machine at once", quit},
     {"dirty-log", "on|off", "log which pages of 4 KiB vCPUs and devices write to", log_dirty},
     {"dirty-pages", "FILE",
-     "print how many pages were written to since the last time, and into a new file where: "
-     "'ADDRESS PAGES' lines",
+     "how many were written to since the last time; a new file says where (ADDRESS PAGES)",
      list_dirty},
 };
 
@@ -180,11 +179,7 @@ static int run_line(struct machine *machine, char *line, struct answer *answer, 
 
 static void client_close(struct control_client *client)
 {
-    if (client->fd.fd < 0)
-        return;
-    loop_fd_remove(client->control->machine->main_loop, &client->fd);
-    close(client->fd.fd);
-    client->fd.fd = -1;
+    loop_fd_close(client->control->machine->main_loop, &client->fd);
     client->length = 0;
 }
 
@@ -322,8 +317,7 @@ void control_destroy(struct control *control)
     for (size_t i = 0; i < CLIENTS_MAX; i++)
         client_close(&control->clients[i]);
     loop_timer_cancel(control->machine->main_loop, &control->retry);
-    loop_fd_remove(control->machine->main_loop, &control->listener);
-    close(control->listener.fd);
+    loop_fd_close(control->machine->main_loop, &control->listener);
     unlink(control->path);
     free(control->path);
     free(control);

@@ -37,6 +37,19 @@ static bool of_place(const struct device_launch_place *place, const char *key)
 
 /* --- our own program -------------------------------------------------------------------------- */
 
+int device_launch_begin(const char *type, char ***arguments, struct error *err)
+{
+    int ret = arguments_add(arguments, err, "/proc/self/exe");
+
+    if (!ret)
+        ret = arguments_add(arguments, err, "device");
+    if (!ret)
+        ret = arguments_add(arguments, err, "%s", type);
+    if (!ret)
+        ret = arguments_add(arguments, err, "--confine");
+    return ret;
+}
+
 /* What the host gives to this process, or only to one that sees its network. */
 static int check_isolated(const struct device_setup *setup, const struct device_config *config,
                           struct error *err)
@@ -72,13 +85,7 @@ int device_launch_isolated(const struct device_setup *setup, const struct device
     int ret = check_isolated(setup, config, err);
 
     if (!ret)
-        ret = arguments_add(arguments, err, "/proc/self/exe");
-    if (!ret)
-        ret = arguments_add(arguments, err, "device");
-    if (!ret)
-        ret = arguments_add(arguments, err, "%s", model->name);
-    if (!ret)
-        ret = arguments_add(arguments, err, "--confine");
+        ret = device_launch_begin(model->name, arguments, err);
     if (!ret)
         ret = arguments_add(arguments, err, "--log=%s", log_configuration());
     if (!ret)

@@ -17,6 +17,9 @@ struct device_launch_place {
     size_t option_count;
 };
 
+/* How the arguments of our own program begin, confined, for a device of this type. */
+int device_launch_begin(const char *type, char ***arguments, struct error *err);
+
 /*
  * Our own program: the device's keys and feature bits as the user gave them, its name, and as many
  * queues as it would have in a machine of `cpus`. -EINVAL for what cannot be done in confinement.

@@ -392,3 +392,25 @@ void device_process_destroy(struct device_process *process)
     arguments_free(process->arguments);
     free(process);
 }
+
+/* --- as the back end has it ------------------------------------------------------------------- */
+
+static int process_connect(void *process, struct error *err)
+{
+    return device_process_connect(process, err);
+}
+
+static int process_start(void *process, struct error *err)
+{
+    return device_process_start(process, err);
+}
+
+static int process_command(void *process, const char *name, const char *argument, struct error *err)
+{
+    return device_process_command(process, name, argument, err);
+}
+
+struct vhost_user_process device_process_callbacks(struct device_process *process)
+{
+    return (struct vhost_user_process){process_connect, process_start, process_command, process};
+}

@@ -22,6 +22,7 @@
 #define VMM_DEVICE_PROCESS_H
 
 #include "base/error.h"
+#include "virtio/vhost_user.h"
 
 #include <stdbool.h>
 
@@ -51,6 +52,9 @@ int device_process_command(struct device_process *process, const char *name, con
 /* Say in `err` how it has ended, if it has and did not say why: what somebody who talked to it
  * cannot know. */
 void device_process_explain(struct device_process *process, struct error *err);
+
+/* To connect, to start and to command, for the back end that uses it. */
+struct vhost_user_process device_process_callbacks(struct device_process *process);
 
 /* Wait until it has ended, but not for long; our end of its socket is closed by then. */
 void device_process_destroy(struct device_process *process);

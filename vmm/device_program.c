@@ -248,14 +248,8 @@ static int serve(struct program *program, struct error *err)
 static int isolated_arguments(const struct program *program, char ***out, struct error *err)
 {
     const struct option_list *list = &program->list;
-    int ret = arguments_add(out, err, "/proc/self/exe");
+    int ret = device_launch_begin(program->setup.model->name, out, err);
 
-    if (!ret)
-        ret = arguments_add(out, err, "device");
-    if (!ret)
-        ret = arguments_add(out, err, "%s", program->setup.model->name);
-    if (!ret)
-        ret = arguments_add(out, err, "--confine");
     for (size_t i = 0; i < list->count && !ret; i++)
         if (strcmp(list->values[i].key, "isolate") != 0 &&
             strcmp(list->values[i].key, "confine") != 0)
@@ -347,9 +341,9 @@ void device_program_print_help(FILE *out)
 {
     fprintf(out, "vireo device TYPE --socket-path=PATH [KEY=VALUE[,KEY=VALUE]...]... serves a "
                  "device to any VMM\nthat speaks vhost-user. Keys are those of --device TYPE, "
-                 "also written --KEY=VALUE, without those of a\nmachine's slot, and:\n\n");
+                 "also written --KEY=VALUE, without those of its\nplace in a machine and its back "
+                 "end, and:\n\n");
     option_print(out, program_options, program_option_count);
-    fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only.\n");
-    isolate_print_help(out);
-    discovery_print_help(out);
+    fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only. What --isolate gives "
+                 "up: 'vireo help backends'.\n");
 }

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -153,7 +154,7 @@ int discovery_find_in(const char *const *directories, const char *type, char **o
         return ret;
     return *out ? 0
                 : error_set(err, ENOENT,
-                            "no program for %s devices is installed ('vireo help programs' says "
+                            "no program for %s devices is installed ('vireo help backends' says "
                             "where they are looked for)",
                             type);
 }
@@ -194,14 +195,4 @@ int discovery_find(const char *type, char **out, struct error *err)
     directories[count++] = installed;
     directories[count] = NULL;
     return discovery_find_in(directories, type, out, err);
-}
-
-void discovery_print_help(FILE *out)
-{
-    fprintf(
-        out,
-        "\n--device TYPE,backend=vhost-user without socket= starts a program for the type, with "
-        "the device's\nkeys as its options: the one that program=PATH names, or the first that "
-        "a file describes in\n$XDG_CONFIG_HOME, /etc, /usr/share or PREFIX/share, each "
-        "with " SUBDIRECTORY ", sorted by name\n(docs/interop/vhost-user.json of QEMU).\n");
 }

@@ -16,8 +16,6 @@
 
 #include "base/error.h"
 
-#include <stdio.h>
-
 /* What the conventions call devices of a type of ours: "block" for "blk". */
 const char *discovery_type(const char *type);
 
@@ -32,8 +30,5 @@ int discovery_find_in(const char *const *directories, const char *type, char **o
 /* Ask a program for its capabilities: whether it serves devices of `type`, a name of ours. It has
  * some seconds to answer. */
 int discovery_check(const char *program, const char *type, struct error *err);
-
-/* For `vireo help programs`. */
-void discovery_print_help(FILE *out);
 
 #endif

@@ -83,20 +83,76 @@ static void print_model(FILE *out, const struct virtio_model *model)
     }
 }
 
+/* Keys of the slot that come before those of the back end. */
+static size_t place_option_count(void)
+{
+    size_t count = 0;
+
+    while (count < device_slot_option_count && strcmp(device_slot_options[count].key, "backend"))
+        count++;
+    return count;
+}
+
 static void topic_device(FILE *out)
 {
     fprintf(out, "--device TYPE[,KEY=VALUE...]; a literal comma in a value is written twice.\n\n"
                  "Types ('vireo help TYPE' has their keys):\n\n");
     for (size_t i = 0; device_models[i]; i++)
-        fprintf(out, "  %-10s %s\n", device_models[i]->name, device_models[i]->help);
+        fprintf(out, "  %-11s %s\n", device_models[i]->name, device_models[i]->help);
     fprintf(out, "\nKeys of every device:\n\n");
     option_print(out, device_common_options, device_common_option_count);
-    option_print(out, device_slot_options, device_slot_option_count);
+    fprintf(out, "\nIts place in the machine:\n\n");
+    option_print(out, device_slot_options, place_option_count());
+    fprintf(out, "\nWho serves it; 'vireo help backends' says more:\n\n");
+    option_print(out, device_slot_options + place_option_count(),
+                 device_slot_option_count - place_option_count());
     fprintf(out, "\nWith backend=vdpa, instead of the type's own:\n\n");
     option_print(out, device_vdpa_options, device_vdpa_option_count);
     fprintf(out, "\nFeature bits of every device, by the specification's names, offered unless "
                  "they are off:\n\n");
     print_features(out, virtio_feature_names, virtio_feature_names_count);
+}
+
+static void topic_backends(FILE *out)
+{
+    fprintf(
+        out,
+        "Who serves a device, on either transport:\n\n"
+        "  backend=builtin     this program; with isolate=on a confined process of it\n"
+        "  backend=vhost-user  another process, over a Unix socket: any type\n"
+        "  backend=vhost       the host's kernel: net with host=tap, vsock, scsi\n"
+        "  backend=auto        the kernel if it can, else this program\n"
+        "  backend=vdpa        a device of the host's: any type that it is\n"
+        "\n"
+        "builtin. With isolate=on, a process opens all that the device needs and then gives up the "
+        "rest: files,\nnetworks, privileges, the sight of other processes, and all system calls "
+        "that its type does not make.\nName spaces that the host does not permit are named by "
+        "--log info. Not for net's host=user, nor for\nconsoles on stdio. A socket that the device "
+        "is connected to is not connected again when it is lost.\n"
+        "\n"
+        "vhost-user. The process listens at socket=PATH; or connects to us there (server=on); or "
+        "is "
+        "connected\nalready (socket-fd=N). With none of these, a program is started for the "
+        "device, with the type's keys as\nits options: that of program=PATH, or the first for the "
+        "type that a file describes in $XDG_CONFIG_HOME,\n/etc, /usr/share or PREFIX/share, each "
+        "with /qemu/vhost-user, sorted by name (docs/interop/vhost-user.json\nof QEMU). 'vireo "
+        "help "
+        "programs' says how to be such a process.\n"
+        "\n"
+        "A process may die. The next one does again what was in flight, by a record that outlives "
+        "both; the guest\nsees a delay. Ours keep that record; with relay=on Vireo keeps it for "
+        "those that do not, passing on each\nrequest itself. With requests in flight and no "
+        "record, or "
+        "with reconnect=0, the device needs a reset by\nits driver; so does one whose process "
+        "talks "
+        "nonsense.\n"
+        "\n"
+        "vhost. The kernel moves the data, without a thread of ours. It has no receive-side "
+        "scaling, filters of\nVLANs, coalescing or statistics of network cards.\n"
+        "\n"
+        "vdpa. The guest's memory is locked, once for each device: 'ulimit -l' must allow it. "
+        "Devices of VDUSE\nwant it shared (--memory SIZE,shared=on). Queues are as many, and as "
+        "long, as the device has.\n");
 }
 
 static void topic_serial(FILE *out)
@@ -174,12 +230,13 @@ static const struct topic {
     const char *help;
 } topics[] = {
     {"device", topic_device, "devices, and the keys they all have"},
+    {"backends", topic_backends, "who serves devices: this program, processes, the host"},
     {"memory", topic_memory, "the keys of --memory"},
     {"serial", topic_serial, "where consoles can go, and the keys of a terminal"},
     {"cmdline", topic_cmdline, "the default kernel command line, word by word"},
     {"config", topic_config, "the JSON configuration file"},
     {"control", topic_control, "commands for a running machine"},
-    {"programs", device_program_print_help, "devices as programs of their own, over vhost-user"},
+    {"programs", device_program_print_help, "serving devices to any VMM, over vhost-user"},
     {"exit", topic_exit, "exit statuses and signals"},
     {"man", man_page, "all of it as a manual page (roff)"},
 };
@@ -200,9 +257,9 @@ static void overview(FILE *out)
     print_run_options(out);
     fprintf(out, "\nTopics:\n\n");
     for (size_t i = 0; i < ARRAY_SIZE(topics); i++)
-        fprintf(out, "  %-10s %s\n", topics[i].name, topics[i].help);
+        fprintf(out, "  %-11s %s\n", topics[i].name, topics[i].help);
     for (size_t i = 0; device_models[i]; i++)
-        fprintf(out, "  %-10s the keys of --device %s\n", device_models[i]->name,
+        fprintf(out, "  %-11s the keys of --device %s\n", device_models[i]->name,
                 device_models[i]->name);
 }
 
@@ -286,6 +343,7 @@ static void man_page(FILE *out)
     roff_verbatim(out, "MEMORY", topic_memory);
     roff_verbatim(out, "DEVICES", topic_device);
     roff_verbatim(out, "DEVICE TYPES", print_models);
+    roff_verbatim(out, "BACK ENDS", topic_backends);
     roff_verbatim(out, "SERIAL CONSOLE", topic_serial);
     roff_verbatim(out, "KERNEL COMMAND LINE", topic_cmdline);
     roff_verbatim(out, "CONFIGURATION FILE", topic_config);

@@ -95,15 +95,3 @@ int isolate_enter(struct isolate *isolate, struct error *err)
     prctl(PR_SET_PDEATHSIG, death_signal);
     return set_filter(isolate, err);
 }
-
-void isolate_print_help(FILE *out)
-{
-    fprintf(
-        out,
-        "\n--device TYPE,isolate=on, and --isolate here, serve a device from a process that has "
-        "opened all it\nneeds and given up the rest: files, networks, privileges, the sight of "
-        "other processes, and all\nsystem calls that its type does not make. Name spaces that "
-        "the host does not permit are named by\n--log info. Not for net's host=user, nor for "
-        "consoles on stdio. A socket that the device is\nconnected to is not connected again "
-        "when it is lost.\n");
-}

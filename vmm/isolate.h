@@ -19,7 +19,6 @@
 
 #include <linux/filter.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <sys/types.h>
 
 struct isolate {
@@ -42,8 +41,5 @@ void isolate_release(struct isolate *isolate);
  * errno.
  */
 pid_t isolate_clone(const char *name, bool alone);
-
-/* For `vireo help programs`. */
-void isolate_print_help(FILE *out);
 
 #endif

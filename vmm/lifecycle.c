@@ -158,10 +158,7 @@ static int signals_take(struct machine *machine, struct signal_source *source, s
 
 static void signals_release(struct machine *machine, struct signal_source *source)
 {
-    if (source->fd.fd < 0)
-        return;
-    loop_fd_remove(machine->main_loop, &source->fd);
-    close(source->fd.fd);
+    loop_fd_close(machine->main_loop, &source->fd);
 }
 
 /* --- crashes ---------------------------------------------------------------------------------- */

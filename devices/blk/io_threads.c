@@ -188,8 +188,7 @@ static void threads_destroy(struct blk_engine *engine)
     for (unsigned i = 0; i < t->worker_count; i++)
         pthread_join(t->workers[i], NULL);
 
-    loop_fd_remove(t->loop, &t->event);
-    close(t->event.fd);
+    loop_fd_close(t->loop, &t->event);
     pthread_cond_destroy(&t->work);
     pthread_cond_destroy(&t->progress);
     pthread_mutex_destroy(&t->lock);

@@ -50,15 +50,6 @@ static struct socket_host *socket_of(struct net_host *base)
     return container_of(base, struct socket_host, base);
 }
 
-static void close_watched(struct socket_host *s, struct loop_fd *fd)
-{
-    if (fd->fd < 0)
-        return;
-    loop_fd_remove(s->loop, fd);
-    close(fd->fd);
-    fd->fd = -1;
-}
-
 /* --- the peer --- */
 
 static void peer_update(struct socket_host *s)
@@ -82,7 +73,7 @@ static void peer_writable(struct socket_host *s)
 static void peer_lost(struct socket_host *s, const char *why)
 {
     log_limited(LOG_INFO, "net", "%s: the other end is gone: %s", s->options->path, why);
-    close_watched(s, &s->peer);
+    loop_fd_close(s->loop, &s->peer);
     s->in_start = s->in_end = 0;
     s->out_start = s->out_end = 0;
     if (s->listener.fd < 0)
@@ -343,8 +334,8 @@ static void socket_destroy(struct net_host *base)
     loop_timer_cancel(s->loop, &s->retry);
     if (s->listener.fd >= 0)
         unlink(s->options->path);
-    close_watched(s, &s->listener);
-    close_watched(s, &s->peer);
+    loop_fd_close(s->loop, &s->listener);
+    loop_fd_close(s->loop, &s->peer);
     free(s);
 }
 

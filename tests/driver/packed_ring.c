@@ -21,14 +21,6 @@ static void lay_out(struct packed_ring *ring, uint64_t base)
     ring->end = ring->tables + TABLE_SIZE * (uint64_t)ring->size;
 }
 
-uint64_t packed_ring_bytes(uint16_t size)
-{
-    struct packed_ring ring = {.size = size};
-
-    lay_out(&ring, 0);
-    return ring.end;
-}
-
 void packed_ring_init_at(struct packed_ring *ring, const struct guest_memory *memory, uint64_t base,
                          uint16_t size, bool event_idx, struct packed_place start)
 {

@@ -73,9 +73,6 @@ struct packed_ring {
     bool series_written;
 };
 
-/* Bytes a ring of this size takes from `base` on. */
-uint64_t packed_ring_bytes(uint16_t size);
-
 /* Lay a ring out and clear it. `base` is aligned to 16. Aborts when it is not in guest memory. */
 void packed_ring_init(struct packed_ring *ring, const struct guest_memory *memory, uint64_t base,
                       uint16_t size, bool event_idx);

@@ -66,7 +66,6 @@ struct vhost_peer {
     pthread_mutex_t lock; /* of what follows, and of what is above once it has started */
     int channel;          /* for its own requests; -1: none was given */
     int state_fd;
-    bool state_loads;
     struct vhost_user_message
         told[VHOST_USER_REQUESTS]; /* the last of each, its descriptors open */
     unsigned count[VHOST_USER_REQUESTS];

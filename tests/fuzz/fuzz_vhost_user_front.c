@@ -16,7 +16,6 @@
 #include "virtio/device.h"
 #include "virtio/vhost_user.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -236,17 +235,6 @@ static void use(struct virtio_backend *backend, uint16_t id)
     virtio_device_destroy(&dev);
 }
 
-static unsigned descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct vhost_user_options options = {.queue_count = QUEUES, .config_size = VHOST_PEER_CONFIG};
@@ -256,7 +244,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!loop)
         set_up();
-    before = descriptors();
+    before = open_descriptors();
     input = (struct input){data, size};
     kind = take(&input);
     vhost_peer_init(&peer);
@@ -280,6 +268,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (peer.inflight_fd >= 0)
         close(peer.inflight_fd);
     turn();
-    REQUIRE(descriptors() == before);
+    REQUIRE(open_descriptors() == before);
     return 0;
 }

@@ -17,7 +17,6 @@
 #include "virtio/device.h"
 #include "virtio/vhost_user_channel.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/eventfd.h>
@@ -114,6 +113,42 @@ static uint64_t user_address(uint64_t offset)
     return USER_AT + offset;
 }
 
+/* Of requests that are about one queue; false for others. */
+static bool fill_vring(struct vhost_user_message *message, uint8_t queue)
+{
+    union vhost_user_payload *payload = &message->payload;
+
+    switch (message->header.request) {
+    case VHOST_USER_SET_VRING_NUM:
+        payload->state = (struct vhost_user_vring_state){queue, QUEUE_SIZE};
+        return true;
+    case VHOST_USER_SET_VRING_ENABLE:
+        payload->state = (struct vhost_user_vring_state){queue, 1};
+        return true;
+    case VHOST_USER_SET_VRING_BASE:
+    case VHOST_USER_GET_VRING_BASE:
+    case VHOST_USER_VRING_KICK:
+        payload->state = (struct vhost_user_vring_state){queue, 0};
+        return true;
+    case VHOST_USER_SET_VRING_ADDR:
+        payload->address = (struct vhost_user_vring_address){
+            .index = queue,
+            .descriptor = user_address(0),
+            .available = user_address(0x1000),
+            .used = user_address(0x2000),
+        };
+        message->header.size = sizeof(payload->address);
+        return true;
+    case VHOST_USER_SET_VRING_KICK:
+    case VHOST_USER_SET_VRING_CALL:
+    case VHOST_USER_SET_VRING_ERR:
+        payload->u64 = queue;
+        return true;
+    default:
+        return false;
+    }
+}
+
 /* A payload that would be right, mostly. */
 static void fill(struct vhost_user_message *message, uint8_t queue)
 {
@@ -121,6 +156,8 @@ static void fill(struct vhost_user_message *message, uint8_t queue)
     const struct vhost_user_region region = {GUEST_AT, MEMORY, USER_AT, 0};
 
     message->header.size = sizeof(uint64_t);
+    if (fill_vring(message, queue))
+        return;
     switch (message->header.request) {
     case VHOST_USER_SET_FEATURES:
         payload->u64 = UINT64_C(1) << VIRTIO_F_VERSION_1;
@@ -137,31 +174,6 @@ static void fill(struct vhost_user_message *message, uint8_t queue)
     case VHOST_USER_REM_MEM_REG:
         payload->single_region.region = region;
         message->header.size = sizeof(payload->single_region);
-        break;
-    case VHOST_USER_SET_VRING_NUM:
-        payload->state = (struct vhost_user_vring_state){queue, QUEUE_SIZE};
-        break;
-    case VHOST_USER_SET_VRING_ENABLE:
-        payload->state = (struct vhost_user_vring_state){queue, 1};
-        break;
-    case VHOST_USER_SET_VRING_BASE:
-    case VHOST_USER_GET_VRING_BASE:
-    case VHOST_USER_VRING_KICK:
-        payload->state = (struct vhost_user_vring_state){queue, 0};
-        break;
-    case VHOST_USER_SET_VRING_ADDR:
-        payload->address = (struct vhost_user_vring_address){
-            .index = queue,
-            .descriptor = user_address(0),
-            .available = user_address(0x1000),
-            .used = user_address(0x2000),
-        };
-        message->header.size = sizeof(payload->address);
-        break;
-    case VHOST_USER_SET_VRING_KICK:
-    case VHOST_USER_SET_VRING_CALL:
-    case VHOST_USER_SET_VRING_ERR:
-        payload->u64 = queue;
         break;
     case VHOST_USER_GET_CONFIG:
     case VHOST_USER_SET_CONFIG:
@@ -343,17 +355,6 @@ static void step(struct front *f, struct input *in)
     take_answers(f);
 }
 
-static unsigned descriptors(void)
-{
-    DIR *dir = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (readdir(dir))
-        count++;
-    closedir(dir);
-    return count;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct input in = {data, size};
@@ -362,7 +363,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     if (!backend)
         set_up();
-    before = descriptors();
+    before = open_descriptors();
     memset(host, 0, MEMORY);
     begin(&f);
     for (int i = 0; i < STEPS_MAX && in.left && !f.ended; i++)
@@ -374,6 +375,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     vhost_user_server_destroy(f.server);
     if (f.channel >= 0)
         close(f.channel);
-    REQUIRE(descriptors() == before);
+    REQUIRE(open_descriptors() == before);
     return 0;
 }

@@ -1,9 +1,11 @@
 /*
- * What fuzz targets have in common: an input taken byte by byte, and a check that ends the run.
+ * What fuzz targets have in common: an input taken byte by byte, a check that ends the run, and one
+ * for what is left open.
  */
 #ifndef TESTS_FUZZ_INPUT_H
 #define TESTS_FUZZ_INPUT_H
 
+#include <dirent.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,5 +35,17 @@ static inline uint8_t take(struct input *in)
             abort();                                              \
         }                                                         \
     } while (0)
+
+/* How many this process has: none may be left behind by an input. */
+static inline unsigned open_descriptors(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    while (readdir(dir))
+        count++;
+    closedir(dir);
+    return count;
+}
 
 #endif

@@ -240,19 +240,6 @@ static void test_mmio(void **state)
     assert_int_equal(mmio_driver_read(mmio, VIRTIO_MMIO_INTERRUPT_STATUS), 0);
 }
 
-/* Who shares the file may make it blocking: taking a signal does not wait. */
-static void test_take(void **state)
-{
-    int fd = eventfd(0, EFD_CLOEXEC);
-
-    (void)state;
-    assert_false(virtio_call_take(fd));
-    signal_call(fd);
-    assert_true(virtio_call_take(fd));
-    assert_false(virtio_call_take(fd));
-    close(fd);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -263,7 +250,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_refused, set_up_msix, tear_down_calls),
         cmocka_unit_test_setup_teardown(test_intx, set_up_intx, tear_down_calls),
         cmocka_unit_test_setup_teardown(test_mmio, set_up_mmio, tear_down_calls),
-        cmocka_unit_test(test_take),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -3,6 +3,7 @@
  */
 #include "base/bytes.h"
 #include "base/log.h"
+#include "tests/driver/back_end_events.h"
 #include "tests/driver/ring.h"
 #include "tests/unit/build_directory.h"
 #include "virtio/vhost_user.h"
@@ -12,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <glob.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -41,41 +41,10 @@ struct fixture {
     struct vhost_user_process callbacks;
     struct virtio_backend *backend;
     struct ring ring;
-    int kick, interrupt;
+    int kick;
+    struct back_end_events events;
     uint32_t reconnect_s;
-    atomic_int needs_reset;
 };
-
-static void on_notify_queue(void *opaque, uint16_t index)
-{
-    (void)index;
-    eventfd_write(((struct fixture *)opaque)->interrupt, 1);
-}
-
-static void on_config_changed(void *opaque)
-{
-    (void)opaque;
-}
-
-static void on_needs_reset(void *opaque)
-{
-    atomic_fetch_add(&((struct fixture *)opaque)->needs_reset, 1);
-}
-
-static int process_connect(void *process, struct error *e)
-{
-    return device_process_connect(process, e);
-}
-
-static int process_start(void *process, struct error *e)
-{
-    return device_process_start(process, e);
-}
-
-static int process_command(void *process, const char *name, const char *argument, struct error *e)
-{
-    return device_process_command(process, name, argument, e);
-}
 
 static int setup(void **state)
 {
@@ -87,7 +56,7 @@ static int setup(void **state)
     assert_int_equal(guest_memory_add(&f->memory, 0, MEMORY, GUEST_MEMORY_SHARED, NULL), 0);
     assert_int_equal(loop_create(&f->loop, NULL), 0);
     f->kick = eventfd(0, EFD_NONBLOCK);
-    f->interrupt = eventfd(0, EFD_NONBLOCK);
+    f->events.fd = -1;
     *state = f;
     return 0;
 }
@@ -104,7 +73,7 @@ static int teardown(void **state)
     loop_destroy(f->loop);
     guest_memory_destroy(&f->memory);
     close(f->kick);
-    close(f->interrupt);
+    back_end_events_destroy(&f->events);
     free(f);
     return 0;
 }
@@ -121,20 +90,14 @@ static int serve(struct fixture *f, char **arguments, bool supervised, uint32_t 
     int ret;
 
     assert_int_equal(device_process_create("test0", arguments, supervised, &f->process, &err), 0);
-    f->callbacks =
-        (struct vhost_user_process){process_connect, process_start, process_command, f->process};
+    f->callbacks = device_process_callbacks(f->process);
     ret = vhost_user_create(&options, &f->memory, f->loop, &f->backend, &err);
     if (ret) {
         device_process_explain(f->process, &err);
         return ret;
     }
     f->backend->name = "test0";
-    f->backend->events = (struct virtio_device_events){
-        .notify_queue = on_notify_queue,
-        .config_changed = on_config_changed,
-        .needs_reset = on_needs_reset,
-        .opaque = f,
-    };
+    back_end_events_init(&f->events, f->backend);
     return 0;
 }
 
@@ -179,16 +142,13 @@ static void begin(struct fixture *f)
 static void assert_random_bytes(struct fixture *f)
 {
     const struct ring_element element = {DATA_AT, 64, true};
-    struct pollfd ready = {.fd = f->interrupt, .events = POLLIN};
     struct ring_used used;
-    eventfd_t count;
 
     assert_true(ring_add(&f->ring, &element, 1, RING_DIRECT) >= 0);
     ring_publish(&f->ring);
     eventfd_write(f->kick, 1);
     do { /* there may be one more than buffers after a new beginning */
-        assert_int_equal(poll(&ready, 1, 5000), 1);
-        eventfd_read(f->interrupt, &count);
+        assert_true(back_end_events_wait(&f->events, 5000));
     } while (!ring_collect(&f->ring, &used));
     assert_int_equal(used.length, 64);
 }
@@ -272,9 +232,9 @@ static void started_anew(void **state)
         begin(f);
         assert_random_bytes(f);
         kill_child(f);
-        for (int i = 0; i < 500 && atomic_load(&f->needs_reset) < round; i++)
+        for (int i = 0; i < 500 && atomic_load(&f->events.needs_reset) < round; i++)
             usleep(10000);
-        assert_int_equal(atomic_load(&f->needs_reset), round);
+        assert_int_equal(atomic_load(&f->events.needs_reset), round);
         f->backend->ops->queue_stop(f->backend, 0);
         f->backend->ops->reset(f->backend);
     }
@@ -309,7 +269,7 @@ static void replaced(void **state)
         wait_for_another(f, before);
         assert_random_bytes(f);
     }
-    assert_int_equal(atomic_load(&f->needs_reset), 0);
+    assert_int_equal(atomic_load(&f->events.needs_reset), 0);
 }
 
 static void commands(void **state)

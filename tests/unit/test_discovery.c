@@ -96,7 +96,7 @@ static void nothing_installed(void **state)
     (void)state;
     assert_int_equal(rmdir(places[1]), 0);
     assert_found("blk", NULL);
-    assert_string_equal(err.text, "no program for blk devices is installed ('vireo help programs' "
+    assert_string_equal(err.text, "no program for blk devices is installed ('vireo help backends' "
                                   "says where they are looked for)");
 }
 

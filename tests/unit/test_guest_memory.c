@@ -52,6 +52,7 @@ static void regions_are_sorted_and_checked(void **state)
     assert_int_equal(guest_memory_add(&mem, UINT64_MAX - 4095, 8192, 0, &err), -EINVAL);
     assert_int_equal(guest_memory_add(&mem, GIB, UINT64_MAX - 4095, 0, &err), -EINVAL);
     assert_int_equal(mem.count, 3);
+    assert_int_equal(guest_memory_size(&mem), 4 * MIB);
 }
 
 static void region_count_is_bounded(void **state)

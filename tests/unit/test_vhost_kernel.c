@@ -3,6 +3,7 @@
  * queues 0 to 3 are lent, two to each of the kernel's devices; queue 4 is the model's.
  */
 #include "base/bytes.h"
+#include "tests/driver/back_end_events.h"
 #include "tests/driver/fake_vhost.h"
 #include "tests/driver/ring.h"
 #include "virtio/builtin.h"
@@ -39,8 +40,9 @@ struct fixture {
     uint16_t lent;                  /* how many queues the model asks the kernel for */
     struct virtio_features negotiated;
     struct ring rings[QUEUES];
-    int kicks[QUEUES], interrupt, told;
-    atomic_int needs_reset, own_turns;
+    int kicks[QUEUES];
+    struct back_end_events events;
+    atomic_int own_turns;
     bool fail_serve;
 };
 
@@ -134,27 +136,6 @@ static const struct virtio_model toy_model = {
 
 /* --- the device ------------------------------------------------------------------------------- */
 
-static void on_notify_queue(void *opaque, uint16_t index)
-{
-    struct fixture *f = opaque;
-
-    f->told = index;
-    eventfd_write(f->interrupt, 1);
-}
-
-static void on_config_changed(void *opaque)
-{
-    (void)opaque;
-}
-
-static void on_needs_reset(void *opaque)
-{
-    struct fixture *f = opaque;
-
-    atomic_fetch_add(&f->needs_reset, 1);
-    eventfd_write(f->interrupt, 1);
-}
-
 static int create(struct fixture *f, struct error *err)
 {
     return virtio_builtin_create_vhost(&toy_model, &f, &f->memory, f->loop, QUEUES, SIZE,
@@ -170,7 +151,7 @@ static int setup(void **state)
     guest_memory_init(&f->memory);
     assert_int_equal(guest_memory_add(&f->memory, 0, MIB, 0, NULL), 0);
     assert_int_equal(loop_create(&f->loop, NULL), 0);
-    f->interrupt = eventfd(0, EFD_CLOEXEC);
+    f->events.fd = -1;
     for (uint16_t i = 0; i < QUEUES; i++) {
         f->kicks[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         ring_init(&f->rings[i], &f->memory, UINT64_C(0x10000) * i, SIZE, false);
@@ -188,8 +169,7 @@ static int setup_device(void **state)
     f = *state;
     assert_int_equal(create(f, NULL), 0);
     f->backend->name = "toy0";
-    f->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f, NULL};
+    back_end_events_init(&f->events, f->backend);
     assert_int_equal(loop_start_thread(f->loop, "toy", NULL), 0);
     return 0;
 }
@@ -208,7 +188,7 @@ static int teardown(void **state)
         ring_destroy(&f->rings[i]);
         close(f->kicks[i]);
     }
-    close(f->interrupt);
+    back_end_events_destroy(&f->events);
     fake_vhost_end();
     free(f);
     return 0;
@@ -228,15 +208,6 @@ static int start(struct fixture *f, uint16_t index, struct error *err)
 
     return f->backend->ops->queue_start(f->backend, &queue, (struct virtqueue_position){3, 3},
                                         f->kicks[index], err);
-}
-
-static void interrupted(struct fixture *f)
-{
-    struct pollfd wait = {f->interrupt, POLLIN, 0};
-    eventfd_t count;
-
-    assert_int_equal(poll(&wait, 1, 10000), 1);
-    eventfd_read(f->interrupt, &count);
 }
 
 static struct fake_vring *vring_of(uint16_t index)
@@ -407,11 +378,11 @@ static void test_signals(void **state)
     assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1)), 0);
     assert_int_equal(start(f, 1, NULL), 0);
     eventfd_write(vring_of(1)->call, 1);
-    interrupted(f);
-    assert_int_equal(f->told, 1);
+    assert_true(back_end_events_wait(&f->events, 10000));
+    assert_int_equal(atomic_load(&f->events.queue), 1);
     eventfd_write(vring_of(1)->error, 1);
-    interrupted(f);
-    assert_int_equal(atomic_load(&f->needs_reset), 1);
+    assert_true(back_end_events_wait(&f->events, 10000));
+    assert_int_equal(atomic_load(&f->events.needs_reset), 1);
     f->backend->ops->queue_stop(f->backend, 1);
     f->backend->ops->reset(f->backend);
 }
@@ -446,8 +417,8 @@ static void test_address_outside_of_memory(void **state)
     assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ACCESS_PLATFORM)), 0);
     assert_int_equal(start(f, 2, NULL), 0);
     fake_vhost_miss(&fake_vhost.devices[1], 2 * MIB);
-    interrupted(f);
-    assert_int_equal(atomic_load(&f->needs_reset), 1);
+    assert_true(back_end_events_wait(&f->events, 10000));
+    assert_int_equal(atomic_load(&f->events.needs_reset), 1);
     f->backend->ops->queue_stop(f->backend, 2);
 }
 

@@ -6,6 +6,7 @@
 #include "base/unix_socket.h"
 #include "devices/blk/blk.h"
 #include "guest/dirty_log.h"
+#include "tests/driver/back_end_events.h"
 #include "tests/driver/ring.h"
 #include "transport/vhost_user_server.h"
 #include "virtio/device.h"
@@ -13,7 +14,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -49,29 +49,9 @@ struct fixture {
     struct loop *loop;
     struct virtio_backend *backend;
     struct ring ring;
-    int kick, interrupt;
-    atomic_int needs_reset;
+    int kick;
+    struct back_end_events events;
 };
-
-static void on_notify_queue(void *opaque, uint16_t index)
-{
-    struct fixture *f = opaque;
-
-    assert_int_equal(index, 0);
-    eventfd_write(f->interrupt, 1);
-}
-
-static void on_config_changed(void *opaque)
-{
-    (void)opaque;
-}
-
-static void on_needs_reset(void *opaque)
-{
-    struct fixture *f = opaque;
-
-    atomic_fetch_add(&f->needs_reset, 1);
-}
 
 /* Returns the front end's end of the connection, -1 when it is to connect. */
 static int serve(struct fixture *f)
@@ -148,12 +128,10 @@ static int setup_at(void **state, const char *path, bool inband)
     snprintf(f->path, sizeof(f->path), "%s", path);
     f->inband = inband;
     f->kick = eventfd(0, EFD_NONBLOCK);
-    f->interrupt = eventfd(0, EFD_NONBLOCK);
     if (create(f, QUEUES, GUEST_MEMORY_SHARED, &err))
         fail_msg("%s", err.text);
     f->backend->name = "disk0";
-    f->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f, NULL};
+    back_end_events_init(&f->events, f->backend);
     assert_int_equal(loop_start_thread(f->loop, "front", NULL), 0);
     *state = f;
     return 0;
@@ -185,7 +163,7 @@ static void release(struct fixture *f)
     if (f->path[0])
         unlink(f->path);
     close(f->kick);
-    close(f->interrupt);
+    back_end_events_destroy(&f->events);
     free(f);
 }
 
@@ -225,19 +203,15 @@ static void read_sector(struct fixture *f, uint8_t sector)
     const struct ring_element e[] = {
         {DATA_AT, 16, false}, {DATA_AT + 4096, 512, true}, {DATA_AT + 8192, 1, true}};
     uint8_t *header = guest_memory_map(&f->memory, GPA(DATA_AT), 16384);
-    struct pollfd ready = {.fd = f->interrupt, .events = POLLIN};
     struct ring_used used;
-    eventfd_t count;
 
     memset(header, 0, 16);
     header[8] = sector;
     assert_true(ring_add(&f->ring, e, 3, RING_DIRECT) >= 0);
     ring_publish(&f->ring);
     eventfd_write(f->kick, 1);
-    while (!ring_collect(&f->ring, &used)) { /* there may be interrupts for nothing */
-        assert_int_equal(poll(&ready, 1, 5000), 1);
-        eventfd_read(f->interrupt, &count);
-    }
+    while (!ring_collect(&f->ring, &used)) /* there may be interrupts for nothing */
+        assert_true(back_end_events_wait(&f->events, 5000));
     assert_int_equal(header[8192], 0);
     assert_int_equal(header[4096], sector + 1);
 }
@@ -293,9 +267,10 @@ static void reset(void **state)
 
 static void wait_for_reset_wanted(struct fixture *f)
 {
-    for (int i = 0; i < 500 && atomic_load(&f->needs_reset) == 0; i++)
+    for (int i = 0; i < 500 && atomic_load(&f->events.needs_reset) == 0; i++)
         usleep(10000);
-    assert_true(atomic_load(&f->needs_reset) > 0); /* by the queue's eventfd, and by the status */
+    assert_true(atomic_load(&f->events.needs_reset) >
+                0); /* by the queue's eventfd, and by the status */
 }
 
 /* What one disk saved, it or another one goes on with. */
@@ -442,7 +417,7 @@ static void refused(uint16_t queues, unsigned flags, const char *reason)
     struct fixture *f = calloc(1, sizeof(*f));
     struct error err = ERROR_INIT;
 
-    f->kick = f->interrupt = -1;
+    f->kick = f->events.fd = -1;
     assert_true(create(f, queues, flags, &err) < 0);
     assert_string_equal(err.text, reason);
     release(f);

@@ -6,12 +6,12 @@
 #include "base/bytes.h"
 #include "base/unix_socket.h"
 #include "devices/blk/blk.h"
+#include "tests/driver/back_end_events.h"
 #include "tests/driver/packed_ring.h"
 #include "transport/vhost_user_server.h"
 #include "virtio/vhost_user.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -49,7 +49,7 @@ struct fixture {
     enum server server;
     bool packed;
     char path[64], image[64];
-    int image_fd, kick, interrupt, done; /* `done`: the end of all killing */
+    int image_fd, kick, done; /* `done`: the end of all killing */
     pid_t killer;
     struct guest_memory memory;
     struct loop *loop;
@@ -58,7 +58,7 @@ struct fixture {
     struct packed_ring packed_ring;
     struct slot slots[SLOTS];
     uint64_t completed;
-    atomic_int needs_reset;
+    struct back_end_events events;
 };
 
 /* --- the process, and the one that kills it --------------------------------------------------- */
@@ -150,26 +150,6 @@ static void start_killer(struct fixture *f)
 
 /* --- the device ------------------------------------------------------------------------------- */
 
-static void on_notify_queue(void *opaque, uint16_t index)
-{
-    struct fixture *f = opaque;
-
-    (void)index;
-    eventfd_write(f->interrupt, 1);
-}
-
-static void on_config_changed(void *opaque)
-{
-    (void)opaque;
-}
-
-static void on_needs_reset(void *opaque)
-{
-    struct fixture *f = opaque;
-
-    atomic_fetch_add(&f->needs_reset, 1);
-}
-
 /* The process may be dead when we come for the first time. */
 static void connect_first(struct fixture *f)
 {
@@ -198,8 +178,7 @@ static void start(struct fixture *f)
     struct virtqueue_setup setup = {.size = QUEUE_SIZE};
     struct error err = ERROR_INIT;
 
-    f->backend->events =
-        (struct virtio_device_events){on_notify_queue, on_config_changed, on_needs_reset, f, NULL};
+    back_end_events_init(&f->events, f->backend);
     f->backend->name = "disk0";
     assert_int_equal(loop_start_thread(f->loop, "front", NULL), 0);
     f->backend->ops->features(f->backend, &all);
@@ -233,7 +212,6 @@ static struct fixture *create(enum server server)
                                            : memfd_create("image", 0);
     assert_int_equal(ftruncate(f->image_fd, SLOTS * BLOCK), 0);
     f->kick = eventfd(0, EFD_NONBLOCK);
-    f->interrupt = eventfd(0, EFD_NONBLOCK);
     f->done = eventfd(0, EFD_NONBLOCK);
     start_killer(f);
     guest_memory_init(&f->memory);
@@ -259,7 +237,7 @@ static void destroy(struct fixture *f)
         ring_destroy(&f->ring);
     close(f->image_fd);
     close(f->kick);
-    close(f->interrupt);
+    back_end_events_destroy(&f->events);
     close(f->done);
     unlink(f->path);
     unlink(f->image);
@@ -344,16 +322,13 @@ static bool collect(struct fixture *f, uint32_t *id)
 /* Wait for an interrupt, and complete what is there. */
 static void progress(struct fixture *f)
 {
-    struct pollfd ready = {.fd = f->interrupt, .events = POLLIN};
-    eventfd_t count;
     uint32_t id;
 
-    if (poll(&ready, 1, PATIENCE) != 1)
+    if (!back_end_events_wait(&f->events, PATIENCE))
         fail_msg("no interrupt after %llu requests", (unsigned long long)f->completed);
-    eventfd_read(f->interrupt, &count);
     while (collect(f, &id))
         complete(f, id);
-    assert_int_equal(atomic_load(&f->needs_reset), 0);
+    assert_int_equal(atomic_load(&f->events.needs_reset), 0);
 }
 
 static unsigned busy(const struct fixture *f)

@@ -240,25 +240,13 @@ static void record_taken_away(void **state)
     close(fd);
 }
 
-static void memory_taken_away(void **state)
-{
-    struct fixture *f = *state;
-
-    begin(f);
-    read_sector(f, 1);
-    assert_int_equal(ftruncate(f->memory_fd, 0), 0);
-    eventfd_write(f->kick, 1);
-    assert_dropped(f);
-    assert_int_equal(ftruncate(f->memory_fd, MEMORY), 0); /* for the fixture's own end */
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(makes_a_record), TEST(makes_none),         TEST(record_of_before),
         TEST(takes_over),     TEST(of_another_version), TEST(of_too_few),
         TEST(of_too_many),    TEST(far_from_its_ring),  TEST(list_leaves_it),
-        TEST(no_record),      TEST(record_taken_away),  TEST(memory_taken_away),
+        TEST(no_record),      TEST(record_taken_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
