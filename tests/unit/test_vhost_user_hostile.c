@@ -90,9 +90,11 @@ static void stop_up(struct front *f)
 {
     int kick = vhost_peer_told(&f->peer, VHOST_USER_SET_VRING_KICK).fds[0];
 
+    pthread_mutex_lock(&f->peer.lock); /* it closes descriptors that are replaced */
     (void)eventfd_read(kick, &(eventfd_t){0});
     assert_int_equal(fcntl(kick, F_SETFL, 0), 0);
     assert_int_equal(eventfd_write(kick, UINT64_MAX - 1), 0);
+    pthread_mutex_unlock(&f->peer.lock);
     alarm(10); /* the test ends then */
 }
 
@@ -119,7 +121,7 @@ static void relayed_kick_that_blocks(void **state)
     f->options.relay = true;
     drive(f);
     stop_up(f);
-    *available = 1;
+    __atomic_store_n(available, htole16(1), __ATOMIC_SEQ_CST);
     virtio_device_kick(&f->dev, 0);
     virtio_device_set_status(&f->dev, 0); /* which takes the loop */
     alarm(0);
