@@ -246,14 +246,13 @@ static void test_print(void **state)
     (void)state;
     option_print(out, table, ARRAY_SIZE(table));
     fclose(out);
-    assert_string_equal(text,
-                        "  path=PATH        the image (required)\n"
-                        "  readonly=on|off  refuse writes (default: off)\n"
-                        "  queue-size=N     descriptors in a ring (default: 256)\n"
-                        "  bounce=SIZE      bytes of bounce buffer (default: 1M)\n"
-                        "  cache=writeback|writethrough|none\n"
-                        "                   host cache (default: writeback)\n"
-                        "  serial=TEXT      serial number\n");
+    assert_string_equal(text, "  path=PATH        the image (required)\n"
+                              "  readonly=on|off  refuse writes (default: off)\n"
+                              "  queue-size=N     descriptors in a ring (default: 256)\n"
+                              "  bounce=SIZE      bytes of bounce buffer (default: 1M)\n"
+                              "  cache=writeback|writethrough|none\n"
+                              "                   host cache (default: writeback)\n"
+                              "  serial=TEXT      serial number\n");
     free(text);
 }
 
