@@ -104,12 +104,27 @@ static void another_name_for_the_same_content(void **state)
     assert_int_equal(before.st_ino, after.st_ino);
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* On a machine that takes long to open it, it is no longer just changed. */
 static void a_file_just_changed_is_not_remembered(void **state)
 {
+    int64_t begin = now_ms();
+
     (void)state;
     put_bzimage(TABLE_THREE_LISTS, pack_lz4);
     assert_opens(COLD);
+    if (now_ms() - begin > 15)
+        skip();
     assert_opens(COLD);
+    if (now_ms() - begin > 15)
+        skip();
     assert_int_equal(cache_count(".link", NULL), 1); /* the one from before */
 }
 
