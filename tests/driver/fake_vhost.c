@@ -69,6 +69,9 @@ static int control_device(struct fake_vhost_device *device, unsigned long reques
         device->region_count = MIN(table->nregions, (unsigned)FAKE_VHOST_REGIONS);
         memcpy(device->regions, table->regions, device->region_count * sizeof(*device->regions));
         return 0;
+    case VHOST_SET_LOG_BASE:
+        memcpy(&device->log_base, argument, sizeof(uint64_t));
+        return 0;
     case NEW_WORKER:
         if (!fake_vhost.has_workers)
             return refuse(ENOTTY);

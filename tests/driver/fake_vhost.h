@@ -26,6 +26,7 @@ struct fake_vhost_device {
     int fd, far_end; /* -1: not open; what is written to the far end can be read from fd */
     bool owned;
     uint64_t features, backend_features; /* agreed */
+    uint64_t log_base;
     unsigned region_count;
     struct vhost_memory_region regions[FAKE_VHOST_REGIONS];
     struct fake_vring vrings[FAKE_VHOST_VRINGS];

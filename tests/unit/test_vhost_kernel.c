@@ -3,6 +3,7 @@
  * queues 0 to 3 are lent, two to each of the kernel's devices; queue 4 is the model's.
  */
 #include "base/bytes.h"
+#include "guest/dirty_log.h"
 #include "tests/driver/back_end_events.h"
 #include "tests/driver/fake_vhost.h"
 #include "tests/driver/ring.h"
@@ -27,9 +28,10 @@
 #define NODE   "/dev/vhost-toy"
 #define TAP    77 /* what SET_BACKEND gets */
 
+#define LOG_ALL BIT(26) /* VHOST_F_LOG_ALL */
 #define KERNEL                                                                         \
     (BIT(VIRTIO_F_INDIRECT_DESC) | BIT(VIRTIO_F_EVENT_IDX) | BIT(VIRTIO_F_VERSION_1) | \
-     BIT(VIRTIO_F_ACCESS_PLATFORM) | BIT(26) /* VHOST_F_LOG_ALL */)
+     BIT(VIRTIO_F_ACCESS_PLATFORM) | LOG_ALL)
 #define V2 BIT(VHOST_BACKEND_F_IOTLB_MSG_V2)
 
 struct fixture {
@@ -422,6 +424,107 @@ static void test_address_outside_of_memory(void **state)
     f->backend->ops->queue_stop(f->backend, 2);
 }
 
+/* --- the log of dirty pages ------------------------------------------------------------------- */
+
+static int set_log(struct fixture *f, struct dirty_log *log, struct error *err)
+{
+    return f->backend->ops->dirty_log(f->backend, log, err);
+}
+
+/* Whether the kernel logs a queue, at the right place. */
+static bool logged(const struct fixture *f, uint16_t index)
+{
+    const struct vhost_vring_addr *address = &vring_of(index)->address;
+    bool flag = address->flags & 1 << VHOST_VRING_F_LOG;
+
+    assert_int_equal(address->log_guest_addr, flag ? f->rings[index].used : 0);
+    assert_int_equal(address->used_user_addr,
+                     (uintptr_t)guest_memory_map(&f->memory, GPA(f->rings[index].used), 1));
+    return flag;
+}
+
+static void test_dirty_log(void **state)
+{
+    struct fixture *f = *state;
+    struct dirty_log log;
+
+    assert_int_equal(dirty_log_create(&log, &f->memory, NULL), 0);
+    assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1)), 0);
+    assert_int_equal(start(f, 0, NULL), 0);
+    assert_int_equal(start(f, 3, NULL), 0);
+    assert_false(logged(f, 0));
+
+    assert_int_equal(set_log(f, &log, NULL), 0);
+    for (int i = 0; i < LENT / 2; i++) {
+        assert_int_equal(fake_vhost.devices[i].log_base, (uintptr_t)log.bits);
+        assert_int_equal(fake_vhost.devices[i].features, BIT(VIRTIO_F_VERSION_1) | LOG_ALL);
+    }
+    assert_true(logged(f, 0));
+    assert_true(logged(f, 3));
+    assert_int_equal(vring_of(1)->address.flags, 0); /* not started */
+    assert_int_equal(start(f, 1, NULL), 0);
+    assert_true(logged(f, 1));
+
+    assert_int_equal(set_log(f, NULL, NULL), 0);
+    for (int i = 0; i < LENT / 2; i++)
+        assert_int_equal(fake_vhost.devices[i].features, BIT(VIRTIO_F_VERSION_1));
+    assert_false(logged(f, 0));
+    assert_false(logged(f, 1));
+    assert_false(logged(f, 3));
+    dirty_log_destroy(&log);
+}
+
+/* Before features are agreed on they are not told; a reset leaves the log there. */
+static void test_dirty_log_before_features(void **state)
+{
+    struct fixture *f = *state;
+    struct dirty_log log;
+
+    assert_int_equal(dirty_log_create(&log, &f->memory, NULL), 0);
+    assert_int_equal(set_log(f, &log, NULL), 0);
+    assert_int_equal(fake_vhost.devices[0].features, 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1)), 0);
+        assert_int_equal(fake_vhost.devices[0].features, BIT(VIRTIO_F_VERSION_1) | LOG_ALL);
+        assert_int_equal(start(f, 0, NULL), 0);
+        assert_true(logged(f, 0));
+        f->backend->ops->queue_stop(f->backend, 0);
+        f->backend->ops->reset(f->backend);
+    }
+    assert_int_equal(set_log(f, NULL, NULL), 0);
+    assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1)), 0);
+    assert_int_equal(fake_vhost.devices[0].features, BIT(VIRTIO_F_VERSION_1));
+    dirty_log_destroy(&log);
+}
+
+static void test_dirty_log_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct error err = ERROR_INIT;
+    struct dirty_log log;
+
+    assert_int_equal(dirty_log_create(&log, &f->memory, NULL), 0);
+    fake_vhost_init(KERNEL & ~LOG_ALL, V2);
+    assert_int_equal(create(f, NULL), 0);
+    assert_int_equal(set_log(f, &log, &err), -ENOTSUP);
+    assert_non_null(strstr(err.text, "this kernel's " NODE " cannot tell what it writes"));
+    assert_int_equal(fake_vhost.devices[0].log_base, 0);
+    assert_int_equal(set_log(f, NULL, NULL), 0);
+    f->backend->ops->destroy(f->backend);
+    fake_vhost_end();
+
+    fake_vhost_init(KERNEL, V2);
+    assert_int_equal(create(f, NULL), 0);
+    fake_vhost.refused = VHOST_SET_LOG_BASE;
+    fake_vhost.refused_error = EFAULT;
+    assert_int_equal(set_log(f, &log, NULL), -EFAULT);
+    assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1)), 0);
+    assert_int_equal(fake_vhost.devices[0].features, BIT(VIRTIO_F_VERSION_1));
+    f->backend->ops->destroy(f->backend);
+    f->backend = NULL;
+    dirty_log_destroy(&log);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +538,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_signals, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_access_platform, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_address_outside_of_memory, setup_device, teardown),
+        cmocka_unit_test_setup_teardown(test_dirty_log, setup_device, teardown),
+        cmocka_unit_test_setup_teardown(test_dirty_log_before_features, setup_device, teardown),
+        cmocka_unit_test_setup_teardown(test_dirty_log_refused, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
