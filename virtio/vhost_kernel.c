@@ -57,8 +57,10 @@ static int vhost_kernel_set_features(struct virtio_backend *backend,
     return ret;
 }
 
-/* All there is was mapped: a driver gave an address that is no memory, and the kernel waits for
- * it to become some. */
+/* Guest memory is mapped before a queue starts, but a log that is switched makes the IOTLB a new
+ * one while queues run: one that came in between has stopped, and what it lacked is there by now.
+ * Anything else is an address of the driver's that is no memory, and the kernel waits for it to
+ * become some. */
 static void misses_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_kernel_device *device = container_of(self, struct vhost_kernel_device, misses);
@@ -68,6 +70,10 @@ static void misses_ready(struct loop_fd *self, uint32_t events)
     (void)events;
     if (!vhost_fd_read_miss(&device->fd, &address))
         return;
+    if (guest_memory_map(backend->memory, GPA(address), 1)) {
+        vhost_kernel_queues_kick(device);
+        return;
+    }
     log_limited(LOG_WARN, "vhost", "%s: DRV-RING-09: 0x%" PRIx64 " is not in guest memory",
                 backend->name, address);
     backend->events.needs_reset(backend->events.opaque);

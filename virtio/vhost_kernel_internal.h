@@ -65,6 +65,9 @@ void vhost_kernel_queues_destroy(struct vhost_kernel *v);
 /* What the kernel said before is forgotten. */
 void vhost_kernel_queues_drain(struct vhost_kernel *v);
 
+/* Have the kernel look at those of a device of its own that are started. */
+void vhost_kernel_queues_kick(const struct vhost_kernel_device *device);
+
 /* Tell the kernel again where the ring of a started queue is, and whether it is logged. */
 int vhost_kernel_tell_ring(struct vhost_kernel_queue *queue, struct error *err);
 

@@ -111,6 +111,15 @@ void vhost_kernel_queues_drain(struct vhost_kernel *v)
     }
 }
 
+void vhost_kernel_queues_kick(const struct vhost_kernel_device *device)
+{
+    struct vhost_kernel *v = device->owner;
+
+    for (uint16_t i = 0; i < v->options.queue_count; i++)
+        if (v->queues[i].started && fd_of(&v->queues[i]) == &device->fd)
+            vhost_kernel_kick(&v->backend, i);
+}
+
 /* --- start and stop --------------------------------------------------------------------------- */
 
 static int tell_fds(struct vhost_kernel_queue *queue, int kick, int call, int error,
