@@ -81,12 +81,23 @@ static void misses_ready(struct loop_fd *self, uint32_t events)
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+/* No queue runs: there are as many as there are. */
+static void drain_misses(struct vhost_kernel_device *device)
+{
+    uint64_t address;
+
+    while (device->misses.fd >= 0 && vhost_fd_read_miss(&device->fd, &address))
+        ;
+}
+
 static void vhost_kernel_reset(struct virtio_backend *backend)
 {
     struct vhost_kernel *v = vhost_kernel_of(backend);
 
     v->settled = false;
     vhost_kernel_queues_drain(v);
+    for (size_t i = 0; i < v->device_count; i++)
+        drain_misses(&v->devices[i]);
 }
 
 static void vhost_kernel_destroy(struct virtio_backend *backend)

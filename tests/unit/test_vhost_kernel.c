@@ -424,6 +424,23 @@ static void test_address_outside_of_memory(void **state)
     f->backend->ops->queue_stop(f->backend, 2);
 }
 
+/* What a driver asked for that is gone is no affair of the next one's (STAT-06). */
+static void test_reset_forgets_misses(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(create(f, NULL), 0);
+    back_end_events_init(&f->events, f->backend);
+    assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1) | BIT(VIRTIO_F_ACCESS_PLATFORM)), 0);
+    assert_int_equal(start(f, 2, NULL), 0);
+    fake_vhost_miss(&fake_vhost.devices[1], 2 * MIB);
+    fake_vhost_miss(&fake_vhost.devices[1], 3 * MIB);
+    f->backend->ops->queue_stop(f->backend, 2);
+    f->backend->ops->reset(f->backend);
+    assert_int_equal(loop_start_thread(f->loop, "toy", NULL), 0);
+    assert_false(back_end_events_wait(&f->events, 100));
+}
+
 /* --- the log of dirty pages ------------------------------------------------------------------- */
 
 static int set_log(struct fixture *f, struct dirty_log *log, struct error *err)
@@ -560,6 +577,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_signals, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_access_platform, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_address_outside_of_memory, setup_device, teardown),
+        cmocka_unit_test_setup_teardown(test_reset_forgets_misses, setup, teardown),
         cmocka_unit_test_setup_teardown(test_dirty_log, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_dirty_log_before_features, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_dirty_log_refused, setup, teardown),
