@@ -82,9 +82,11 @@ static int virtio_user_describe(const void *options, struct virtio_foreign *out,
         return ret;
     ret =
         option_parse_uint("config-size", o->config_size, 0, VIRTIO_FOREIGN_CONFIG_MAX, &size, err);
-    if (!ret)
-        out->config_size = (uint32_t)size;
-    return ret;
+    if (ret)
+        return ret;
+    out->config_size = (uint32_t)size;
+    out->stand_in.key = "config-size";
+    return 0;
 }
 
 static const struct option_spec virtio_user_option_specs[] = {
@@ -116,7 +118,7 @@ static const struct virtio_foreign_type virtio_user_foreign = {
 
 const struct virtio_model virtio_user_model = {
     .name = "virtio-user",
-    .help = "a device of any type (vhost-user only)",
+    .help = "a device of any type (vhost-user or vdpa)",
     .foreign = &virtio_user_foreign,
     .queues_default = 1,
     .queues_max = VIRTIO_QUEUES_MAX,

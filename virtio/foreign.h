@@ -24,8 +24,8 @@ struct virtio_stand_in {
     struct virtio_features removed;            /* not offered */
     uint16_t queue_count_max;                  /* virtqueues, 0: no limit */
 
-    /* The key by which the user said what is in `config`, so that a back end that serves its own is
-     * refused; NULL: did not. */
+    /* The key by which the user said what the configuration is, or its size, so that a back end
+     * that says so itself is refused; NULL: did not. */
     const char *key;
 };
 

@@ -22,7 +22,7 @@ static int make_vdpa(const struct machine_device *device, const struct device_si
         .system = &vhost_system_host,
     };
 
-    if (foreign->has_stand_in && foreign->stand_in.key)
+    if (foreign->stand_in.key)
         return error_set(err, EINVAL, "%s: a vDPA device serves its own configuration",
                          foreign->stand_in.key);
     return vhost_vdpa_create(&options, site->memory, loop, out, err);
