@@ -227,9 +227,9 @@ static void log_on_loop(void *arg)
 
     if (b->deputy)
         call->ret = b->deputy->ops->dirty_log(b->deputy, call->log, call->err);
-    if (call->ret)
+    if (call->ret && call->log)
         return;
-    b->log = call->log;
+    b->log = call->log; /* one that is to be used no more goes away, whatever the deputy says */
     for (uint16_t i = 0; i < b->queue_count; i++) {
         struct builtin_queue *queue = &b->queues[i];
 

@@ -38,6 +38,7 @@ struct fixture {
     struct guest_memory memory;
     struct loop *loop;
     struct virtio_backend *backend; /* the built-in one */
+    struct virtio_builtin *builtin; /* the same */
     struct virtio_backend *vhost;   /* its deputy */
     uint16_t lent;                  /* how many queues the model asks the kernel for */
     struct virtio_features negotiated;
@@ -97,6 +98,7 @@ static int toy_create(struct virtio_builtin *b, const void *options, void **out,
     if (ret)
         return ret;
     virtio_builtin_set_deputy(b, f->vhost);
+    f->builtin = b;
     *out = f;
     return 0;
 }
@@ -542,6 +544,25 @@ static void test_dirty_log_refused(void **state)
     dirty_log_destroy(&log);
 }
 
+/* The log goes away all the same: our own queues must not use it. */
+static void test_dirty_log_end_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct dirty_log log;
+
+    assert_int_equal(dirty_log_create(&log, &f->memory, NULL), 0);
+    assert_int_equal(negotiate(f, BIT(VIRTIO_F_VERSION_1)), 0);
+    assert_int_equal(start(f, LENT, NULL), 0);
+    assert_int_equal(set_log(f, &log, NULL), 0);
+    assert_ptr_equal(virtio_builtin_queue(f->builtin, LENT)->log, &log);
+    fake_vhost.refused = VHOST_SET_FEATURES;
+    fake_vhost.refused_error = ENOMEM;
+    assert_int_equal(set_log(f, NULL, NULL), -ENOMEM);
+    assert_null(virtio_builtin_queue(f->builtin, LENT)->log);
+    f->backend->ops->queue_stop(f->backend, LENT);
+    dirty_log_destroy(&log);
+}
+
 /* The kernel's IOTLB is a new one then: a queue that came by before it was filled has stopped. */
 static void test_dirty_log_while_translating(void **state)
 {
@@ -581,6 +602,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_dirty_log, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_dirty_log_before_features, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_dirty_log_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dirty_log_end_refused, setup_device, teardown),
         cmocka_unit_test_setup_teardown(test_dirty_log_while_translating, setup_device, teardown),
     };
 
