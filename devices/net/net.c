@@ -176,6 +176,11 @@ static void net_config_read(void *model, uint32_t offset, void *data, uint32_t l
         memcpy(data, config + offset, MIN(len, sizeof(config) - offset));
 }
 
+static void filter_changed_on_loop(void *arg)
+{
+    net_filter_changed(arg);
+}
+
 /* NETC-24: only legacy drivers may write, and only the address; byte by byte, too. */
 static void net_config_write(void *model, uint32_t offset, const void *data, uint32_t len)
 {
@@ -186,6 +191,8 @@ static void net_config_write(void *model, uint32_t offset, const void *data, uin
         return;
     memcpy((uint8_t *)&mac + offset, data, MIN(len, NET_MAC_SIZE - offset));
     atomic_store(&net->mac, mac);
+    if (net->vhost)
+        loop_call(virtio_builtin_loop(net->builtin), filter_changed_on_loop, net);
 }
 
 static void config_fill(struct net *net, const struct net_options *options)

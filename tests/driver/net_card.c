@@ -34,7 +34,7 @@ static int create_on_fake(struct virtio_builtin *b, const void *options, void **
     const struct net_options *o = options;
     struct net_card *card = container_of(o, struct net_card, options);
 
-    return net_create_on(b, o, &card->host.host, NULL, out, err);
+    return net_create_on(b, o, &card->host.host, card->vhost, out, err);
 }
 
 int net_card_create(struct net_card *card, unsigned pairs, struct error *err)

@@ -27,6 +27,7 @@ struct net_card {
     struct fake_net_host host;
     struct net_options options; /* set before net_card_create */
     struct virtio_model model;  /* net_model, on the fake host side */
+    struct net_vhost *vhost;    /* of tests that play devices/net/vhost.h; or NULL */
     struct guest_memory memory;
     struct loop *loop;
     struct virtio_backend *backend;
