@@ -253,11 +253,13 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     if (!ret)
         ret = vhost_user_tell_log(v, err);
     v->deadline_ns = 0;
-    if (ret)
+    if (ret) {
         v->lost = true; /* the next attempt, or the next reset, looks again */
-    else
-        v->connected_before = true;
-    return ret;
+        return ret;
+    }
+    v->connected_before = true;
+    v->reconnect.connected_ns = loop_now_ns();
+    return 0;
 }
 
 int vhost_user_watch(struct vhost_user *v, struct error *err)

@@ -34,6 +34,7 @@ struct vhost_user_queue {
 struct vhost_user_reconnect {
     bool enabled;
     uint64_t delay_ns, interval_ns; /* to the next attempt; the longest */
+    uint64_t connected_ns;          /* when the last peer was there */
     struct loop_timer timer;
     struct loop_fd listener; /* .fd -1: we are the one that connects */
     bool listening;          /* it is watched */

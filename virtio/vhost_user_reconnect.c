@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #define FIRST_DELAY_NS (UINT64_C(5) * 1000000)
+#define LASTING_NS     UINT64_C(1000000000)
 #define STACK_SIZE     (128 * KIB)
 
 bool vhost_user_waits(const struct vhost_user *v)
@@ -183,9 +184,13 @@ static void attempt_ended(struct loop_task *task)
     pthread_mutex_unlock(&v->lock);
 }
 
+/* A process that dies of what it does again for us would do nothing else: those that we start, and
+ * that do not last, are started less and less often. Others' are the business of who starts them.
+ */
 void vhost_user_reconnect_begin(struct vhost_user *v)
 {
-    v->reconnect.delay_ns = FIRST_DELAY_NS;
+    if (!v->options.process || loop_now_ns() - v->reconnect.connected_ns >= LASTING_NS)
+        v->reconnect.delay_ns = FIRST_DELAY_NS;
     wait_more(v);
 }
 
@@ -265,6 +270,7 @@ int vhost_user_reconnect_init(struct vhost_user *v, struct error *err)
     r->timer.expired = timer_expired;
     r->ended.run = attempt_ended;
     atomic_init(&r->fd, -1);
+    r->delay_ns = FIRST_DELAY_NS;
     r->interval_ns = v->options.reconnect_s * UINT64_C(1000000000);
     r->enabled = (v->path || v->options.process) && v->options.reconnect_s;
     if (!v->options.server)

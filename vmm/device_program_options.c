@@ -108,6 +108,8 @@ static int take_list(struct option_list *list, const char *argument, struct erro
 
 static int check_place(const struct program_place *place, const char *origin, struct error *err)
 {
+    if (place->print_capabilities)
+        return error_set(err, EINVAL, "%s: print-capabilities: takes no value", origin);
     if (!place->socket_path == !place->fd)
         return error_set(err, EINVAL, "either --socket-path or --fd must be given");
     if (place->log && log_configure(place->log))

@@ -14,6 +14,7 @@
 #include <spawn.h>
 #include <stdlib.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define ANSWER_MAX  65536
@@ -22,9 +23,8 @@
 extern char **environ;
 
 /* All it says, as far as there is room; -ETIMEDOUT. */
-static ssize_t read_answer(int fd, char *text, size_t room)
+static ssize_t read_answer(int fd, char *text, size_t room, uint64_t deadline)
 {
-    uint64_t deadline = loop_now_ns() + PATIENCE_NS;
     size_t done = 0;
 
     while (done < room) {
@@ -44,13 +44,31 @@ static ssize_t read_answer(int fd, char *text, size_t room)
     return (ssize_t)done;
 }
 
+/* Its wait status. It may have closed its output, or said too much, and not end. */
+static int await_end(pid_t pid, uint64_t deadline)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+    int status = 0;
+    pid_t ended;
+
+    while ((ended = waitpid(pid, &status, WNOHANG)) == 0 && loop_now_ns() < deadline)
+        nanosleep(&pause, NULL);
+    if (ended != 0)
+        return status;
+    kill(pid, SIGKILL);
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    return status;
+}
+
 /* Run it with its output in `text`: how much there is. */
 static ssize_t ask(const char *program, char *text, size_t room, struct error *err)
 {
     char *arguments[] = {(char *)(uintptr_t)program, (char[]){"--print-capabilities"}, NULL};
     posix_spawn_file_actions_t actions;
     ssize_t length;
-    int pipe[2], ret, status = 0;
+    uint64_t deadline;
+    int pipe[2], ret, status;
     pid_t pid;
 
     if (pipe2(pipe, O_CLOEXEC) < 0)
@@ -65,12 +83,10 @@ static ssize_t ask(const char *program, char *text, size_t room, struct error *e
         close(pipe[0]);
         return error_errno(err, ret, "cannot run '%s'", program);
     }
-    length = read_answer(pipe[0], text, room);
+    deadline = loop_now_ns() + PATIENCE_NS;
+    length = read_answer(pipe[0], text, room, deadline);
     close(pipe[0]);
-    if (length < 0)
-        kill(pid, SIGKILL);
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-        ;
+    status = await_end(pid, length < 0 ? 0 : deadline);
     if (length < 0)
         return error_errno(err, (int)-length, "'%s' does not tell its capabilities", program);
     if (status || !length || (size_t)length == room)

@@ -2,6 +2,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "base/unix_socket.h"
 #include "vmm/exit_status.h"
 #include "vmm/isolate.h"
 
@@ -51,8 +52,8 @@ int isolate_monitor(const char *name, char **arguments, const char *path, struct
     if (child < 0)
         return error_errno(err, -child, "cannot start '%s'", arguments[0]);
     status = relay_signals(child, &set);
-    if (path && exit_status_of(status) != EXIT_USAGE)
-        unlink(path);
+    if (path)
+        unix_socket_remove_stale(path);
     if (WIFSIGNALED(status))
         log_warn("isolate", "%s: its process %d was ended by signal %d (%s)", name, child,
                  WTERMSIG(status), strsignal(WTERMSIG(status)));

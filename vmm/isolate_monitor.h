@@ -9,8 +9,9 @@
 
 /*
  * Run a program, first of `arguments`, as the child of this process, in a name space of process IDs
- * of its own. Pass SIGTERM, SIGINT and SIGHUP on to it, and when it has ended remove the socket
- * `path` (or NULL), unless it was refused at start. Returns its exit status, as shells count.
+ * of its own. Pass SIGTERM, SIGINT and SIGHUP on to it, and when it has ended remove the name
+ * `path` (or NULL) of its socket, unless that is somebody else's. Returns its exit status, as
+ * shells count.
  */
 int isolate_monitor(const char *name, char **arguments, const char *path, struct error *err);
 

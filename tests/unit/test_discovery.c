@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -196,11 +197,15 @@ static void capabilities(void **state)
     assert_int_equal(discovery_check("/nonexistent", "blk", &err), -ENOENT);
 }
 
-/* It is not waited for for ever: shown by the same program that never answers. */
+/* It is not waited for for ever, and nothing is left of it: one that never answers, and one that
+ * answers and does not end. */
 static void patience(void **state)
 {
     (void)state;
     assert_int_equal(check("exec sleep 100", "blk"), -ETIMEDOUT);
+    assert_unfit("echo '{\"type\": \"block\"}'; exec sleep 100 > /dev/null",
+                 "does not tell its capabilities");
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
 /* --- our own files ---------------------------------------------------------------------------- */

@@ -3,9 +3,11 @@
  */
 #include "base/bytes.h"
 #include "base/sanitizers.h"
+#include "base/unix_socket.h"
 #include "tests/unit/build_directory.h"
 #include "vmm/device_setup.h"
 #include "vmm/isolate.h"
+#include "vmm/isolate_monitor.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -325,6 +327,40 @@ static void born_alone(void **state)
         assert_exits(status, 1);
 }
 
+/* --- its monitor ------------------------------------------------------------------------------ */
+
+/* Of a program that ends at once; in a child, for it keeps signals to itself. */
+static void monitored(const char *path)
+{
+    int status = 0;
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        char *arguments[] = {(char[]){"/bin/true"}, NULL};
+
+        _exit(isolate_monitor("test", arguments, path, NULL));
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_exits(status, 0);
+}
+
+/* What its process has left is removed; not what another serves at. */
+static void names_of_sockets(void **state)
+{
+    char path[64];
+    int listener;
+
+    (void)state;
+    snprintf(path, sizeof(path), "/tmp/vireo-isolate-%d", getpid());
+    listener = unix_socket_listen(path, NULL);
+    assert_true(listener >= 0);
+    monitored(path);
+    assert_int_equal(access(path, F_OK), 0);
+    close(listener);
+    monitored(path);
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -336,6 +372,7 @@ int main(void)
         cmocka_unit_test(strays_are_closed),
         cmocka_unit_test(name_spaces_and_privileges),
         cmocka_unit_test(born_alone),
+        cmocka_unit_test(names_of_sockets),
     };
 
     build_directory();

@@ -25,6 +25,8 @@ struct returns {
     char path[64];
     struct vhost_peer next;
     int record; /* memory of the first peer's record of requests in flight */
+    struct vhost_user_process process;
+    atomic_uint deaths; /* of the processes that it started */
 };
 
 static int setup(void **state)
@@ -302,6 +304,49 @@ static void reset_after_giving_up(void **state)
     assert_false(front_needs_reset(r->front));
 }
 
+/* The first one, and `next`, by turns. */
+static struct vhost_peer *peer_after(struct returns *r, unsigned deaths)
+{
+    return deaths % 2 ? &r->next : &r->front->peer;
+}
+
+static int start_another(void *opaque, struct error *err)
+{
+    struct returns *r = opaque;
+    unsigned deaths = atomic_load(&r->deaths);
+    struct vhost_peer *peer = peer_after(r, deaths);
+
+    (void)err;
+    if (!deaths)
+        return r->front->options.fd;
+    vhost_peer_init(peer);
+    peer->protocol_features |= PROTOCOL_BIT(INFLIGHT_SHMFD);
+    return vhost_peer_start(peer);
+}
+
+/* Each of them can do all, and dies at once: there is more and more time between them. */
+static void none_lasts(void **state)
+{
+    struct returns *r = *state;
+    uint64_t death = 0;
+
+    r->process = (struct vhost_user_process){.connect = start_another, .opaque = r};
+    r->front->options.process = &r->process;
+    r->front->options.path = NULL;
+    r->front->options.server = false;
+    r->front->peer.connects_to = NULL;
+    begin(r);
+    for (unsigned deaths = 1; deaths <= 16; deaths++) {
+        atomic_store(&r->front->interrupts, 0);
+        atomic_store(&r->deaths, deaths);
+        death = loop_now_ns();
+        vhost_peer_stop(peer_after(r, deaths - 1));
+        front_wait(r->front, front_interrupted);
+    }
+    assert_true(loop_now_ns() - death >= UINT64_C(100000000));
+    assert_false(front_needs_reset(r->front));
+}
+
 /* The machine ends while nobody serves the device. */
 static void ends_meanwhile(void **state)
 {
@@ -332,6 +377,7 @@ int main(void)
         TEST(driver_goes_on_meanwhile),
         TEST(silent_when_back),
         TEST(reset_after_giving_up),
+        TEST(none_lasts),
         TEST(ends_meanwhile),
     };
 
