@@ -12,7 +12,6 @@
 #include "virtio/device.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -229,10 +228,11 @@ static int open_socket(struct vhost_user *v, struct error *err)
     if (v->path)
         return v->connected_before ? unix_socket_try_connect(v->path, err)
                                    : unix_socket_connect(v->path, err);
-    if (v->connected_before)
+    if (v->options.fd < 0)
         return error_set(err, ENOTCONN, "an inherited descriptor cannot be connected again");
-    fd = fcntl(v->options.fd, F_DUPFD_CLOEXEC, 3);
-    return fd >= 0 ? fd : error_errno(err, errno, "descriptor %d", v->options.fd);
+    fd = v->options.fd;
+    v->options.fd = -1;
+    return fd;
 }
 
 int vhost_user_connect(struct vhost_user *v, struct error *err)

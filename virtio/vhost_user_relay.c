@@ -218,6 +218,21 @@ static void watch(void *arg)
         q->guest_kick.fd = -1;
 }
 
+/* A queue that was stopped with requests in flight (the driver had suspended the device) goes on
+ * with them; a new one begins where nothing is in flight. */
+static bool goes_on(const struct relay_queue *q, struct virtqueue_position position)
+{
+    return q->in_flight && position.avail == q->next_avail && position.used == q->next_used;
+}
+
+static int forget(struct relay_queue *q)
+{
+    free(q->taken);
+    q->taken = calloc(q->size, sizeof(*q->taken));
+    q->in_flight = 0;
+    return q->taken ? 0 : -ENOMEM;
+}
+
 int vhost_user_relay_start(struct vhost_user *v, uint16_t index, struct error *err)
 {
     struct vhost_user_queue *queue = &v->queues[index];
@@ -236,11 +251,8 @@ int vhost_user_relay_start(struct vhost_user *v, uint16_t index, struct error *e
                          "DRV-QCFG-01, -04, -06: queue %u has a size, or is at an "
                          "address, that cannot be",
                          index);
-    free(q->taken);
-    q->taken = calloc(q->size, sizeof(*q->taken));
-    if (!q->taken)
+    if (!goes_on(q, queue->position) && forget(q))
         return error_set(err, ENOMEM, "no memory for queue %u", index);
-    q->in_flight = 0;
     q->next_avail = queue->position.avail;
     q->next_used = queue->position.used;
     q->guest_kick = (struct loop_fd){queue->kick_fd, EPOLLIN, guest_kick_ready};

@@ -1,6 +1,7 @@
 #include "vmm/machine_device_internal.h"
 
 #include "base/bytes.h"
+#include "base/inherited_fd.h"
 #include "transport/msix.h"
 #include "transport/virtio_pci.h"
 #include "vmm/device_launch.h"
@@ -214,18 +215,18 @@ static int take_vectors(struct machine_device *device, const char *origin, struc
 
 static int take_connection(struct machine_device *device, const char *origin, struct error *err)
 {
-    uint64_t reconnect = RECONNECT_DEFAULT, fd = 0;
+    uint64_t reconnect = RECONNECT_DEFAULT;
     char what[320];
     int ret = 0;
 
+    device->socket_fd = -1;
     snprintf(what, sizeof(what), "%s: reconnect", origin);
     if (device->slot.reconnect)
         ret = option_parse_uint(what, device->slot.reconnect, 0, RECONNECT_MAX, &reconnect, err);
     snprintf(what, sizeof(what), "%s: socket-fd", origin);
     if (!ret && device->slot.socket_fd)
-        ret = option_parse_uint(what, device->slot.socket_fd, 0, INT32_MAX, &fd, err);
+        ret = inherited_fd_take(what, device->slot.socket_fd, &device->socket_fd, err);
     device->reconnect_s = (uint32_t)reconnect;
-    device->socket_fd = device->slot.socket_fd ? (int)fd : -1;
     return ret;
 }
 

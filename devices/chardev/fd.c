@@ -7,11 +7,10 @@
 #include "devices/chardev/internal.h"
 
 #include "base/bytes.h"
-#include "base/option.h"
+#include "base/inherited_fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -61,25 +60,6 @@ static const struct chardev_kind fd_kind = {
     .close = fd_close,
 };
 
-/* Whatever this program opens itself is closed on exec, and so is what was taken before. */
-static int take_inherited(const char *where, int *fd, struct error *err)
-{
-    uint64_t number;
-    int ret = option_parse_uint("fd", where, STDERR_FILENO + 1, INT_MAX, &number, err);
-    int flags;
-
-    if (ret)
-        return ret;
-    flags = fcntl((int)number, F_GETFD);
-    if (flags < 0)
-        return error_set(err, EBADF, "fd:%s: no such descriptor was inherited", where);
-    if (flags & FD_CLOEXEC)
-        return error_set(err, EBUSY, "fd:%s: is in use already", where);
-    fcntl((int)number, F_SETFD, FD_CLOEXEC);
-    *fd = (int)number;
-    return 0;
-}
-
 static int adopt_socket(int fd, struct chardev **out, struct error *err)
 {
     int type = 0, listening = 0;
@@ -117,7 +97,7 @@ static int adopt_other(int fd, struct chardev **out, struct error *err)
 int chardev_open_fd(const char *where, struct chardev **out, struct error *err)
 {
     struct stat status;
-    int fd = -1, ret = take_inherited(where, &fd, err);
+    int fd = -1, ret = inherited_fd_take("fd", where, &fd, err);
 
     if (ret)
         return ret;

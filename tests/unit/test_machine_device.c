@@ -4,11 +4,13 @@
 #include "base/bytes.h"
 #include "devices/blk/blk.h"
 #include "tests/driver/fake_platform.h"
+#include "tests/driver/vhost_peer.h"
 #include "transport/virtio_pci.h"
 #include "vmm/layout_x86_64.h"
 #include "vmm/machine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/virtio_blk.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -469,6 +471,42 @@ static void features_that_cannot_be_had(void **state)
     plug("ro=off"); /* nor is it there, so there is nothing to complain about */
 }
 
+/* --- other processes -------------------------------------------------------------------------- */
+
+/* Each but once, and none of the first three. */
+static void inherited_sockets(void **state)
+{
+    struct guest_memory shared;
+    struct vhost_peer peer;
+    struct machine_device *device = NULL;
+    char options[64], text[100];
+    int fd;
+
+    (void)state;
+    guest_memory_init(&shared);
+    assert_int_equal(guest_memory_add(&shared, 0, MIB, GUEST_MEMORY_SHARED, &f.err), 0);
+    f.site.memory = &shared;
+    vhost_peer_init(&peer);
+    fd = vhost_peer_start(&peer);
+    snprintf(options, sizeof(options), "backend=vhost-user,socket-fd=%d,queues=1", fd);
+    snprintf(text, sizeof(text), "--device blk: socket-fd:%d: is in use already", fd);
+    assert_int_equal(create("blk", options, &device), -EBUSY); /* one of the program's own */
+    assert_string_equal(f.err.text, text);
+    assert_int_equal(fcntl(fd, F_SETFD, 0), 0);
+    if (create("blk", options, &device))
+        fail_msg("%s", f.err.text);
+    f.devices[f.count++] = device;
+    assert_true(vhost_peer_count(&peer, VHOST_USER_SET_MEM_TABLE) +
+                vhost_peer_count(&peer, VHOST_USER_ADD_MEM_REG));
+    assert_int_equal(create("blk", options, &device), -EBUSY); /* another device's */
+    assert_string_equal(f.err.text, text);
+    assert_int_equal(create("blk", "backend=vhost-user,socket-fd=2", &device), -EINVAL);
+    assert_string_equal(f.err.text, "--device blk: socket-fd: 2 is out of range (3 to 2147483647)");
+    unplug_all();
+    vhost_peer_stop(&peer);
+    guest_memory_destroy(&shared);
+}
+
 /* --------------------------------------------------------------------------------------------- */
 
 static int make_image(void **state)
@@ -510,6 +548,7 @@ int main(void)
         TEST(features_by_default),
         TEST(features_switched_off),
         TEST(features_that_cannot_be_had),
+        TEST(inherited_sockets),
     };
 
     return cmocka_run_group_tests(tests, make_image, remove_image);

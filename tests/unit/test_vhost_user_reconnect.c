@@ -177,6 +177,47 @@ static void ignores_the_record_with_relay(void **state)
     assert_int_equal(vhost_peer_count(&r->next, VHOST_USER_SET_VRING_ENABLE), 0);
 }
 
+/* How far the ring goes that relay=on makes for queue 0 of a peer. */
+static uint16_t relayed_index(struct vhost_peer *peer)
+{
+    const struct vhost_user_message told = vhost_peer_told(peer, VHOST_USER_ADD_MEM_REG);
+    uint16_t index = 0;
+
+    assert_int_equal(pread(told.fds[0], &index, sizeof(index), 2), sizeof(index));
+    return le16toh(index);
+}
+
+/* The driver suspends the device, and resumes it, while there is no peer. */
+static void suspended_with_relay(void **state)
+{
+    struct returns *r = *state;
+    struct virtio_backend *backend;
+    const struct virtqueue_setup setup = {.size = 64,
+                                          .desc = GPA(FRONT_RINGS),
+                                          .driver = GPA(FRONT_RINGS + 0x1000),
+                                          .device = GPA(FRONT_RINGS + 0x2000)};
+    struct virtqueue_position position;
+
+    r->front->options.relay = true;
+    r->front->peer.protocol_features &= ~PROTOCOL_BIT(INFLIGHT_SHMFD);
+    r->next.protocol_features &= ~PROTOCOL_BIT(INFLIGHT_SHMFD);
+    front_connect(r->front);
+    backend = r->front->dev.backend;
+    set_index(r, AVAIL_IDX, 1);
+    front_drive(r->front);
+    die(r);
+    position = backend->ops->queue_stop(backend, 0);
+    assert_int_equal(position.avail, 1);
+    assert_int_equal(position.used, 0);
+    assert_int_equal(
+        backend->ops->queue_start(backend, &setup, position, r->front->dev.queues[0].kick_fd, NULL),
+        0);
+    come_back(r);
+    front_wait(r->front, front_interrupted);
+    assert_false(front_needs_reset(r->front));
+    assert_int_equal(relayed_index(&r->next), 1);
+}
+
 /* In the middle of a migration: it would go on with pages missing. */
 static void cannot_log(void **state, bool features)
 {
@@ -371,6 +412,7 @@ int main(void)
         TEST(keeps_no_record),
         TEST(ignores_the_record),
         TEST(ignores_the_record_with_relay),
+        TEST(suspended_with_relay),
         TEST(knows_no_log_feature),
         TEST(takes_no_log),
         TEST(needs_no_record),
