@@ -5,6 +5,8 @@
 #include "tests/unit/vhost_user_server_fixture.h"
 #include "virtio/inflight.h"
 
+#include <linux/memfd.h>
+
 #define RECORD_SIZE (QUEUES * 1088) /* 16 + 64 * 16 bytes, a multiple of 64, for each queue */
 
 /* A file of ours as the record. Returns what the server says to it. */
@@ -240,13 +242,46 @@ static void record_taken_away(void **state)
     close(fd);
 }
 
+static bool is_mapped(const char *name)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512];
+    bool found = false;
+
+    while (fgets(line, sizeof(line), maps))
+        found |= strstr(line, name) != NULL;
+    fclose(maps);
+    return found;
+}
+
+/* Huge pages are unmapped and replaced whole, however few bytes of them the record has. */
+static void record_in_huge_pages(void **state)
+{
+    struct fixture *f = *state;
+    int fd = memfd_create("huge-record", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+
+    if (fd < 0)
+        skip();
+    assert_int_equal(ftruncate(fd, 2 * MIB), 0);
+    prepare(f);
+    assert_int_equal(set_record(f, fd, RECORD_SIZE), 0);
+    assert_true(is_mapped("huge-record"));
+    assert_int_equal(set_record(f, fd, 0), 1);
+    assert_false(is_mapped("huge-record"));
+    assert_int_equal(set_record(f, fd, RECORD_SIZE), 0);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    start_queue(f, 0);
+    assert_dropped(f);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(makes_a_record), TEST(makes_none),         TEST(record_of_before),
         TEST(takes_over),     TEST(of_another_version), TEST(of_too_few),
         TEST(of_too_many),    TEST(far_from_its_ring),  TEST(list_leaves_it),
-        TEST(no_record),      TEST(record_taken_away),
+        TEST(no_record),      TEST(record_taken_away),  TEST(record_in_huge_pages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
