@@ -12,11 +12,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-static bool is_packed(const struct vhost_user_server *server)
-{
-    return server->features >> VIRTIO_F_RING_PACKED & 1;
-}
-
 static int make_file(uint64_t size, struct error *err)
 {
     int fd = memfd_create("vhost-user-inflight", MFD_CLOEXEC | MFD_ALLOW_SEALING);
@@ -44,8 +39,8 @@ void server_inflight_get(struct vhost_user_server *server, struct vhost_user_mes
     message->header.size = sizeof(*inflight);
     if (inflight->queue_size > 0 && inflight->queue_size <= VIRTQUEUE_SIZE_MAX &&
         inflight->queue_count > 0 && inflight->queue_count <= server->config.queue_count) {
-        uint64_t size = inflight->queue_count *
-                        (uint64_t)inflight_region_size(is_packed(server), inflight->queue_size);
+        uint64_t size = inflight->queue_count * (uint64_t)inflight_region_size(
+                                                    server_is_packed(server), inflight->queue_size);
 
         fd = make_file(size, &err);
         if (fd >= 0)
@@ -105,7 +100,7 @@ int server_inflight_record(const struct vhost_user_server *server, uint16_t inde
                            struct virtqueue_record *out, struct error *err)
 {
     const struct server_inflight *inflight = &server->inflight;
-    size_t size = inflight_region_size(is_packed(server), inflight->queue_size);
+    size_t size = inflight_region_size(server_is_packed(server), inflight->queue_size);
 
     *out = (struct virtqueue_record){NULL, 0};
     if (!inflight->bytes)
@@ -121,6 +116,7 @@ void server_inflight_settle(struct vhost_user_server *server, uint16_t index)
 {
     const struct virtqueue_record *record = &server->records[index];
 
-    if (record->region && !inflight_any(record->region, is_packed(server), record->entry_count))
+    if (record->region &&
+        !inflight_any(record->region, server_is_packed(server), record->entry_count))
         inflight_set_fresh(record->region);
 }

@@ -74,6 +74,11 @@ static inline bool server_has(const struct vhost_user_server *server,
     return server->protocol_features >> feature & 1;
 }
 
+static inline bool server_is_packed(const struct vhost_user_server *server)
+{
+    return server->features >> VIRTIO_F_RING_PACKED & 1;
+}
+
 /* --- vhost_user_server_vring.c: 0, or a negative errno with the reason --- */
 
 int server_vrings_create(struct vhost_user_server *server, struct error *err);
