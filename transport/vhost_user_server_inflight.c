@@ -114,9 +114,10 @@ int server_inflight_record(const struct vhost_user_server *server, uint16_t inde
 
 void server_inflight_settle(struct vhost_user_server *server, uint16_t index)
 {
-    const struct virtqueue_record *record = &server->records[index];
+    struct virtqueue_record *record = &server->records[index];
 
-    if (record->region &&
+    /* Features may have come since that lay it out in another way. */
+    if (record->region && server_inflight_record(server, index, record, NULL) == 0 &&
         !inflight_any(record->region, server_is_packed(server), record->entry_count))
         inflight_set_fresh(record->region);
 }
