@@ -65,7 +65,7 @@ static int vring_start(struct vhost_user_server *server, uint16_t index, struct 
     vring->running = true;
     event_signal(vring->kick_fd); /* there may be buffers already */
     if (taken_over)               /* and used ones that nobody was told of */
-        event_signal(vring->call_fd);
+        server_tell_call(server, index);
     return 0;
 }
 
