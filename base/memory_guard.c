@@ -1,11 +1,14 @@
 #include "base/memory_guard.h"
 
+#include "base/bytes.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct guard {
@@ -80,4 +83,41 @@ int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
 void memory_guard_remove(int guard)
 {
     atomic_store(&guards[guard].length, 0);
+}
+
+/* --- files ------------------------------------------------------------------------------------ */
+
+/* Of a file of huge pages, which are its blocks, the kernel maps whole ones, and unmaps or replaces
+ * nothing less. For any other file this is only more than needed. */
+static size_t whole_blocks(const struct stat *status, uint64_t length)
+{
+    uint64_t block = (uint64_t)status->st_blksize;
+
+    return is_power_of_two(block) ? align_up(length, block) : length;
+}
+
+int guarded_map_create(struct guarded_map *map, int fd, uint64_t length, int lost_fd,
+                       struct error *err)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) < 0)
+        return error_errno(err, errno, "what is to be mapped");
+    if ((uint64_t)status.st_size < length)
+        return error_set(err, EINVAL, "what is to be mapped is beyond the end of its file");
+    map->length = whole_blocks(&status, length);
+    /* Huge pages are its owner's to reserve: one that is not to be had is as one that is gone. */
+    map->base = mmap(NULL, map->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (map->base == MAP_FAILED)
+        return error_errno(err, errno, "cannot map a file");
+    map->guard = memory_guard_add(map->base, map->length, lost_fd, err);
+    if (map->guard < 0)
+        munmap(map->base, map->length);
+    return MIN(map->guard, 0);
+}
+
+void guarded_map_destroy(struct guarded_map *map)
+{
+    memory_guard_remove(map->guard);
+    munmap(map->base, map->length);
 }

@@ -12,6 +12,7 @@
 #include "base/error.h"
 
 #include <stddef.h>
+#include <stdint.h>
 
 #define MEMORY_GUARDS 64 /* in a process */
 
@@ -24,5 +25,18 @@ int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
 
 /* Before the mapping goes. */
 void memory_guard_remove(int guard);
+
+/* A file of somebody else's, mapped from its beginning on and guarded. */
+struct guarded_map {
+    void *base;
+    size_t length; /* of the mapping: whole blocks of the file */
+    int guard;
+};
+
+/* Map the first `length` bytes of `fd`, which stays the caller's, to read and write. -EINVAL when
+ * it does not have them, -ENOSPC, -errno. */
+int guarded_map_create(struct guarded_map *map, int fd, uint64_t length, int lost_fd,
+                       struct error *err);
+void guarded_map_destroy(struct guarded_map *map);
 
 #endif

@@ -5,19 +5,12 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
-#include "base/memory_guard.h"
 #include "virtio/inflight.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-static bool is_packed(const struct vhost_user_server *server)
-{
-    return server->features >> VIRTIO_F_RING_PACKED & 1;
-}
 
 static int make_file(uint64_t size, struct error *err)
 {
@@ -46,8 +39,8 @@ void server_inflight_get(struct vhost_user_server *server, struct vhost_user_mes
     message->header.size = sizeof(*inflight);
     if (inflight->queue_size > 0 && inflight->queue_size <= VIRTQUEUE_SIZE_MAX &&
         inflight->queue_count > 0 && inflight->queue_count <= server->config.queue_count) {
-        uint64_t size = inflight->queue_count *
-                        (uint64_t)inflight_region_size(is_packed(server), inflight->queue_size);
+        uint64_t size = inflight->queue_count * (uint64_t)inflight_region_size(
+                                                    server_is_packed(server), inflight->queue_size);
 
         fd = make_file(size, &err);
         if (fd >= 0)
@@ -63,10 +56,8 @@ void server_inflight_clear(struct vhost_user_server *server)
 
     for (uint16_t i = 0; i < server->config.queue_count; i++)
         server->records[i] = (struct virtqueue_record){0};
-    if (inflight->base) {
-        memory_guard_remove(inflight->guard);
-        munmap(inflight->base, inflight->length);
-    }
+    if (inflight->bytes)
+        guarded_map_destroy(&inflight->map);
     *inflight = (struct server_inflight){0};
 }
 
@@ -74,31 +65,23 @@ static int map_file(struct vhost_user_server *server, const struct vhost_user_in
                     int fd, struct error *err)
 {
     uint64_t length = told->mmap_offset + told->mmap_size;
-    struct server_inflight *inflight = &server->inflight;
-    struct stat status;
+    struct guarded_map map;
+    int ret;
 
     if (told->mmap_size == 0 || length < told->mmap_size || told->queue_size == 0 ||
         told->mmap_offset % INFLIGHT_ALIGNMENT)
         return error_set(err, EINVAL, "a record of buffers in flight that wraps or is empty");
-    if (fstat(fd, &status) < 0 || (uint64_t)status.st_size < length)
-        return error_set(err, EINVAL, "a record of buffers in flight beyond the end of its file");
-    *inflight = (struct server_inflight){
-        .base = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0),
-        .length = length,
-        .offset = told->mmap_offset,
+    ret = guarded_map_create(&map, fd, length, server->lost.fd, err);
+    if (ret)
+        return ret;
+    server->inflight = (struct server_inflight){
+        .map = map,
+        .bytes = (uint8_t *)map.base + told->mmap_offset,
+        .size = told->mmap_size,
         .queue_count = told->queue_count,
         .queue_size = told->queue_size,
     };
-    if (inflight->base == MAP_FAILED) {
-        inflight->base = NULL;
-        return error_errno(err, errno, "cannot map a record of buffers in flight");
-    }
-    inflight->guard = memory_guard_add(inflight->base, length, server->lost.fd, err);
-    if (inflight->guard >= 0)
-        return 0;
-    munmap(inflight->base, length);
-    inflight->base = NULL;
-    return inflight->guard;
+    return 0;
 }
 
 int server_inflight_set(struct vhost_user_server *server, struct vhost_user_message *message,
@@ -117,23 +100,24 @@ int server_inflight_record(const struct vhost_user_server *server, uint16_t inde
                            struct virtqueue_record *out, struct error *err)
 {
     const struct server_inflight *inflight = &server->inflight;
-    size_t size = inflight_region_size(is_packed(server), inflight->queue_size);
+    size_t size = inflight_region_size(server_is_packed(server), inflight->queue_size);
 
     *out = (struct virtqueue_record){NULL, 0};
-    if (!inflight->base)
+    if (!inflight->bytes)
         return 0;
-    if (index >= inflight->queue_count ||
-        (index + 1) * (uint64_t)size > inflight->length - inflight->offset)
+    if (index >= inflight->queue_count || (index + 1) * (uint64_t)size > inflight->size)
         return error_set(err, EINVAL, "no record of buffers in flight for queue %u", index);
-    out->region = (uint8_t *)inflight->base + inflight->offset + index * size;
+    out->region = inflight->bytes + index * size;
     out->entry_count = inflight->queue_size;
     return 0;
 }
 
 void server_inflight_settle(struct vhost_user_server *server, uint16_t index)
 {
-    const struct virtqueue_record *record = &server->records[index];
+    struct virtqueue_record *record = &server->records[index];
 
-    if (record->region && !inflight_any(record->region, is_packed(server), record->entry_count))
+    /* Features may have come since that lay it out in another way. */
+    if (record->region && server_inflight_record(server, index, record, NULL) == 0 &&
+        !inflight_any(record->region, server_is_packed(server), record->entry_count))
         inflight_set_fresh(record->region);
 }

@@ -4,6 +4,7 @@
 #ifndef TRANSPORT_VHOST_USER_SERVER_INTERNAL_H
 #define TRANSPORT_VHOST_USER_SERVER_INTERNAL_H
 
+#include "base/memory_guard.h"
 #include "guest/dirty_log.h"
 #include "transport/vhost_user_server.h"
 #include "virtio/builtin.h"
@@ -14,18 +15,16 @@
 /* A region of the front end's memory, mapped. */
 struct vhost_user_mapped {
     uint64_t guest_address, size, user_address;
-    void *base; /* of the mapping, of `length` bytes */
-    size_t length;
+    struct guarded_map map;
     uint8_t *host; /* of the region in it */
-    int guard;     /* base/memory_guard.h */
 };
 
-/* The record of buffers in flight that the front end keeps; .base is NULL when there is none. */
+/* The record of buffers in flight that the front end keeps; .bytes is NULL when there is none. */
 struct server_inflight {
-    void *base;
-    uint64_t length, offset; /* of the mapping; of the record in it */
+    struct guarded_map map;
+    uint8_t *bytes; /* of the record in it */
+    uint64_t size;
     uint16_t queue_count, queue_size;
-    int guard;
 };
 
 struct vhost_user_vring {
@@ -73,6 +72,11 @@ static inline bool server_has(const struct vhost_user_server *server,
                               enum vhost_user_protocol_feature feature)
 {
     return server->protocol_features >> feature & 1;
+}
+
+static inline bool server_is_packed(const struct vhost_user_server *server)
+{
+    return server->features >> VIRTIO_F_RING_PACKED & 1;
 }
 
 /* --- vhost_user_server_vring.c: 0, or a negative errno with the reason --- */

@@ -1,44 +1,27 @@
 #include "transport/vhost_user_server_internal.h"
 
 #include "base/bytes.h"
-#include "base/memory_guard.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-static void unmap(struct vhost_user_mapped *mapped)
-{
-    memory_guard_remove(mapped->guard);
-    munmap(mapped->base, mapped->length);
-}
 
 void server_memory_clear(struct vhost_user_server *server)
 {
     guest_memory_destroy(server->config.memory);
     guest_memory_init(server->config.memory);
     for (size_t i = 0; i < server->mapped_count; i++)
-        unmap(&server->mapped[i]);
+        guarded_map_destroy(&server->mapped[i].map);
     server->mapped_count = 0;
 }
 
-/* A file that is shorter than the region is told from one that is shortened later, for which there
- * are guards. */
-static int check_file(const struct vhost_user_region *region, int fd, struct error *err)
+static int check_region(const struct vhost_user_region *region, struct error *err)
 {
-    struct stat status;
-
     if (region->size == 0 || region->mmap_offset + region->size < region->size ||
         region->guest_address + region->size < region->size ||
         region->user_address + region->size < region->size)
         return error_set(err, EINVAL, "a memory region that wraps or is empty");
-    if (fstat(fd, &status) < 0)
-        return error_errno(err, errno, "a memory region's descriptor");
-    if ((uint64_t)status.st_size < region->mmap_offset + region->size)
-        return error_set(err, EINVAL, "a memory region beyond the end of its file");
     return 0;
 }
 
@@ -47,34 +30,28 @@ static int map_region(struct vhost_user_server *server, const struct vhost_user_
                       int fd, struct error *err)
 {
     struct vhost_user_mapped *mapped = &server->mapped[server->mapped_count];
-    int ret = check_file(region, fd, err);
+    struct guarded_map map;
+    int ret = check_region(region, err);
 
     if (!ret && server->mapped_count == ARRAY_SIZE(server->mapped))
         ret = error_set(err, ENOMEM, "more than %zu memory regions", ARRAY_SIZE(server->mapped));
-    if (ret) {
-        close(fd);
+    if (!ret)
+        ret =
+            guarded_map_create(&map, fd, region->mmap_offset + region->size, server->lost.fd, err);
+    close(fd);
+    if (ret)
         return ret;
-    }
     *mapped = (struct vhost_user_mapped){
         .guest_address = region->guest_address,
         .size = region->size,
         .user_address = region->user_address,
-        .length = region->mmap_offset + region->size,
+        .map = map,
+        .host = (uint8_t *)map.base + region->mmap_offset,
     };
-    mapped->base = mmap(NULL, mapped->length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    close(fd);
-    if (mapped->base == MAP_FAILED)
-        return error_errno(err, errno, "cannot map a memory region");
-    mapped->host = (uint8_t *)mapped->base + region->mmap_offset;
-    mapped->guard = memory_guard_add(mapped->base, mapped->length, server->lost.fd, err);
-    if (mapped->guard < 0) {
-        munmap(mapped->base, mapped->length);
-        return mapped->guard;
-    }
     ret = guest_memory_add_external(server->config.memory, mapped->guest_address, mapped->size,
                                     mapped->host, err);
     if (ret)
-        unmap(mapped);
+        guarded_map_destroy(&mapped->map);
     else
         server->mapped_count++;
     return ret;
@@ -123,7 +100,7 @@ int server_memory_remove(struct vhost_user_server *server, struct vhost_user_mes
         i++;
     if (i == server->mapped_count)
         return error_set(err, ENOENT, "no memory region at 0x%" PRIx64, region->guest_address);
-    unmap(&server->mapped[i]);
+    guarded_map_destroy(&server->mapped[i].map);
     server->mapped[i] = server->mapped[--server->mapped_count];
     guest_memory_destroy(server->config.memory);
     guest_memory_init(server->config.memory);

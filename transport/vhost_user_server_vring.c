@@ -9,11 +9,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-static bool is_packed(const struct vhost_user_server *server)
-{
-    return server->features >> VIRTIO_F_RING_PACKED & 1;
-}
-
 /* The back end may signal the descriptor at this moment: so its number stays what it is, and what
  * is behind it is replaced at once. Without a new one nobody listens. */
 static int replace_fd(int place, int fd, struct error *err)
@@ -42,7 +37,7 @@ static void read_used_index(const struct vhost_user_server *server, gpa_t used,
 {
     uint8_t index[2];
 
-    if (!is_packed(server) &&
+    if (!server_is_packed(server) &&
         guest_memory_read(server->config.memory, GPA(used.value + 2), index, sizeof(index)) == 0)
         position->used = load_le16(index);
 }
@@ -70,7 +65,7 @@ static int vring_start(struct vhost_user_server *server, uint16_t index, struct 
     vring->running = true;
     event_signal(vring->kick_fd); /* there may be buffers already */
     if (taken_over)               /* and used ones that nobody was told of */
-        event_signal(vring->call_fd);
+        server_tell_call(server, index);
     return 0;
 }
 
@@ -266,10 +261,11 @@ int server_vring_request(struct vhost_user_server *server, struct vhost_user_mes
         set_addresses(vring, &message->payload.address);
         return server_vrings_update(server, err);
     case VHOST_USER_SET_VRING_BASE:
-        vring->position = virtqueue_position_of_base(num, is_packed(server));
+        vring->position = virtqueue_position_of_base(num, server_is_packed(server));
         return 0;
     case VHOST_USER_GET_VRING_BASE: /* it stops until the next kick descriptor */
-        message->payload.state.num = virtqueue_position_base(vring->position, is_packed(server));
+        message->payload.state.num =
+            virtqueue_position_base(vring->position, server_is_packed(server));
         server_inflight_settle(server, (uint16_t)index);
         forget_kick(vring);
         return 0;

@@ -149,21 +149,12 @@ static bool add_request(struct input *in)
     return head >= 0;
 }
 
-static void timer_expired(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(loop);
-}
-
 /* One turn of the loop, which handles the kick. */
 static void serve(void)
 {
-    struct loop_timer timer = {.expired = timer_expired};
-
     ring_publish(&ring);
     eventfd_write(kick_fd, 1);
-    loop_timer_set(loop, &timer, 0);
-    loop_run(loop);
+    turn(loop);
 }
 
 static void check(unsigned added)

@@ -92,21 +92,11 @@ static void queues_start(uint8_t features)
     }
 }
 
-static void timer_expired(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(loop);
-}
-
 /* Some turns of the loop: kicks, what they post, and input. */
 static void serve(void)
 {
-    for (int i = 0; i < 4; i++) {
-        struct loop_timer timer = {.expired = timer_expired};
-
-        loop_timer_set(loop, &timer, 0);
-        loop_run(loop);
-    }
+    for (int i = 0; i < 4; i++)
+        turn(loop);
 }
 
 static void collect(void)

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "devices/net/host.h"
+#include "tests/fuzz/input.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -21,8 +22,6 @@
 #include <linux/sockios.h>
 
 #define ROOM (NET_HEADER_SIZE + 200)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char path[64];
 static struct loop *loop;
@@ -70,20 +69,6 @@ static void writable(void *opaque, unsigned pair)
     (void)pair;
 }
 
-static void stop(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(loop);
-}
-
-static void turn(void)
-{
-    struct loop_timer timer = {.expired = stop};
-
-    loop_timer_set(loop, &timer, 0);
-    loop_run(loop);
-}
-
 static void clean_up(void)
 {
     unlink(path);
@@ -114,7 +99,7 @@ static int peer_connect(void)
 
     strcpy(address.sun_path, path);
     require(connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0, "nobody listens");
-    turn();
+    turn(loop);
     return fd;
 }
 
@@ -126,7 +111,7 @@ static bool peer_write(int fd, const uint8_t *data, size_t size)
     if (send(fd, data, size, MSG_NOSIGNAL) != (ssize_t)size)
         return false;
     for (int i = 0; i < 100 && unread > 0; i++) {
-        turn();
+        turn(loop);
         require(ioctl(fd, SIOCOUTQ, &unread) == 0, "no socket");
     }
     return true;
@@ -173,7 +158,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     close(fd);
     for (int i = 0; i < 3; i++)
-        turn();
+        turn(loop);
     wanted = expected(stream, written);
     require(got.frames == wanted.frames && got.sum == wanted.sum, "other frames than were sent");
     return 0;

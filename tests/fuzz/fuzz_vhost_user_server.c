@@ -70,20 +70,6 @@ static void set_up(void)
                                   NULL) == 0);
 }
 
-static void stop(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(loop);
-}
-
-static void turn(void)
-{
-    struct loop_timer timer = {.expired = stop};
-
-    loop_timer_set(loop, &timer, 0);
-    loop_run(loop);
-}
-
 static void begin(struct front *f)
 {
     struct vhost_user_server_config config = {
@@ -332,7 +318,7 @@ static void take_requests(struct front *f, struct input *in)
         if (take(in) == 1)
             message.header.size = take(in);
         (void)vhost_user_send_within(f->channel, &message, 0, NULL);
-        turn();
+        turn(loop);
     }
 }
 
@@ -350,7 +336,7 @@ static void step(struct front *f, struct input *in)
     } else {
         send_request(f, in, what % (VHOST_USER_REQUESTS + 2));
     }
-    turn();
+    turn(loop);
     take_requests(f, in);
     take_answers(f);
 }
@@ -370,7 +356,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         step(&f, &in);
     close(f.socket);
     for (int i = 0; i < 10 && !f.ended; i++)
-        turn();
+        turn(loop);
     REQUIRE(f.ended && served.count == 0);
     vhost_user_server_destroy(f.server);
     if (f.channel >= 0)

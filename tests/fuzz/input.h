@@ -1,11 +1,13 @@
 /*
- * What fuzz targets have in common: an input taken byte by byte, a check that ends the run, and one
- * for what is left open.
+ * What fuzz targets have in common: an input taken byte by byte, a check that ends the run, one for
+ * what is left open, and a loop that is given a turn.
  */
 #ifndef TESTS_FUZZ_INPUT_H
 #define TESTS_FUZZ_INPUT_H
 
+#include "base/bytes.h"
 #include "base/event_signal.h"
+#include "base/loop.h"
 
 #include <dirent.h>
 #include <stddef.h>
@@ -51,6 +53,25 @@ static inline unsigned open_descriptors(void)
         count++;
     closedir(dir);
     return count;
+}
+
+struct turn {
+    struct loop_timer timer;
+    struct loop *loop;
+};
+
+static inline void turn_over(struct loop_timer *timer)
+{
+    loop_stop(container_of(timer, struct turn, timer)->loop);
+}
+
+/* The loop handles what is ready. */
+static inline void turn(struct loop *loop)
+{
+    struct turn one = {.timer.expired = turn_over, .loop = loop};
+
+    loop_timer_set(loop, &one.timer, 0);
+    loop_run(loop);
 }
 
 #endif

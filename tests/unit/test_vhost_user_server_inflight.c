@@ -5,6 +5,8 @@
 #include "tests/unit/vhost_user_server_fixture.h"
 #include "virtio/inflight.h"
 
+#include <linux/memfd.h>
+
 #define RECORD_SIZE (QUEUES * 1088) /* 16 + 64 * 16 bytes, a multiple of 64, for each queue */
 
 /* A file of ours as the record. Returns what the server says to it. */
@@ -118,6 +120,35 @@ static void record_of_before(void **state)
     stop_queue(f);
     munmap(record, RECORD_SIZE);
     close(fd);
+}
+
+/* A queue that has stopped, and is stopped again when packed rings were agreed on: a record of
+ * those would be larger. */
+static void record_of_other_features(void **state)
+{
+    const uint64_t split =
+        UINT64_C(1) << VIRTIO_F_VERSION_1 | UINT64_C(1) << VHOST_USER_F_PROTOCOL_FEATURES;
+    struct fixture *f = *state;
+    struct inflight_split *record;
+    int fd = make_record(&record);
+
+    prepare(f);
+    assert_int_equal(tell_u64(f, VHOST_USER_SET_FEATURES, split), 0);
+    assert_int_equal(set_record(f, fd, RECORD_SIZE / QUEUES), 0);
+    start_queue(f, 0);
+    read_sector(f, 3);
+    assert_int_equal(tell_state(f, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
+    assert_int_equal(
+        tell_u64(f, VHOST_USER_SET_FEATURES, split | UINT64_C(1) << VIRTIO_F_RING_PACKED), 0);
+    stop_queue(f);
+    assert_int_equal(record->version, INFLIGHT_VERSION); /* not written to */
+    munmap(record, RECORD_SIZE);
+    close(fd);
+}
+
+static int setup_packed(void **state)
+{
+    return setup_as(state, VIRTIO_ID_BLOCK, UINT64_C(1) << VIRTIO_F_RING_PACKED);
 }
 
 /* Another process took two requests, finished the second, and died. The first is done, and only it.
@@ -240,13 +271,55 @@ static void record_taken_away(void **state)
     close(fd);
 }
 
+static bool is_mapped(const char *name)
+{
+    FILE *maps = fopen("/proc/self/maps", "re");
+    char line[512];
+    bool found = false;
+
+    while (fgets(line, sizeof(line), maps))
+        found |= strstr(line, name) != NULL;
+    fclose(maps);
+    return found;
+}
+
+/* Huge pages are unmapped and replaced whole, however few bytes of them the record has. */
+static void record_in_huge_pages(void **state)
+{
+    struct fixture *f = *state;
+    int fd = memfd_create("huge-record", MFD_CLOEXEC | MFD_HUGETLB | MFD_HUGE_2MB);
+
+    if (fd < 0)
+        skip();
+    assert_int_equal(ftruncate(fd, 2 * MIB), 0);
+    prepare(f);
+    assert_int_equal(set_record(f, fd, RECORD_SIZE), 0);
+    assert_true(is_mapped("huge-record"));
+    assert_int_equal(set_record(f, fd, 0), 1);
+    assert_false(is_mapped("huge-record"));
+    assert_int_equal(set_record(f, fd, RECORD_SIZE), 0);
+    assert_int_equal(ftruncate(fd, 0), 0);
+    start_queue(f, 0);
+    assert_dropped(f);
+    close(fd);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(makes_a_record), TEST(makes_none),         TEST(record_of_before),
-        TEST(takes_over),     TEST(of_another_version), TEST(of_too_few),
-        TEST(of_too_many),    TEST(far_from_its_ring),  TEST(list_leaves_it),
-        TEST(no_record),      TEST(record_taken_away),
+        TEST(makes_a_record),
+        TEST(makes_none),
+        TEST(record_of_before),
+        TEST(takes_over),
+        TEST(of_another_version),
+        TEST(of_too_few),
+        TEST(of_too_many),
+        TEST(far_from_its_ring),
+        TEST(list_leaves_it),
+        TEST(no_record),
+        TEST(record_taken_away),
+        TEST(record_in_huge_pages),
+        cmocka_unit_test_setup_teardown(record_of_other_features, setup_packed, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -282,6 +282,24 @@ static void inband_and_back(void **state)
     assert_false(says_something(f));
 }
 
+/* A record that another process may have begun: of buffers it used perhaps nobody was told. */
+static void inband_taken_over(void **state)
+{
+    struct fixture *f = *state;
+    const struct vhost_user_inflight wanted = {.queue_count = QUEUES, .queue_size = QUEUE_SIZE};
+    struct vhost_user_message record;
+
+    begin_inband(f);
+    send_message(f, VHOST_USER_GET_INFLIGHT_FD, 0, &wanted, sizeof(wanted), -1);
+    record = receive(f);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(tell_fd(f, VHOST_USER_SET_INFLIGHT_FD, &record.payload.inflight,
+                                 sizeof(wanted), record.fds[0]),
+                         0);
+    assert_int_equal(hear(f).header.request, VHOST_USER_BACKEND_VRING_CALL);
+    vhost_user_close_fds(&record);
+}
+
 static void config_changes(void **state)
 {
     struct fixture *f = *state;
@@ -507,6 +525,7 @@ int main(void)
         TEST(inband),
         TEST(inband_error),
         TEST(inband_and_back),
+        TEST(inband_taken_over),
         TEST(config_changes),
         TEST(wrong_acknowledgement),
         TEST_WITH_CACHE(device_state),

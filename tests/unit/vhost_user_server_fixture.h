@@ -112,6 +112,7 @@ static inline int setup_as(void **state, uint16_t id, uint64_t more)
         .opaque = f,
     };
     config.offered.word[0] |= (uint32_t)more;
+    config.offered.word[1] |= (uint32_t)(more >> 32);
     assert_int_equal(vhost_user_server_create(&config, &f->server, NULL), 0);
     assert_int_equal(loop_start_thread(f->loop, "server", NULL), 0);
     *state = f;
