@@ -183,8 +183,7 @@ static void check_outside(struct fixture *f, uint64_t address, uint32_t length)
     ring_set_descriptor(&f->ring, 0, address, length, RING_WRITE, 0);
     offer_0(f);
     assert_broken(f, "DRV-RING-09");
-    virtqueue_stop(&f->queue);
-    ring_destroy(&f->ring);
+    end(f);
 }
 
 /* RING-17 */
@@ -219,8 +218,7 @@ static void drv_ring_09_second_buffer_outside_of_memory(void **state)
             pop(f);
             add(f, &bad[i], 1, RING_DIRECT);
             assert_broken(f, "DRV-RING-09");
-            virtqueue_stop(&f->queue);
-            ring_destroy(&f->ring);
+            end(f);
         }
     }
 }
@@ -289,8 +287,7 @@ static void check_table_length(struct fixture *f, uint32_t length, const char *r
     ring_set_descriptor(&f->ring, 0, f->ring.tables, length, RING_INDIRECT, 0);
     offer_0(f);
     assert_broken(f, rule);
-    virtqueue_stop(&f->queue);
-    ring_destroy(&f->ring);
+    end(f);
 }
 
 static void drv_ind_05_table_length_is_no_multiple_of_16(void **state)
@@ -318,8 +315,7 @@ static void drv_ring_09_table_outside_of_memory(void **state)
         ring_set_descriptor(&f->ring, 0, bad[i], 32, RING_INDIRECT, 0);
         offer_0(f);
         assert_broken(f, "DRV-RING-09");
-        virtqueue_stop(&f->queue);
-        ring_destroy(&f->ring);
+        end(f);
     }
 }
 
