@@ -246,45 +246,6 @@ static void drv_ind_03_indirect_and_next(void **state)
     assert_broken(f, "DRV-IND-03");
 }
 
-static void check_table_length(struct fixture *f, uint32_t length, const char *rule)
-{
-    begin(f, SIZE, false);
-    ring_set_table_entry(&f->ring, f->ring.tables, 0, DATA, 16, 0, 0);
-    ring_set_descriptor(&f->ring, 0, f->ring.tables, length, RING_INDIRECT, 0);
-    offer_0(f);
-    assert_broken(f, rule);
-    end(f);
-}
-
-static void drv_ind_05_table_length_is_no_multiple_of_16(void **state)
-{
-    check_table_length(*state, 0, "DRV-IND-05");
-    check_table_length(*state, 15, "DRV-IND-05");
-    check_table_length(*state, 17, "DRV-IND-05");
-    check_table_length(*state, UINT32_MAX, "DRV-IND-05");
-}
-
-static void drv_ind_06_table_too_long_for_us(void **state)
-{
-    check_table_length(*state, 16 * (VIRTQUEUE_CHAIN_MAX + 1), "DRV-IND-06");
-    check_table_length(*state, 0xfffffff0, "DRV-IND-06");
-}
-
-static void drv_ring_09_table_outside_of_memory(void **state)
-{
-    static const uint64_t bad[] = {LOW_SIZE - 16, LOW_SIZE, HIGH_AT - 16, HIGH_AT + HIGH_SIZE - 16,
-                                   UINT64_MAX - 15};
-    struct fixture *f = *state;
-
-    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
-        begin(f, SIZE, false);
-        ring_set_descriptor(&f->ring, 0, bad[i], 32, RING_INDIRECT, 0);
-        offer_0(f);
-        assert_broken(f, "DRV-RING-09");
-        end(f);
-    }
-}
-
 /* Buffers taken before the ring broke are still given back. */
 static void ring_17_broken_ring_completes_what_it_has(void **state)
 {
@@ -336,9 +297,6 @@ int main(void)
         T(ring_08_buffers_up_to_the_last_byte_of_memory),
         T(drv_ind_02_table_in_a_table),
         T(drv_ind_03_indirect_and_next),
-        T(drv_ind_05_table_length_is_no_multiple_of_16),
-        T(drv_ind_06_table_too_long_for_us),
-        T(drv_ring_09_table_outside_of_memory),
         T(ring_17_broken_ring_completes_what_it_has),
         T(ring_17_broken_while_kicks_are_enabled),
     };

@@ -38,6 +38,65 @@ static void drv_ind_09_readable_after_writable_in_a_table(void **state)
     assert_broken(f, "DRV-IND-09");
 }
 
+static void offer_table(struct fixture *f, uint64_t address, uint32_t length)
+{
+    if (is_packed(f)) {
+        packed_ring_set_descriptor(
+            &f->packed, 0,
+            (struct packed_ring_descriptor){address, length, 0,
+                                            RING_INDIRECT | packed_ring_available(true)});
+        return;
+    }
+    ring_set_descriptor(&f->ring, 0, address, length, RING_INDIRECT, 0);
+    ring_offer(&f->ring, 0);
+    ring_publish(&f->ring);
+}
+
+static void check_table_length(struct fixture *f, uint32_t length, const char *rule)
+{
+    begin(f, SIZE, false);
+    if (is_packed(f))
+        packed_ring_set_table_entry(&f->packed, f->packed.tables, 0,
+                                    (struct packed_ring_descriptor){DATA, 16, 0xffff, 0});
+    else
+        ring_set_table_entry(&f->ring, f->ring.tables, 0, DATA, 16, 0, 0);
+    offer_table(f, is_packed(f) ? f->packed.tables : f->ring.tables, length);
+    if (rule)
+        assert_broken(f, rule);
+    else
+        assert_int_equal(pop(f)->readable_bytes, 16);
+    end(f);
+}
+
+static void drv_ind_05_table_length_is_no_multiple_of_16(void **state)
+{
+    check_table_length(*state, 16, NULL);
+    check_table_length(*state, 0, "DRV-IND-05");
+    check_table_length(*state, 15, "DRV-IND-05");
+    check_table_length(*state, 17, "DRV-IND-05");
+    check_table_length(*state, UINT32_MAX, "DRV-IND-05");
+}
+
+static void drv_ind_06_table_too_long_for_us(void **state)
+{
+    check_table_length(*state, 16 * (VIRTQUEUE_CHAIN_MAX + 1), "DRV-IND-06");
+    check_table_length(*state, 0xfffffff0, "DRV-IND-06");
+}
+
+static void drv_ring_09_table_outside_of_memory(void **state)
+{
+    static const uint64_t bad[] = {LOW_SIZE - 16, LOW_SIZE, HIGH_AT - 16, HIGH_AT + HIGH_SIZE - 16,
+                                   UINT64_MAX - 15};
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        begin(f, SIZE, false);
+        offer_table(f, bad[i], 32);
+        assert_broken(f, "DRV-RING-09");
+        end(f);
+    }
+}
+
 static void evt_05_kicks_without_work(void **state)
 {
     struct fixture *f = *state;
@@ -81,6 +140,9 @@ int main(void)
         BOTH(drv_ring_12_more_descriptors_than_we_take),
         BOTH(drv_ind_01_not_negotiated),
         BOTH(drv_ind_09_readable_after_writable_in_a_table),
+        BOTH(drv_ind_05_table_length_is_no_multiple_of_16),
+        BOTH(drv_ind_06_table_too_long_for_us),
+        BOTH(drv_ring_09_table_outside_of_memory),
         BOTH(evt_05_kicks_without_work),
         BOTH(evt_06_enabling_kicks_looks_again),
     };
