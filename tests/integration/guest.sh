@@ -264,7 +264,7 @@ run_case() {
 hung_once() {
     [ -n "${HUNG:-}" ] && [ -e "$work/$1/hung" ] && ! grep -qx "$1" "$HUNG" 2> /dev/null || return 1
     echo "# $1 hung:"
-    grep '^not ok' "$work/$1/report"  | sed 's/^/#   /'
+    grep -v '^ok ' "$work/$1/report" | sed 's/^/#   /'
     echo "$1" >> "$HUNG"
 }
 

@@ -43,7 +43,7 @@ forbidden() {
 
 # Two disks, a network card and a generator, each in a process of its own.
 case_isolated() {
-    local server process
+    local server process left
     ip tuntap add dev vireoiso mode tap
     ip address add 10.12.0.1/24 dev vireoiso
     ip link set vireoiso up
@@ -76,8 +76,12 @@ case_isolated() {
     kill -KILL "$vmm"
     finished
     kill "$server"
-    sleep 0.5
-    same "$case: none outlives the VMM" "$(while read -r process; do ps -o pid= -p "$process"; done < "$dir/left")" ""
+    for _ in {1..50}; do
+        left=$(while read -r process; do ps -o pid= -p "$process"; done < "$dir/left")
+        [ -n "$left" ] || break
+        sleep 0.1
+    done
+    same "$case: none outlives the VMM" "$left" ""
     ip link delete vireoiso
     same "$case: the log says what became of them" "$(grep -oE '(rng|blk)[01]: its process [0-9]+ was ended by signal [0-9]+' "$dir/stderr" |
         sed 's/its process [0-9]* //' | tr '\n' ' ')" "rng0: was ended by signal 31 blk1: was ended by signal 9 "

@@ -7,25 +7,6 @@
 
 #include "tests/unit/queue_fixture.h"
 
-#define SIZE  8
-#define FIRST 0x8000 /* where a fresh ring stands: slot 0, wrap counter 1 */
-
-static inline int setup(void **state)
-{
-    struct fixture *f = fixture_create();
-
-    features_set(&f->features, VIRTIO_F_RING_PACKED, true);
-    *state = f;
-    return 0;
-}
-
-static inline int start_at(struct fixture *f, struct virtqueue_position position, struct error *err)
-{
-    const struct packed_ring *r = &f->packed;
-
-    return start_queue(f, r->size, r->desc, r->driver_event, r->device_event, position, err);
-}
-
 static inline uint16_t position_of(struct packed_place place)
 {
     return (uint16_t)(place.slot | place.wrap << 15);
@@ -39,36 +20,6 @@ static inline void begin_at(struct fixture *f, uint16_t size, bool event_idx,
     packed_ring_init_at(&f->packed, &f->memory, RING_AT, size, event_idx, place);
     assert_int_equal(
         start_at(f, (struct virtqueue_position){position_of(place), position_of(place)}, NULL), 0);
-}
-
-static inline void begin(struct fixture *f, uint16_t size, bool event_idx)
-{
-    begin_at(f, size, event_idx, (struct packed_place){0, true});
-}
-
-static inline int add(struct fixture *f, const struct ring_element *e, unsigned count,
-                      enum ring_style style)
-{
-    int id = packed_ring_add(&f->packed, e, count, style);
-
-    assert_true(id >= 0);
-    packed_ring_publish(&f->packed);
-    return id;
-}
-
-static inline int add_one(struct fixture *f)
-{
-    return add(f, (struct ring_element[]){out(DATA, 64)}, 1, RING_DIRECT);
-}
-
-/* A list of `count` descriptors. */
-static inline int add_list(struct fixture *f, unsigned count)
-{
-    struct ring_element e[SIZE];
-
-    for (unsigned i = 0; i < count; i++)
-        e[i] = out(DATA + 64 * i, 64);
-    return add(f, e, count, RING_DIRECT);
 }
 
 static inline void assert_used(struct fixture *f, int id, uint32_t length)
@@ -109,6 +60,6 @@ static inline void assert_slot(struct fixture *f, uint16_t slot,
     assert_int_equal(d.flags, expected.flags);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_packed, teardown)
 
 #endif

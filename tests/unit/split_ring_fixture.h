@@ -6,49 +6,12 @@
 
 #include "tests/unit/queue_fixture.h"
 
-#define SIZE 8
-
-static inline int setup(void **state)
-{
-    *state = fixture_create();
-    return 0;
-}
-
-static inline int start_at(struct fixture *f, struct virtqueue_position position, struct error *err)
-{
-    const struct ring *r = &f->ring;
-
-    return start_queue(f, r->size, r->desc, r->avail, r->used, position, err);
-}
-
 /* A fresh ring on both sides. */
 static inline void begin_at(struct fixture *f, uint16_t size, bool event_idx, uint16_t index)
 {
     features_set(&f->features, VIRTIO_F_EVENT_IDX, event_idx);
     ring_init_at(&f->ring, &f->memory, RING_AT, size, event_idx, index);
     assert_int_equal(start_at(f, (struct virtqueue_position){index, index}, NULL), 0);
-}
-
-static inline void begin(struct fixture *f, uint16_t size, bool event_idx)
-{
-    begin_at(f, size, event_idx, 0);
-}
-
-static inline int add(struct fixture *f, const struct ring_element *e, unsigned count,
-                      enum ring_style style)
-{
-    int head = ring_add(&f->ring, e, count, style);
-
-    assert_true(head >= 0);
-    ring_publish(&f->ring);
-    return head;
-}
-
-static inline int add_one(struct fixture *f)
-{
-    const struct ring_element e = out(DATA, 64);
-
-    return add(f, &e, 1, RING_DIRECT);
 }
 
 static inline void assert_used(struct fixture *f, int head, uint32_t length)
@@ -60,6 +23,6 @@ static inline void assert_used(struct fixture *f, int head, uint32_t length)
     assert_int_equal(used.length, length);
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name) cmocka_unit_test_setup_teardown(name, setup_split, teardown)
 
 #endif

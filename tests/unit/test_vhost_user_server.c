@@ -60,14 +60,10 @@ static void stop_and_go(void **state)
 static void disabled_queue_rests(void **state)
 {
     struct fixture *f = *state;
-    struct pollfd ready = {.fd = f->call, .events = POLLIN};
-    const struct ring_element e = {DATA_AT + 4096, 512, true};
 
     begin(f);
     assert_int_equal(tell_state(f, VHOST_USER_SET_VRING_ENABLE, 0, 0), 0);
-    assert_true(ring_add(&f->ring, &e, 1, RING_DIRECT) >= 0);
-    eventfd_write(f->kick, 1);
-    assert_int_equal(poll(&ready, 1, 50), 0);
+    assert_rests(f, 3);
 }
 
 /* Memory is replaced while the queue runs. */
@@ -172,7 +168,6 @@ static void base_of_no_queue(void **state)
 static void call_that_blocks(void **state)
 {
     struct fixture *f = *state;
-    const struct ring_element e = {DATA_AT + 4096, 512, true};
     uint64_t queue = 0;
     int ends[2];
 
@@ -183,10 +178,8 @@ static void call_that_blocks(void **state)
     assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
     assert_int_equal(tell_fd(f, VHOST_USER_SET_VRING_CALL, &queue, 8, ends[1]), 0);
     assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0); /* the file is still its own */
-    assert_true(ring_add(&f->ring, &e, 1, RING_DIRECT) >= 0);
-    ring_publish(&f->ring);
-    eventfd_write(f->kick, 1);
-    usleep(20000);
+    request_sector(f, 1);
+    wait_for_used(f, 1);
     assert_int_equal(ask(f, VHOST_USER_GET_QUEUE_NUM), QUEUES);
     close(ends[0]);
     close(ends[1]);
@@ -203,11 +196,13 @@ static void fill(int fd)
 static void eventfds_that_block(void **state)
 {
     struct fixture *f = *state;
-    const struct ring_element e = {DATA_AT + 4096, 512, true};
+    const struct ring_element e = {DATA_AT + 4096, 512, true}; /* breaks the ring */
 
     begin(f);
     fill(f->call);
     fill(f->error);
+    request_sector(f, 1);
+    wait_for_used(f, 1);
     assert_true(ring_add(&f->ring, &e, 1, RING_DIRECT) >= 0);
     ring_publish(&f->ring);
     eventfd_write(f->kick, 1);

@@ -82,17 +82,6 @@ static void makes_none(void **state)
     }
 }
 
-static int add_read(struct fixture *f, unsigned place, uint8_t sector)
-{
-    uint64_t at = DATA_AT + place * 16384;
-    const struct ring_element e[] = {{at, 16, false}, {at + 4096, 512, true}, {at + 8192, 1, true}};
-    uint8_t *header = f->host + (at - GUEST_AT);
-
-    header[8] = sector;
-    header[8192] = 0xff;
-    return ring_add(&f->ring, e, 3, RING_DIRECT);
-}
-
 static void stop_queue(struct fixture *f)
 {
     struct vhost_user_vring_state queue = {.index = 0};
@@ -174,15 +163,12 @@ static void takes_over(void **state)
     record->entries[second] = (struct inflight_split_entry){.inflight = 1, .counter = 2};
     assert_int_equal(set_record(f, fd, RECORD_SIZE), 0);
     start_queue(f, 1);
-    for (int i = 0; i < 500 && ring_used_idx(&f->ring) < 2; i++)
-        usleep(10000);
+    wait_for_used(f, 2);
     assert_true(ring_collect(&f->ring, &used));
     assert_int_equal(used.id, first);
     assert_int_equal(f->host[DATA_AT - GUEST_AT + 4096], 2);
     assert_int_equal(f->host[DATA_AT - GUEST_AT + 16384 + 8192], 0xff); /* not done again */
     wait_fd(f->call);
-    usleep(10000);
-    eventfd_read(f->call, &(eventfd_t){0});
     read_sector(f, 5);
     munmap(record, RECORD_SIZE);
     close(fd);
@@ -263,9 +249,7 @@ static void record_taken_away(void **state)
     assert_int_equal(set_record(f, fd, RECORD_SIZE), 0);
     start_queue(f, 0);
     assert_int_equal(ftruncate(fd, 0), 0);
-    assert_true(add_read(f, 0, 1) >= 0);
-    ring_publish(&f->ring);
-    eventfd_write(f->kick, 1);
+    request_sector(f, 1);
     assert_dropped(f);
     munmap(record, RECORD_SIZE);
     close(fd);

@@ -99,25 +99,20 @@ static void reset_disables(void **state)
 {
     struct fixture *f = *state;
     struct vhost_user_vring_address address;
-    struct pollfd ready = {.fd = f->call, .events = POLLIN};
-    const struct ring_element e = {DATA_AT + 4096, 512, true};
     uint64_t queue = 0;
 
     begin(f);
     read_sector(f, 1);
     assert_int_equal(tell(f, VHOST_USER_RESET_DEVICE, "", 0), 0);
     negotiate(f);
-    address = addresses(f);
-    assert_int_equal(tell(f, VHOST_USER_SET_VRING_ADDR, &address, sizeof(address)), 0);
-    assert_int_equal(tell_fd(f, VHOST_USER_SET_VRING_KICK, &queue, 8, f->kick), 0);
-    assert_true(ring_add(&f->ring, &e, 1, RING_DIRECT) >= 0);
-    ring_publish(&f->ring);
-    eventfd_write(f->kick, 1);
-    assert_int_equal(poll(&ready, 1, 50), 0);
     ring_destroy(&f->ring);
     ring_init(&f->ring, &f->guest, RING_AT, QUEUE_SIZE, false);
-    start_queue(f, 0);
-    read_sector(f, 2);
+    address = addresses(f);
+    assert_int_equal(tell_state(f, VHOST_USER_SET_VRING_NUM, 0, QUEUE_SIZE), 0);
+    assert_int_equal(tell(f, VHOST_USER_SET_VRING_ADDR, &address, sizeof(address)), 0);
+    assert_int_equal(tell_fd(f, VHOST_USER_SET_VRING_CALL, &queue, 8, f->call), 0);
+    assert_int_equal(tell_fd(f, VHOST_USER_SET_VRING_KICK, &queue, 8, f->kick), 0);
+    assert_rests(f, 2);
 }
 
 static void mtu(void **state)
@@ -221,13 +216,9 @@ static void begin_inband(struct fixture *f)
     assert_int_equal(tell_u64(f, VHOST_USER_SET_VRING_KICK, none), 0);
 }
 
-static void add_read(struct fixture *f)
+static void request_inband(struct fixture *f)
 {
-    const struct ring_element e[] = {
-        {DATA_AT, 16, false}, {DATA_AT + 4096, 512, true}, {DATA_AT + 8192, 1, true}};
-
-    memset(f->host + (DATA_AT - GUEST_AT), 0, 16);
-    assert_true(ring_add(&f->ring, e, 3, RING_DIRECT) >= 0);
+    add_read(f, 0, 0);
     ring_publish(&f->ring);
     assert_int_equal(tell_state(f, VHOST_USER_VRING_KICK, 0, 0), 0);
 }
@@ -239,12 +230,12 @@ static void inband(void **state)
     struct ring_used used;
 
     begin_inband(f);
-    add_read(f);
+    request_inband(f);
     call = hear(f);
     assert_int_equal(call.header.request, VHOST_USER_BACKEND_VRING_CALL);
     assert_int_equal(call.payload.state.index, 0);
     assert_true(ring_collect(&f->ring, &used));
-    add_read(f);
+    request_inband(f);
     assert_false(says_something(f)); /* not before this one was heard */
     acknowledge(f, call);
     assert_int_equal(hear(f).header.request, VHOST_USER_BACKEND_VRING_CALL);

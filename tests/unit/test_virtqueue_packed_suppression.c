@@ -5,21 +5,6 @@
  */
 #include "tests/unit/packed_ring_fixture.h"
 
-/* Use `n` buffers and publish them together; whether that brought a notification. */
-static bool notified_after(struct fixture *f, unsigned n)
-{
-    unsigned before = f->notified;
-
-    for (unsigned i = 0; i < n; i++)
-        add_one(f);
-    for (unsigned i = 0; i < n; i++)
-        virtqueue_push(&f->queue, pop(f), 0);
-    virtqueue_publish(&f->queue);
-    for (unsigned i = 0; i < n; i++)
-        assert_true(packed_ring_collect(&f->packed, &(struct packed_used){0}));
-    return f->notified != before;
-}
-
 static void evt_07_flags_decide_without_event_idx(void **state)
 {
     struct fixture *f = *state;
@@ -176,36 +161,6 @@ static void evt_07_09_kicks_with_event_idx(void **state)
     assert_true(packed_ring_wants_kick(&f->packed));
 }
 
-static void evt_05_kicks_without_work(void **state)
-{
-    struct fixture *f = *state;
-
-    begin(f, SIZE, true);
-    for (int i = 0; i < 3; i++) {
-        virtqueue_disable_kicks(&f->queue);
-        assert_empty(f);
-        virtqueue_publish(&f->queue);
-        assert_false(virtqueue_enable_kicks(&f->queue));
-    }
-    assert_int_equal(f->notified, 0);
-}
-
-static void evt_06_enabling_kicks_looks_again(void **state)
-{
-    struct fixture *f = *state;
-
-    for (int event_idx = 0; event_idx < 2; event_idx++) {
-        begin(f, SIZE, event_idx);
-        virtqueue_disable_kicks(&f->queue);
-        assert_empty(f);
-        add_list(f, 2); /* comes in between; no kick */
-        assert_true(virtqueue_enable_kicks(&f->queue));
-        pop(f);
-        assert_false(virtqueue_enable_kicks(&f->queue));
-        end(f);
-    }
-}
-
 /* A device that takes buffers when it needs them still hears of each new one, and is not told again
  * and again of those it left. */
 static void evt_06_buffers_left_in_the_ring(void **state)
@@ -239,16 +194,10 @@ static void evt_06_buffers_left_in_the_ring(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        T(evt_07_flags_decide_without_event_idx),
-        T(evt_08_flags_decide_with_event_idx),
-        T(evt_10_11_event_place_in_a_batch),
-        T(evt_11_event_place_in_a_ring_of_32768),
-        T(evt_11_event_place_in_skipped_slots),
-        T(drv_pack_09_event_flags_that_may_not_be),
-        T(evt_09_kicks_without_event_idx),
-        T(evt_07_09_kicks_with_event_idx),
-        T(evt_05_kicks_without_work),
-        T(evt_06_enabling_kicks_looks_again),
+        T(evt_07_flags_decide_without_event_idx), T(evt_08_flags_decide_with_event_idx),
+        T(evt_10_11_event_place_in_a_batch),      T(evt_11_event_place_in_a_ring_of_32768),
+        T(evt_11_event_place_in_skipped_slots),   T(drv_pack_09_event_flags_that_may_not_be),
+        T(evt_09_kicks_without_event_idx),        T(evt_07_09_kicks_with_event_idx),
         T(evt_06_buffers_left_in_the_ring),
     };
 

@@ -173,8 +173,7 @@ static void long_chains_do_not_add_up(void **state)
         use_every_head(f, 3); /* and it goes on */
         assert_true(kept_bytes(&f->queue) <= most);
         assert_null(f->queue.broken.id);
-        virtqueue_stop(&f->queue);
-        ring_destroy(&f->ring);
+        end(f);
     }
 }
 

@@ -5,21 +5,6 @@
  */
 #include "tests/unit/split_ring_fixture.h"
 
-/* Use `n` buffers and publish them together; whether that brought a notification. */
-static bool notified_after(struct fixture *f, unsigned n)
-{
-    unsigned before = f->notified;
-
-    for (unsigned i = 0; i < n; i++)
-        add_one(f);
-    for (unsigned i = 0; i < n; i++)
-        virtqueue_push(&f->queue, pop(f), 0);
-    virtqueue_publish(&f->queue);
-    for (unsigned i = 0; i < n; i++)
-        assert_true(ring_collect(&f->ring, &(struct ring_used){0}));
-    return f->notified != before;
-}
-
 static void evt_01_flags_decide_without_event_idx(void **state)
 {
     struct fixture *f = *state;
@@ -74,8 +59,7 @@ static void evt_10_event_index_in_a_batch(void **state)
             begin_at(f, SIZE, true, starts[i]);
             ring_set_used_event(&f->ring, (uint16_t)(starts[i] + event));
             assert_int_equal(notified_after(f, 4), event >= 0 && event < 4);
-            virtqueue_stop(&f->queue);
-            ring_destroy(&f->ring);
+            end(f);
         }
     }
 }
@@ -119,39 +103,6 @@ static void evt_04_avail_event_with_event_idx(void **state)
     assert_int_equal(ring_used_flags(&f->ring), 0);
 }
 
-static void evt_05_kicks_without_work(void **state)
-{
-    struct fixture *f = *state;
-
-    begin(f, SIZE, true);
-    for (int i = 0; i < 3; i++) {
-        virtqueue_disable_kicks(&f->queue);
-        assert_empty(f);
-        virtqueue_publish(&f->queue);
-        assert_false(virtqueue_enable_kicks(&f->queue));
-    }
-    assert_int_equal(f->notified, 0);
-}
-
-static void check_recheck(struct fixture *f, bool event_idx)
-{
-    begin(f, SIZE, event_idx);
-    virtqueue_disable_kicks(&f->queue);
-    assert_empty(f);
-    add_one(f); /* comes in between; no kick */
-    assert_true(virtqueue_enable_kicks(&f->queue));
-    pop(f);
-    assert_false(virtqueue_enable_kicks(&f->queue));
-}
-
-static void evt_06_enabling_kicks_looks_again(void **state)
-{
-    check_recheck(*state, false);
-    virtqueue_stop(&((struct fixture *)*state)->queue);
-    ring_destroy(&((struct fixture *)*state)->ring);
-    check_recheck(*state, true);
-}
-
 /* A device that takes buffers when it needs them still hears of each new one, and is not told again
  * and again of those it left. */
 static void evt_06_buffers_left_in_the_ring(void **state)
@@ -182,8 +133,6 @@ int main(void)
         T(evt_10_event_index_in_a_batch),
         T(evt_03_used_flags_without_event_idx),
         T(evt_04_avail_event_with_event_idx),
-        T(evt_05_kicks_without_work),
-        T(evt_06_enabling_kicks_looks_again),
         T(evt_06_buffers_left_in_the_ring),
     };
 
