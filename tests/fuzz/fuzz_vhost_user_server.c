@@ -60,8 +60,9 @@ static void set_up(void)
     signal(SIGPIPE, SIG_IGN);
     REQUIRE(fd >= 0 && ftruncate(fd, SECTORS * 512) == 0);
     snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-    memory_fd = memfd_create("memory", MFD_CLOEXEC);
+    memory_fd = memfd_create("memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     REQUIRE(memory_fd >= 0 && ftruncate(memory_fd, MEMORY) == 0);
+    REQUIRE(fcntl(memory_fd, F_ADD_SEALS, F_SEAL_SHRINK) == 0); /* a log has to be */
     host = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_SHARED, memory_fd, 0);
     REQUIRE(host != MAP_FAILED);
     guest_memory_init(&served);
@@ -149,7 +150,7 @@ static void fill(struct vhost_user_message *message, uint8_t queue)
         payload->u64 = UINT64_C(1) << VIRTIO_F_VERSION_1;
         break;
     case VHOST_USER_SET_PROTOCOL_FEATURES:
-        payload->u64 = 0x29f229; /* all that is offered for a disk */
+        payload->u64 = 0x9f22b; /* all that is offered for a disk, but GPA_ADDRESSES */
         break;
     case VHOST_USER_SET_MEM_TABLE:
         payload->memory.count = 1;
@@ -171,6 +172,10 @@ static void fill(struct vhost_user_message *message, uint8_t queue)
         break;
     case VHOST_USER_SET_STATUS:
         payload->u64 = 0xf;
+        break;
+    case VHOST_USER_SET_LOG_BASE:
+        payload->log = (struct vhost_user_log){4096, 0xc000};
+        message->header.size = sizeof(payload->log);
         break;
     case VHOST_USER_GET_INFLIGHT_FD:
     case VHOST_USER_SET_INFLIGHT_FD:
@@ -238,10 +243,12 @@ static uint8_t usual_fd(uint32_t request)
     case VHOST_USER_SET_MEM_TABLE:
     case VHOST_USER_ADD_MEM_REG:
     case VHOST_USER_SET_INFLIGHT_FD:
+    case VHOST_USER_SET_LOG_BASE:
         return 2;
     case VHOST_USER_SET_VRING_KICK:
     case VHOST_USER_SET_VRING_CALL:
     case VHOST_USER_SET_VRING_ERR:
+    case VHOST_USER_SET_LOG_FD:
         return 1;
     case VHOST_USER_SET_DEVICE_STATE_FD:
         return 3;
