@@ -153,14 +153,27 @@ int vhost_user_hear(struct vhost_user *v)
     return ret < 0 ? ret : 1;
 }
 
+/* What the socket was said to be ready for may have been heard by who waited for an answer
+ * (vhost_user_inband.c), in the same turn of the loop. */
+static bool heard_already(int socket)
+{
+    char byte;
+
+    return recv(socket, &byte, sizeof(byte), MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+}
+
 static void backend_ready(struct loop_fd *self, uint32_t events)
 {
     struct vhost_user *v = container_of(self, struct vhost_user, backend_socket);
     uint64_t began = loop_now_ns();
-    int ret = vhost_user_hear(v);
-    bool slow = ret > 0 && waits_too_long(v, began);
+    bool slow;
+    int ret;
 
     (void)events;
+    if (heard_already(self->fd))
+        return;
+    ret = vhost_user_hear(v);
+    slow = ret > 0 && waits_too_long(v, began);
     if (ret > 0 && !slow)
         return;
     loop_fd_close(v->loop, self);

@@ -40,7 +40,7 @@ static void kick_ready(struct loop_fd *self, uint32_t events)
     struct vhost_user *v = queue->owner;
     struct vhost_user_message message = {
         .header = {.request = VHOST_USER_VRING_KICK, .size = sizeof(struct vhost_user_vring_state)},
-        .payload.state.index = queue->setup.index,
+        .payload.state.index = queue->index,
     };
     struct error err = ERROR_INIT;
 

@@ -84,7 +84,7 @@ static int packed_position(const struct vhost_user *v, struct vhost_user_queue *
     uint16_t used;
 
     if (pread(v->inflight_fd, &head, sizeof(head),
-              (off_t)(v->inflight.mmap_offset + region * queue->setup.index)) != sizeof(head))
+              (off_t)(v->inflight.mmap_offset + region * queue->index)) != sizeof(head))
         return error_set(err, EIO, "the record of requests in flight is too short");
     if (head.version == 0) /* the queue stands where it was started */
         return 0;
@@ -122,14 +122,14 @@ int vhost_user_queue_catch_up(struct vhost_user *v, struct vhost_user_queue *que
     if (packed)
         return error_set(err, ENOTSUP,
                          "queue %u is packed, and no record was kept of where it stood",
-                         queue->setup.index);
+                         queue->index);
     if (read_index(v, queue->setup.device, &used))
-        return error_set(err, EFAULT, "queue %u is not in guest memory", queue->setup.index);
+        return error_set(err, EFAULT, "queue %u is not in guest memory", queue->index);
     if (!recorded && used != queue->avail_at_loss &&
         !features_has(&v->negotiated, VIRTIO_F_IN_ORDER))
         return error_set(err, ENOTSUP,
                          "requests of queue %u were in flight, and no record was kept of them",
-                         queue->setup.index);
+                         queue->index);
     queue->position = (struct virtqueue_position){used, used};
     return 0;
 }

@@ -19,7 +19,8 @@ struct vhost_user_relay;
 
 struct vhost_user_queue {
     struct vhost_user *owner;
-    struct virtqueue_setup setup;
+    uint16_t index; /* never changes: for the loop, whatever the device's thread does */
+    struct virtqueue_setup setup; /* that of the last start */
     struct virtqueue_position position;
     bool running;            /* for the driver */
     bool begun;              /* a peer has served it since it was started */

@@ -24,7 +24,7 @@ static void error_ready(struct loop_fd *self, uint32_t events)
 
     (void)events;
     if (loop_event_take(self->fd))
-        vhost_user_queue_broken(queue->owner, queue->setup.index);
+        vhost_user_queue_broken(queue->owner, queue->index);
 }
 
 int vhost_user_queues_create(struct vhost_user *v, struct error *err)
@@ -37,7 +37,7 @@ int vhost_user_queues_create(struct vhost_user *v, struct error *err)
         struct vhost_user_queue *queue = &v->queues[i];
 
         queue->owner = v;
-        queue->setup.index = i;
+        queue->index = i;
         ret = virtio_call_create(&queue->call, &v->backend, i, v->loop, err);
         if (!ret)
             ret = loop_event_open(v->loop, &queue->error, error_ready, err);

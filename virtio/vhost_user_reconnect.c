@@ -46,7 +46,7 @@ bool vhost_user_waits(const struct vhost_user *v)
 static int resume_queue(struct vhost_user *v, struct vhost_user_queue *queue, bool recorded,
                         struct error *err)
 {
-    uint16_t index = queue->setup.index;
+    uint16_t index = queue->index;
     int ret = queue->begun && !v->relay ? vhost_user_queue_catch_up(v, queue, recorded, err) : 0;
 
     if (!ret)

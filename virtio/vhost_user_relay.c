@@ -111,7 +111,7 @@ static void forward(struct relay_queue *q)
     if (rule) {
         q->live = false;
         log_limited(LOG_WARN, "virtio", "%s: queue %u is broken: %s", backend->name,
-                    q->queue->setup.index, rule);
+                    q->queue->index, rule);
         backend->events.needs_reset(backend->events.opaque);
         return;
     }
@@ -155,7 +155,7 @@ static bool collect(struct relay_queue *q)
         sound = give_back(q);
     store(q->driver_used + IDX, q->next_used);
     if (q->next_used != before && !(load(q->driver_avail) & NO_INTERRUPT))
-        backend->events.notify_queue(backend->events.opaque, q->queue->setup.index);
+        backend->events.notify_queue(backend->events.opaque, q->queue->index);
     return sound;
 }
 
@@ -267,7 +267,7 @@ static void stop(void *arg)
     struct relay_queue *q = arg;
     struct vhost_user *v = q->queue->owner;
 
-    vhost_user_relay_pause(v, q->queue->setup.index);
+    vhost_user_relay_pause(v, q->queue->index);
     if (q->guest_kick.fd >= 0)
         loop_fd_remove(v->loop, &q->guest_kick);
     q->guest_kick.fd = -1;

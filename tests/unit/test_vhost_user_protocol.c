@@ -297,6 +297,44 @@ static void inband(void **state)
     assert_false(front_needs_reset(f));
 }
 
+/* Both at once: the driver notifies, for which the peer's answer is waited, and the peer says
+ * something, which is heard meanwhile. Then there is nothing left to hear. */
+static struct {
+    struct loop_task task;
+    struct front *front;
+    atomic_bool asked;
+} both;
+
+static void notify_and_linger(struct loop_task *task)
+{
+    (void)task;
+    virtio_device_kick(&both.front->dev, 0);
+    atomic_store(&both.asked, true);
+    usleep(100000); /* for the peer's message; when it is late they are not at once */
+}
+
+static void inband_at_once(void **state)
+{
+    struct front *f = *state;
+    const struct vhost_user_vring_state queue = {0, 0};
+
+    f->options.inband = true;
+    front_connect(f);
+    front_drive(f);
+    front_wait(f, was_kicked);
+    both.task = (struct loop_task){.run = notify_and_linger};
+    both.front = f;
+    loop_post(f->loop, &both.task);
+    while (!atomic_load(&both.asked))
+        usleep(1000);
+    assert_int_equal(
+        vhost_peer_say(&f->peer, VHOST_USER_BACKEND_VRING_CALL, &queue, sizeof(queue), -1), 0);
+    usleep(2 * 1000 * VHOST_USER_BRIEF_MS); /* as long as it would be waited for */
+    assert_int_equal(
+        vhost_peer_say(&f->peer, VHOST_USER_BACKEND_VRING_CALL, &queue, sizeof(queue), -1), 0);
+    assert_int_equal(atomic_load(&f->interrupts), 2);
+}
+
 /* --- shared memory ---------------------------------------------------------------------------- */
 
 #define SHARED_ID 3
@@ -476,6 +514,7 @@ int main(void)
         FRONT_TEST(needs_reset),
         FRONT_TEST(host_notifier_is_refused),
         FRONT_TEST(inband),
+        FRONT_TEST(inband_at_once),
         FRONT_TEST(shared_memory),
         FRONT_TEST(mappings_that_cannot_be),
         FRONT_TEST(shared_memory_shrinks),
