@@ -56,6 +56,9 @@ isolate_SRC = $(wildcard vmm/isolate/*.c)
 isolate_PKG = libseccomp
 discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
+# Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
+# -z nodelete.)
+
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
 DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))

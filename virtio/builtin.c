@@ -61,7 +61,7 @@ static int builtin_start(struct virtio_backend *backend, struct error *err)
 
 struct command_call {
     struct virtio_builtin *builtin;
-    const struct virtio_command *command;
+    int (*run)(void *model, const char *argument, struct error *err);
     const char *argument;
     struct error *err;
     int ret;
@@ -71,24 +71,25 @@ static void command_on_loop(void *arg)
 {
     struct command_call *call = arg;
 
-    call->ret = call->command->run(call->builtin->state, call->argument, call->err);
+    call->ret = call->run(call->builtin->state, call->argument, call->err);
 }
 
 static int builtin_command(struct virtio_backend *backend, const char *name, const char *argument,
                            struct error *err)
 {
     struct command_call call = {.builtin = builtin_of(backend), .argument = argument, .err = err};
-    const struct virtio_model *model = call.builtin->model;
+    const struct virtio_model *type = call.builtin->type;
+    size_t i = 0;
 
-    for (size_t i = 0; i < model->command_count; i++)
-        if (strcmp(model->commands[i].name, name) == 0)
-            call.command = &model->commands[i];
-    if (!call.command)
-        return error_set(err, ENOENT, "%s devices have no command '%s'", model->name, name);
-    if (!call.command->metavar && argument[0])
+    while (i < type->command_count && strcmp(type->commands[i].name, name) != 0)
+        i++;
+    if (i == type->command_count)
+        return error_set(err, ENOENT, "%s devices have no command '%s'", type->name, name);
+    if (!type->commands[i].metavar && argument[0])
         return error_set(err, EINVAL, "%s takes no argument", name);
-    if (call.command->metavar && !argument[0])
-        return error_set(err, EINVAL, "%s needs its %s", name, call.command->metavar);
+    if (type->commands[i].metavar && !argument[0])
+        return error_set(err, EINVAL, "%s needs its %s", name, type->commands[i].metavar);
+    call.run = call.builtin->model->commands[i].run;
     loop_call(call.builtin->loop, command_on_loop, &call);
     return call.ret;
 }
@@ -164,6 +165,7 @@ static void builtin_destroy(struct virtio_backend *backend)
     struct virtio_builtin *b = builtin_of(backend);
 
     loop_call(b->loop, destroy_on_loop, b);
+    module_unload(&b->module);
     free(b);
 }
 
@@ -184,6 +186,29 @@ static const struct virtio_backend_ops builtin_ops = {
     .destroy = builtin_destroy,
 };
 
+bool virtio_model_exists(const struct virtio_model *model)
+{
+    return model->create || model->module;
+}
+
+/* Find the code, and have it make the model's state. */
+static int create_model(struct virtio_builtin *b, bool vhost, const void *options,
+                        struct error *err)
+{
+    int ret = b->type->module ? module_load(&b->module, b->type->module, err) : 0;
+
+    if (ret)
+        return ret;
+    b->model = b->module.table ? b->module.table : b->type;
+    b->backend.saves = b->model->state;
+    ret = (vhost ? b->model->create_vhost : b->model->create)(b, options, &b->state, err);
+    if (ret && b->deputy)
+        b->deputy->ops->destroy(b->deputy);
+    if (ret)
+        module_unload(&b->module);
+    return ret;
+}
+
 static int create(const struct virtio_model *model, bool vhost, const void *options,
                   const struct guest_memory *memory, struct loop *loop, uint16_t queue_count,
                   uint16_t queue_size, struct virtio_backend **out, struct error *err)
@@ -199,18 +224,15 @@ static int create(const struct virtio_model *model, bool vhost, const void *opti
         .memory = memory,
         .feature_names = model->features,
         .feature_count = model->feature_count,
-        .saves = model->state,
     };
-    b->model = model;
+    b->type = model;
     b->loop = loop;
     b->queue_count = queue_count;
     b->queue_size = queue_size;
     for (uint16_t i = 0; i < queue_count; i++)
         b->queues[i].owner = b;
-    ret = (vhost ? model->create_vhost : model->create)(b, options, &b->state, err);
+    ret = create_model(b, vhost, options, err);
     if (ret) {
-        if (b->deputy)
-            b->deputy->ops->destroy(b->deputy);
         free(b);
         return ret;
     }

@@ -21,6 +21,7 @@
 #include "virtio/virtqueue.h"
 
 struct virtio_builtin;
+struct display; /* devices/display/display.h */
 
 /* Something a user can ask of a running device. */
 struct virtio_command {
@@ -69,6 +70,16 @@ struct virtio_model {
     /* What is needed when somebody else serves a device of this type, besides the above; NULL:
      * nothing. */
     const struct virtio_foreign_type *foreign;
+
+    /* Where its options keep the display of the machine (or program) it is in, for types that show
+     * something or are fed by who looks: set by whoever makes the device, once the options are
+     * taken. NULL: the type has nothing to do with it. */
+    struct display **(*display)(void *options);
+
+    /* The model's code is in the module vireo-NAME.so, which most machines need not load: its table
+     * `vireo_module_NAME` is one of these, and has what follows from here on, and for each of
+     * `commands`, in this order, `run`. All that is above is read here. NULL: it is here, too. */
+    const char *module;
 
     /*
      * From here on NULL where there is no model: somebody else has to serve the type.
@@ -123,6 +134,9 @@ struct virtio_model {
 
     const struct virtio_model_state *state; /* NULL: it cannot be saved (backend.saves) */
 };
+
+/* Whether there is a model of the type, here or in a module. */
+bool virtio_model_exists(const struct virtio_model *model);
 
 /*
  * Make a back end that runs `model` on `loop`. `options` as for create; borrowed. `queue_count`

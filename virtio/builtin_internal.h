@@ -5,6 +5,7 @@
 #define VIRTIO_BUILTIN_INTERNAL_H
 
 #include "base/bytes.h"
+#include "base/module.h"
 #include "virtio/builtin.h"
 
 #include <stdbool.h>
@@ -22,7 +23,9 @@ struct builtin_queue {
 
 struct virtio_builtin {
     struct virtio_backend backend;
-    const struct virtio_model *model;
+    const struct virtio_model *type;  /* what the device is */
+    const struct virtio_model *model; /* what runs it: the same, or a module's */
+    struct module module;
     void *state;                   /* the model's */
     struct virtio_backend *deputy; /* or NULL */
     struct loop *loop;

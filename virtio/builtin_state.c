@@ -62,7 +62,7 @@ int builtin_load(struct virtio_backend *backend, const struct virtio_state *from
         load_le16(from->bytes + STATE_VERSION) != STATE_VERSION_1 ||
         load_le16(from->bytes + STATE_ID) != b->model->id ||
         load_le32(from->bytes + STATE_SIZE) != state->size)
-        return error_set(err, EINVAL, "this is not the state of a %s device", b->model->name);
+        return error_set(err, EINVAL, "this is not the state of a %s device", b->type->name);
     call.bytes = from->bytes + STATE_HEADER;
     loop_call(b->loop, load_on_loop, &call);
     return call.ret;

@@ -30,7 +30,7 @@ int device_program_print_capabilities(const char *type)
     struct module module;
     int ret;
 
-    if (!model || !model->create) {
+    if (!model || !virtio_model_exists(model)) {
         error_set(&err, EINVAL, "no device type '%s'", type);
         return fail(&err);
     }
@@ -94,7 +94,7 @@ static int write_all(const struct place *place, struct error *err)
     if (mkdir(place->directory, 0777) < 0 && errno != EEXIST)
         ret = error_errno(err, errno, "cannot make the directory '%s'", place->directory);
     for (size_t i = 0; device_models[i] && !ret; i++)
-        if (device_models[i]->create)
+        if (virtio_model_exists(device_models[i]))
             ret = write_file(module.table, place, device_models[i], err);
     module_unload(&module);
     return ret;

@@ -161,7 +161,7 @@ static int take_options(struct device_setup *setup, struct option_list *list,
     if (ret)
         return ret;
     setup->elsewhere = place->elsewhere && place->elsewhere(place->target);
-    if (!setup->elsewhere && !model->create && !model->create_vhost)
+    if (!setup->elsewhere && !virtio_model_exists(model) && !model->create_vhost)
         return error_set(err, EINVAL,
                          "%s: Vireo has no model of %s: another process has to serve it",
                          list->origin, model->name);
@@ -277,7 +277,7 @@ int device_setup_builtin(const struct device_setup *setup, const struct guest_me
                          struct loop *loop, unsigned cpus, struct virtio_backend **out,
                          struct error *err)
 {
-    if (!setup->model->create)
+    if (!virtio_model_exists(setup->model))
         return error_set(err, ENOTSUP, "%s devices are served by the host's kernel only",
                          setup->model->name);
     return virtio_builtin_create(setup->model, setup->options, memory, loop,

@@ -66,7 +66,7 @@ static void print_model(FILE *out, const struct virtio_model *model)
 {
     fprintf(out, "%s: %s\n\n", model->name, model->help);
     option_print(out, model->options, model->option_count);
-    if (model->foreign && model->create)
+    if (model->foreign && virtio_model_exists(model))
         fprintf(out, "\nWith backend=vhost-user, instead of these:\n\n");
     if (model->foreign)
         option_print(out, model->foreign->options, model->foreign->option_count);

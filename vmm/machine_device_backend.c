@@ -93,7 +93,7 @@ static int make_auto(const struct machine_device *device, const struct device_si
     const struct device_setup *setup = &device->setup;
     struct error why = ERROR_INIT;
 
-    if (!setup->model->create)
+    if (!virtio_model_exists(setup->model))
         return device_setup_vhost(setup, site->memory, loop, site->cpus, out, err);
     if (device_setup_vhost(setup, site->memory, loop, site->cpus, out, &why) == 0)
         return 0;

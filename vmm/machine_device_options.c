@@ -118,7 +118,7 @@ static enum device_backend usual_backend(const struct device_config *config)
 {
     const struct virtio_model *model = device_model_find(config->type);
 
-    if (!model || model->create)
+    if (!model || virtio_model_exists(model))
         return BACKEND_BUILTIN;
     return model->create_vhost ? BACKEND_VHOST : BACKEND_VHOST_USER;
 }
