@@ -225,6 +225,13 @@ void display_close(struct display *d)
         d->closed(d->closed_opaque);
 }
 
+void display_save(struct display *d)
+{
+    for (struct display_viewer *v = d->viewers; v; v = v->next)
+        if (v->ops->save)
+            v->ops->save(v);
+}
+
 void display_print_timing(struct display *d)
 {
     for (struct display_viewer *v = d->viewers; v; v = v->next)

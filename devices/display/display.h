@@ -193,6 +193,7 @@ struct display_viewer_ops {
     void (*inputs_changed)(struct display_viewer *viewer);
 
     const struct display_gl *(*gl)(struct display_viewer *viewer);
+    void (*save)(struct display_viewer *viewer); /* write what is shown to a file, if it does that */
     void (*print_timing)(struct display_viewer *viewer); /* for --timing, at the end */
     void (*destroy)(struct display_viewer *viewer);
 };
@@ -234,6 +235,9 @@ void display_input(struct display *display, enum display_input_kind kind, unsign
  */
 void display_close(struct display *display);
 void display_on_close(struct display *display, void (*closed)(void *opaque), void *opaque);
+
+/* Have those that write files do it now: at SIGUSR2, and before the machine ends. */
+void display_save(struct display *display);
 
 /* Have every viewer say how long frames took, and how many were dropped. */
 void display_print_timing(struct display *display);
