@@ -58,6 +58,10 @@ discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
 # Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
 # -z nodelete.)
+MODULES += virgl
+virgl_SRC = $(wildcard devices/gpu/virgl/*.c)
+virgl_PKG = virglrenderer epoxy
+virgl_LIBS = -Wl,-z,nodelete
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
@@ -115,6 +119,7 @@ $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
+$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds: $(BUILD)/vireo-virgl.so
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
