@@ -21,7 +21,7 @@
 #include <string.h>
 
 enum { FENCES_MAX = 64 };
-enum { FORMAT_BGRA = 1, FORMAT_RGBA = 67, FORMAT_R8 = 64, FORMAT_Z24S8 = 19 };
+enum { FORMAT_BGRA = 1, FORMAT_RGBA = 67, FORMAT_R8 = 64, FORMAT_Z32 = 18 };
 enum { TARGET_BUFFER = 0, TARGET_2D = 2, TARGET_3D = 3 };
 enum {
     BIND_RENDER_TARGET = 1 << 1,
