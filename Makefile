@@ -58,6 +58,8 @@ discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
 # Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
 # -z nodelete.)
+MODULES += gpu
+gpu_SRC = $(wildcard devices/gpu/model/*.c)
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
@@ -95,10 +97,10 @@ $(BUILD)/%.o: %.c Makefile
 
 define MODULE
 $$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC
-$$($(1)_SRC:%.c=$(BUILD)/%.o): PKG_CFLAGS = $$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG))
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PKG_CFLAGS = $$(if $$($(1)_PKG),$$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG)))
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 	@echo "  LD    $$@"
-	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
+	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(if $$($(1)_PKG),$$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG))) $$($(1)_LIBS)
 endef
 $(foreach module,$(MODULES),$(eval $(call MODULE,$(module))))
 
