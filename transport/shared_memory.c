@@ -48,6 +48,8 @@ static bool shared_memory_access(const struct virtio_device *dev, uint64_t offse
         return false;
     if (region->access)
         return region->access(region, offset, data, size, write);
+    if (!region->memory)
+        return false;
     memory = (char *)region->memory + offset;
     memcpy(write ? memory : data, write ? data : memory, size);
     return true;

@@ -426,6 +426,7 @@ void virtio_mmio_destroy(struct virtio_mmio *mmio)
     if (!mmio)
         return;
     virtio_device_reset(mmio->dev);
+    virtio_device_detach(mmio->dev);
     doorbells_destroy(&mmio->doorbells);
     remove_ranges(mmio);
     mmio->platform->ops->line_irqfd_remove(mmio->platform, mmio->config.gsi, mmio->irq_fd);

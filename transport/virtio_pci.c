@@ -365,6 +365,7 @@ void virtio_pci_destroy(struct virtio_pci *pci)
     if (!pci)
         return;
     virtio_device_reset(pci->dev);
+    virtio_device_detach(pci->dev);
     pci_bus_remove(pci->bus, &pci->function);
     destroy_doorbells(pci);
     virtio_pci_common_destroy(&pci->common);
