@@ -24,18 +24,11 @@
 struct dirty_log;
 struct virtio_backend;
 
-/* A shared memory region (2.10): memory of the device that the driver sees, too. Transports decode
- * it behind their registers and name it by its id. */
+/* A shared memory region (2.10): addresses at which the driver sees memory of the device. Transports
+ * decode it behind their registers and name it by its id. */
 struct virtio_shared_region {
     uint8_t id;      /* what it is for is the type's affair; unique in the device */
-    void *memory;    /* the device's, all of it; NULL: parts come and go (virtio_shared_mapping) */
     uint64_t length; /* bytes, a multiple of 4096 */
-
-    /* Where parts of it come and go: an access of the driver's, within the region. False: there is
-     * nothing. Any thread; may wait for the back end's loop to be done with a change. */
-    bool (*access)(const struct virtio_shared_region *region, uint64_t offset, void *data,
-                   unsigned size, bool write);
-    void *opaque; /* for `access` */
 };
 
 /* What is behind a part of a region while the device runs. Where nothing is mapped, the driver

@@ -41,7 +41,7 @@ static int on_shared_map(void *opaque, const struct virtio_shared_mapping *mappi
     struct virtio_device *dev = opaque;
     const struct virtio_transport_ops *ops = dev->transport_ops;
 
-    if (!ops->shared_map)
+    if (!ops || !ops->shared_map)
         return error_set(err, ENOTSUP, "the transport of %s has no shared memory", dev->name);
     return ops->shared_map(dev->transport, mapping, err);
 }
