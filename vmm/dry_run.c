@@ -128,6 +128,8 @@ static void print_memory(const struct machine *machine, FILE *out)
     if (info->initrd_size)
         print_range(out, info->initrd, info->initrd_size, "initrd");
     print_range(out, LAYOUT_PCI32, LAYOUT_PCI32_SIZE, "PCI memory window");
+    if (machine->pci64.size)
+        print_range(out, machine->pci64.base, machine->pci64.size, "64-bit PCI memory window");
     print_range(out, LAYOUT_MMIO, LAYOUT_MMIO_SLOTS * VIRTIO_MMIO_SIZE, "virtio-mmio devices");
 }
 

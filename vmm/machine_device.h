@@ -78,6 +78,7 @@ struct device_site {
     const struct guest_memory *memory;
     struct iothreads *iothreads;
     struct pci_bus *bus;
+    struct pci_window shared; /* addresses left for shared memory of virtio-mmio devices */
     unsigned cpus;
     bool dry_run;       /* no processes of ours */
     unsigned mmio_used; /* slots taken so far */
