@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "devices/display/display.h"
+#include "devices/display/display_gl.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -78,10 +79,11 @@ struct gpu_renderer_mapping {
 };
 
 struct gpu_renderer_module {
-    /* -EBUSY when there is one already: a process has one. Before the loop runs; destroy after. */
+    /* Before the loop runs; destroy: after. `gl`: of the display (display_gl), NULL: it has none.
+     * -EBUSY when there is one already: a process has one. */
     int (*create)(const struct gpu_renderer_options *options,
-                  const struct gpu_renderer_events *events, struct display *display,
-                  struct gpu_renderer **out, struct error *err);
+                  const struct gpu_renderer_events *events, struct loop *loop,
+                  const struct display_gl *gl, struct gpu_renderer **out, struct error *err);
     void (*destroy)(struct gpu_renderer *r);
 
     /* All contexts and resources are gone, and no fence of before is reported any more. */
