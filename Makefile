@@ -26,11 +26,14 @@ Q = $(if $(V),,@)
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+# No C code unwinds: what debuggers need for it is in the debug information, and leaves the executable
+# an eighth smaller.
+UNWIND = $(if $(SAN),,-fno-asynchronous-unwind-tables)
 CFLAGS ?= -O2 -g
 PIC = -fPIE
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DVIREO_VERSION='"$(VERSION)"' -MMD -MP $(PIC) $(PKG_CFLAGS) \
 	     -fno-semantic-interposition -ffunction-sections -fdata-sections \
-	     $(WARNINGS) $(HARDEN) $(CFLAGS) \
+	     $(WARNINGS) $(HARDEN) $(UNWIND) $(CFLAGS) \
 	     $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 ALL_LDFLAGS = -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack \
 	      $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)
@@ -58,6 +61,8 @@ discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
 # Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
 # -z nodelete.)
+MODULES += gpu
+gpu_SRC = $(wildcard devices/gpu/model/*.c)
 MODULES += virgl
 virgl_SRC = $(wildcard devices/gpu/virgl/*.c)
 virgl_PKG = virglrenderer epoxy
@@ -99,10 +104,10 @@ $(BUILD)/%.o: %.c Makefile
 
 define MODULE
 $$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC
-$$($(1)_SRC:%.c=$(BUILD)/%.o): PKG_CFLAGS = $$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG))
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PKG_CFLAGS = $$(if $$($(1)_PKG),$$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG)))
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 	@echo "  LD    $$@"
-	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
+	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(if $$($(1)_PKG),$$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG))) $$($(1)_LIBS)
 endef
 $(foreach module,$(MODULES),$(eval $(call MODULE,$(module))))
 
@@ -119,6 +124,7 @@ $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
+$(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
 $(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds: $(BUILD)/vireo-virgl.so
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 

@@ -4,6 +4,7 @@
 #include "devices/blk/blk.h"
 #include "devices/console/console.h"
 #include "devices/fs.h"
+#include "devices/gpu/gpu.h"
 #include "devices/net/net.h"
 #include "devices/rng.h"
 #include "devices/scsi.h"
@@ -15,9 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, &net_model,         &console_model,
-                                                    &rng_model, &vsock_model,       &scsi_model,
-                                                    &fs_model,  &virtio_user_model, NULL};
+const struct virtio_model *const device_models[] = {
+    &blk_model,  &net_model, &console_model, &rng_model,         &vsock_model,
+    &scsi_model, &fs_model,  &gpu_model,     &virtio_user_model, NULL};
 
 const struct option_spec device_common_options[] = {
     {.key = "id",
@@ -258,6 +259,12 @@ uint16_t device_setup_queue_size(const struct device_setup *setup)
     uint64_t size = setup->common.queue_size;
 
     return (uint16_t)(size ? size : setup->model->queue_size_default);
+}
+
+void device_setup_display(const struct device_setup *setup, struct display *display)
+{
+    if (setup->model->display && !setup->elsewhere)
+        *setup->model->display(setup->options) = display;
 }
 
 int device_setup_foreign(const struct device_setup *setup, unsigned cpus,

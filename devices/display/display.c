@@ -41,12 +41,19 @@ int display_create(struct loop *loop, const char *title, struct display **out, s
     return 0;
 }
 
+void display_end(struct display *d)
+{
+    if (d->source && d->source->end)
+        d->source->end(d->source_opaque);
+    while (d->viewers)
+        display_detach_viewer(d, d->viewers);
+}
+
 void display_destroy(struct display *d)
 {
     if (!d)
         return;
-    while (d->viewers)
-        display_detach_viewer(d, d->viewers);
+    display_end(d);
     free(d->title);
     free(d);
 }

@@ -1,0 +1,197 @@
+/* What outputs show. */
+#include "devices/gpu/model/scanout.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "devices/gpu/model/protocol.h"
+#include "devices/gpu/model/state.h"
+
+#include <errno.h>
+#include <libdrm/drm_fourcc.h>
+#include <stdlib.h>
+
+uint32_t gpu_format_fourcc(uint32_t format)
+{
+    switch (format) {
+    case VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM:
+    case VIRTIO_GPU_FORMAT_B8G8R8X8_UNORM:
+        return DRM_FORMAT_XRGB8888;
+    case VIRTIO_GPU_FORMAT_A8R8G8B8_UNORM:
+    case VIRTIO_GPU_FORMAT_X8R8G8B8_UNORM:
+        return DRM_FORMAT_BGRX8888;
+    case VIRTIO_GPU_FORMAT_R8G8B8A8_UNORM:
+    case VIRTIO_GPU_FORMAT_R8G8B8X8_UNORM:
+        return DRM_FORMAT_XBGR8888;
+    case VIRTIO_GPU_FORMAT_X8B8G8R8_UNORM:
+    case VIRTIO_GPU_FORMAT_A8B8G8R8_UNORM:
+        return DRM_FORMAT_RGBX8888;
+    default:
+        return 0;
+    }
+}
+
+bool gpu_rect_fits(const struct display_rect *rect, uint32_t width, uint32_t height)
+{
+    return rect->width && rect->height && rect->x <= width && rect->width <= width - rect->x &&
+           rect->y <= height && rect->height <= height - rect->y;
+}
+
+/* The part of a rectangle of the resource that the output shows, as it shows it; false: none. */
+static bool shown_part(const struct gpu_scanout *s, const struct display_rect *rect,
+                       struct display_rect *out)
+{
+    uint64_t left = MAX(rect->x, s->rect.x), top = MAX(rect->y, s->rect.y);
+    uint64_t right = MIN((uint64_t)rect->x + rect->width, (uint64_t)s->rect.x + s->rect.width);
+    uint64_t bottom = MIN((uint64_t)rect->y + rect->height, (uint64_t)s->rect.y + s->rect.height);
+
+    if (left >= right || top >= bottom)
+        return false;
+    *out = (struct display_rect){(uint32_t)(left - s->rect.x), (uint32_t)(top - s->rect.y),
+                                 (uint32_t)(right - left), (uint32_t)(bottom - top)};
+    return true;
+}
+
+/* Of the pixel at x, y of what is shown, in the resource. */
+static uint64_t offset_of(const struct gpu_scanout *s, uint32_t x, uint32_t y)
+{
+    return s->layout.offset + (uint64_t)(s->rect.y + y) * s->layout.stride +
+           (uint64_t)(s->rect.x + x) * GPU_BYTES_PER_PIXEL;
+}
+
+/* --- showing ---------------------------------------------------------------------------------- */
+
+static void drop_shadow(struct gpu *gpu, struct gpu_scanout *s)
+{
+    gpu_hostmem_give(gpu, s->shadow_size);
+    free(s->shadow);
+    s->shadow = NULL;
+    s->shadow_size = 0;
+}
+
+static void show(struct gpu *gpu, unsigned index, const uint8_t *pixels, uint32_t stride)
+{
+    const struct gpu_scanout *s = &gpu->scanouts[index];
+    const struct display_picture picture = {
+        .kind = DISPLAY_PIXELS,
+        .width = s->rect.width,
+        .height = s->rect.height,
+        .pixels = pixels,
+        .stride = stride,
+        .fourcc = gpu_format_fourcc(s->layout.format),
+    };
+
+    display_show(gpu->display, index, &picture);
+}
+
+/* What is shown, when it can be read where it is. */
+static const uint8_t *direct_pixels(struct gpu *gpu, const struct gpu_scanout *s)
+{
+    uint64_t bytes = (uint64_t)(s->rect.height - 1) * s->layout.stride +
+                     (uint64_t)s->rect.width * GPU_BYTES_PER_PIXEL;
+
+    if (s->resource->kind == GPU_RESOURCE_IMAGE)
+        return s->resource->pixels + offset_of(s, 0, 0);
+    return gpu_backing_map(gpu->memory, &s->resource->backing, offset_of(s, 0, 0), bytes);
+}
+
+/* Have a shadow for what is shown, if need be the one of before: its picture stays until the
+ * first flush. */
+static int make_shadow(struct gpu *gpu, struct gpu_scanout *s, const struct gpu_scanout *before)
+{
+    uint64_t size = (uint64_t)s->rect.width * s->rect.height * GPU_BYTES_PER_PIXEL;
+
+    s->shadow_stale = true;
+    s->shadow_size = size;
+    if (before->shadow && before->rect.width == s->rect.width &&
+        before->rect.height == s->rect.height && before->layout.format == s->layout.format) {
+        s->shadow = before->shadow;
+        return 0;
+    }
+    if (!gpu_hostmem_take(gpu, size))
+        return -ENOMEM;
+    s->shadow = calloc(1, size);
+    if (s->shadow)
+        return 0;
+    gpu_hostmem_give(gpu, size);
+    return -ENOMEM;
+}
+
+int gpu_scanout_show(struct gpu *gpu, unsigned index, struct gpu_resource *resource,
+                     const struct gpu_layout *layout, const struct display_rect *rect)
+{
+    struct gpu_scanout before = gpu->scanouts[index];
+    struct gpu_scanout now = {.resource = resource, .layout = *layout, .rect = *rect};
+    const uint8_t *pixels = direct_pixels(gpu, &now);
+    int ret = pixels ? 0 : make_shadow(gpu, &now, &before);
+
+    if (ret)
+        return ret;
+    gpu->scanouts[index] = now;
+    if (pixels)
+        show(gpu, index, pixels, layout->stride);
+    else if (now.shadow != before.shadow)
+        show(gpu, index, now.shadow, rect->width * GPU_BYTES_PER_PIXEL);
+    if (before.shadow && now.shadow != before.shadow)
+        drop_shadow(gpu, &before);
+    return 0;
+}
+
+void gpu_scanout_disable(struct gpu *gpu, unsigned index)
+{
+    struct gpu_scanout *s = &gpu->scanouts[index];
+
+    if (!s->resource)
+        return;
+    display_show(gpu->display, index, NULL);
+    drop_shadow(gpu, s);
+    *s = (struct gpu_scanout){0};
+}
+
+void gpu_scanout_forget(struct gpu *gpu, const struct gpu_resource *resource)
+{
+    for (unsigned i = 0; i < gpu->output_count; i++)
+        if (gpu->scanouts[i].resource == resource)
+            gpu_scanout_disable(gpu, i);
+}
+
+/* --- flushing --------------------------------------------------------------------------------- */
+
+/* Bring the shadow up to date: the part that changed, at first all of it. */
+static void update_shadow(struct gpu *gpu, struct gpu_scanout *s, struct display_rect *part)
+{
+    size_t stride = (size_t)s->rect.width * GPU_BYTES_PER_PIXEL;
+    struct gpu_rows rows;
+
+    if (s->shadow_stale)
+        *part = (struct display_rect){0, 0, s->rect.width, s->rect.height};
+    rows = (struct gpu_rows){
+        .offset = offset_of(s, part->x, part->y),
+        .stride = s->layout.stride,
+        .out = s->shadow + part->y * stride + (size_t)part->x * GPU_BYTES_PER_PIXEL,
+        .out_stride = stride,
+        .bytes = (size_t)part->width * GPU_BYTES_PER_PIXEL,
+        .count = part->height,
+    };
+    s->shadow_stale = false;
+    gpu->copied += rows.bytes * rows.count;
+    if (gpu_backing_read(gpu->memory, &s->resource->backing, &rows))
+        log_limited(LOG_WARN, "gpu", "%s: guest memory that is shown is gone",
+                    virtio_builtin_name(gpu->builtin));
+}
+
+void gpu_scanout_flush(struct gpu *gpu, struct gpu_resource *resource,
+                       const struct display_rect *rect)
+{
+    struct display_rect part;
+
+    for (unsigned i = 0; i < gpu->output_count; i++) {
+        struct gpu_scanout *s = &gpu->scanouts[i];
+
+        if (s->resource != resource || !shown_part(s, rect, &part))
+            continue;
+        if (s->shadow)
+            update_shadow(gpu, s, &part);
+        gpu->damaged += (uint64_t)part.width * part.height * GPU_BYTES_PER_PIXEL;
+        display_damage(gpu->display, i, &part);
+    }
+}
