@@ -117,8 +117,10 @@ int gpu_card_create(struct gpu_card *card, struct error *err)
         return ret;
     }
     card->backend->name = "gpu0";
-    card->backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, card, NULL};
+    card->backend->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                          .config_changed = on_config_changed,
+                                                          .needs_reset = on_needs_reset,
+                                                          .opaque = card};
     for (unsigned i = 0; i < GPU_CARD_QUEUES; i++)
         card->kicks[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return 0;

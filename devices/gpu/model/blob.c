@@ -1,6 +1,6 @@
-/* Blob resources (5.7.6.8, RESOURCE_BLOB): in guest memory. */
+/* Blob resources (5.7.6.8, RESOURCE_BLOB). */
 #include "base/bytes.h"
-#include "devices/gpu/model/request.h"
+#include "devices/gpu/model/render.h"
 #include "devices/gpu/model/state.h"
 
 #define OK VIRTIO_GPU_RESP_OK_NODATA
@@ -33,37 +33,51 @@ static uint32_t check_create(struct gpu *gpu, struct gpu_request *request)
     return gpu_request_new_id(gpu, request, le32toh(in->resource_id));
 }
 
-static uint32_t create_in_guest(struct gpu *gpu, struct gpu_request *request)
+/* GUEST and HOST3D_GUEST have guest memory behind them. */
+static uint32_t take_backing(struct gpu *gpu, struct gpu_request *request, uint32_t memory,
+                             struct gpu_backing *out)
 {
     const struct virtio_gpu_resource_create_blob *in = &request->in.create_blob;
-    struct gpu_resource *resource;
-    struct gpu_backing backing;
-    uint32_t code =
-        gpu_request_backing(gpu, request, sizeof(*in), le32toh(in->nr_entries), &backing);
+    uint32_t count = le32toh(in->nr_entries), code;
 
-    if (code != OK)
+    *out = (struct gpu_backing){NULL, 0, 0};
+    if (memory == VIRTIO_GPU_BLOB_MEM_HOST3D)
+        return count ? bad(request, GPU_RULE_FIELDS, "guest memory of a blob in host memory") : OK;
+    code = gpu_request_backing(gpu, request, sizeof(*in), count, out);
+    if (code != OK || out->size >= le64toh(in->size))
         return code;
-    resource = backing.size < le64toh(in->size)
-                   ? NULL
-                   : gpu_resource_add(gpu, le32toh(in->resource_id), GPU_RESOURCE_BLOB, 0);
-    if (!resource) {
-        gpu_backing_release(gpu, &backing);
-        return backing.size < le64toh(in->size)
-                   ? bad(request, GPU_RULE_FIELDS, "a blob that is larger than its memory")
-                   : gpu_refuse_memory(request);
-    }
-    resource->blob_size = le64toh(in->size);
-    resource->blob_memory = VIRTIO_GPU_BLOB_MEM_GUEST;
-    resource->blob_flags = le32toh(in->blob_flags);
-    resource->backing = backing;
-    return OK;
+    gpu_backing_release(gpu, out);
+    return bad(request, GPU_RULE_FIELDS, "a blob that is larger than its memory");
 }
 
 uint32_t gpu_resource_create_blob(struct gpu *gpu, struct gpu_request *request)
 {
-    uint32_t code = check_create(gpu, request);
+    const struct virtio_gpu_resource_create_blob *in = &request->in.create_blob;
+    uint32_t code = check_create(gpu, request), memory = le32toh(in->blob_mem);
+    struct gpu_resource *resource;
+    struct gpu_backing backing;
+    int ret;
 
-    return code == OK ? create_in_guest(gpu, request) : code;
+    if (code == OK)
+        code = take_backing(gpu, request, memory, &backing);
+    if (code != OK)
+        return code;
+    resource = gpu_resource_add(gpu, le32toh(in->resource_id), GPU_RESOURCE_BLOB, 0);
+    if (!resource) {
+        gpu_backing_release(gpu, &backing);
+        return gpu_refuse_memory(request);
+    }
+    resource->blob_size = le64toh(in->size);
+    resource->blob_memory = memory;
+    resource->blob_flags = le32toh(in->blob_flags);
+    resource->backing = backing;
+    if (memory == VIRTIO_GPU_BLOB_MEM_GUEST && !gpu_renderer_of(gpu))
+        return OK;
+    ret = gpu_texture_create_blob(gpu, resource, le32toh(in->hdr.ctx_id), le64toh(in->blob_id));
+    if (!ret)
+        return OK;
+    gpu_resource_remove(gpu, resource);
+    return gpu_refuse_errno(request, ret, VIRTIO_GPU_RESP_ERR_INVALID_CONTEXT_ID);
 }
 
 /* --- showing one ------------------------------------------------------------------------------ */
@@ -97,6 +111,7 @@ uint32_t gpu_set_scanout_blob(struct gpu *gpu, struct gpu_request *request)
                                       le32toh(in->strides[0]), le32toh(in->offsets[0])};
     const struct display_rect rect = gpu_rect_of(&in->r);
     struct gpu_resource *resource;
+    int ret;
 
     if (index >= gpu->output_count)
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, GPU_RULE_FIELDS,
@@ -108,11 +123,12 @@ uint32_t gpu_set_scanout_blob(struct gpu *gpu, struct gpu_request *request)
     resource = gpu_request_resource(gpu, request, id, &code);
     if (!resource)
         return code;
-    if (resource->kind != GPU_RESOURCE_BLOB || !resource->backing.extents)
+    if (resource->kind != GPU_RESOURCE_BLOB)
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID, GPU_RULE_FIELDS,
-                          "a resource that is no blob, or has lost its memory");
+                          "a resource that is no blob");
     code = check_layout(request, resource, &layout, &rect);
-    if (code == OK && gpu_scanout_show(gpu, index, resource, &layout, &rect))
-        return gpu_refuse_memory(request);
-    return code;
+    if (code != OK)
+        return code;
+    ret = gpu_scanout_show(gpu, index, resource, &layout, &rect);
+    return ret ? gpu_refuse_errno(request, ret, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID) : OK;
 }

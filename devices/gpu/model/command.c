@@ -3,7 +3,7 @@
  */
 #include "base/bytes.h"
 #include "base/log.h"
-#include "devices/gpu/model/request.h"
+#include "devices/gpu/model/render.h"
 #include "devices/gpu/model/state.h"
 
 enum gpu_queue { GPU_CONTROLQ, GPU_CURSORQ };
@@ -29,6 +29,8 @@ static const struct gpu_command control_commands[] = {
             gpu_resource_attach_backing),
     COMMAND(RESOURCE_DETACH_BACKING, resource_detach_backing, ctrl_hdr, NONE,
             gpu_resource_detach_backing),
+    COMMAND(GET_CAPSET_INFO, get_capset_info, resp_capset_info, GPU_F_VIRGL, gpu_get_capset_info),
+    COMMAND(GET_CAPSET, get_capset, resp_capset, GPU_F_VIRGL, gpu_get_capset),
     COMMAND(GET_EDID, cmd_get_edid, resp_edid, GPU_F_EDID, gpu_get_edid),
     COMMAND(RESOURCE_ASSIGN_UUID, resource_assign_uuid, resp_resource_uuid, GPU_F_RESOURCE_UUID,
             gpu_resource_assign_uuid),
@@ -36,6 +38,19 @@ static const struct gpu_command control_commands[] = {
             gpu_resource_create_blob),
     COMMAND(SET_SCANOUT_BLOB, set_scanout_blob, ctrl_hdr, GPU_F_RESOURCE_BLOB,
             gpu_set_scanout_blob),
+    COMMAND(CTX_CREATE, ctx_create, ctrl_hdr, GPU_F_VIRGL, gpu_ctx_create),
+    COMMAND(CTX_DESTROY, ctx_destroy, ctrl_hdr, GPU_F_VIRGL, gpu_ctx_destroy),
+    COMMAND(CTX_ATTACH_RESOURCE, ctx_resource, ctrl_hdr, GPU_F_VIRGL, gpu_ctx_attach_resource),
+    COMMAND(CTX_DETACH_RESOURCE, ctx_resource, ctrl_hdr, GPU_F_VIRGL, gpu_ctx_detach_resource),
+    COMMAND(RESOURCE_CREATE_3D, resource_create_3d, ctrl_hdr, GPU_F_VIRGL, gpu_resource_create_3d),
+    COMMAND(TRANSFER_TO_HOST_3D, transfer_host_3d, ctrl_hdr, GPU_F_VIRGL, gpu_transfer_to_host_3d),
+    COMMAND(TRANSFER_FROM_HOST_3D, transfer_host_3d, ctrl_hdr, GPU_F_VIRGL,
+            gpu_transfer_from_host_3d),
+    COMMAND(SUBMIT_3D, cmd_submit, ctrl_hdr, GPU_F_VIRGL, gpu_submit_3d),
+    COMMAND(RESOURCE_MAP_BLOB, resource_map_blob, resp_map_info, GPU_F_RESOURCE_BLOB,
+            gpu_resource_map_blob),
+    COMMAND(RESOURCE_UNMAP_BLOB, resource_unmap_blob, ctrl_hdr, GPU_F_RESOURCE_BLOB,
+            gpu_resource_unmap_blob),
 };
 
 /* GPU-19. Drivers leave no room for an answer to them. */
@@ -69,6 +84,10 @@ static uint32_t run(struct gpu *gpu, const struct gpu_command *command, struct g
     if (buffer->writable_bytes && buffer->writable_bytes < command->out)
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_UNSPEC, GPU_RULE_FIELDS,
                           "there is no room for the answer");
+    if (le32toh(request->in.hdr.flags) & VIRTIO_GPU_FLAG_INFO_RING_IDX &&
+        gpu_has(gpu, GPU_F_CONTEXT_INIT) && request->in.hdr.ring_idx >= GPU_RINGS)
+        return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, GPU_RULE_FIELDS,
+                          "a timeline that is none");
     return command->run(gpu, request);
 }
 
@@ -94,7 +113,17 @@ static uint32_t write_answer(struct gpu_request *request, uint32_t type, size_t 
         hdr->ctx_id = asked->ctx_id;
         hdr->ring_idx = asked->ring_idx;
     }
-    return (uint32_t)virtqueue_write(request->buffer, 0, &request->out, bytes);
+    return (uint32_t)(virtqueue_write(request->buffer, 0, &request->out, bytes) + request->more);
+}
+
+/* The type of the answer to a request, carried out. */
+static uint32_t carry_out(struct gpu *gpu, const struct virtqueue *queue,
+                          const struct gpu_command *command, struct gpu_request *request)
+{
+    if (queue->index == GPU_CONTROLQ && request->buffer->writable_bytes < HEADER)
+        return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_UNSPEC, GPU_RULE_FIELDS,
+                          "there is no room for an answer");
+    return run(gpu, command, request);
 }
 
 static void serve(struct gpu *gpu, struct virtqueue *queue, struct virtqueue_buffer *buffer)
@@ -103,22 +132,15 @@ static void serve(struct gpu *gpu, struct virtqueue *queue, struct virtqueue_buf
     size_t got = virtqueue_read(buffer, 0, &request.in, sizeof(request.in));
     const struct gpu_command *command =
         got < HEADER ? NULL : find_command(queue->index, le32toh(request.in.hdr.type));
-    bool answered = buffer->writable_bytes >= HEADER;
-    uint32_t type;
+    uint32_t type = carry_out(gpu, queue, command, &request), written = 0;
 
-    if (!answered && queue->index == GPU_CONTROLQ)
-        type = gpu_refuse(&request, VIRTIO_GPU_RESP_ERR_UNSPEC, GPU_RULE_FIELDS,
-                          "there is no room for an answer");
-    else
-        type = run(gpu, command, &request);
     if (request.reason)
         log_refusal(gpu, command, &request);
-    if (!answered) {
-        virtqueue_push(queue, buffer, 0);
+    if (buffer->writable_bytes >= HEADER)
+        written = write_answer(&request, type, request.reason ? HEADER : command->out);
+    if (!request.reason && gpu_fence_hold(gpu, queue, buffer, &request.in.hdr, written))
         return;
-    }
-    virtqueue_push(queue, buffer,
-                   write_answer(&request, type, request.reason ? HEADER : command->out));
+    virtqueue_push(queue, buffer, written);
 }
 
 int gpu_queue_ready(void *model, struct virtqueue *queue)

@@ -1,6 +1,6 @@
 /* Commands about resources and what is shown of them (5.7.6.8). */
 #include "base/bytes.h"
-#include "devices/gpu/model/request.h"
+#include "devices/gpu/model/render.h"
 #include "devices/gpu/model/state.h"
 
 #include <errno.h>
@@ -66,6 +66,8 @@ uint32_t gpu_resource_create_2d(struct gpu *gpu, struct gpu_request *request)
                           "a format that is none, or no pixels");
     if (layout.width > UINT32_MAX / GPU_BYTES_PER_PIXEL)
         return gpu_refuse_memory(request);
+    if (gpu_renderer_of(gpu))
+        return gpu_texture_create_2d(gpu, request, id, &layout);
     resource = gpu_resource_add(gpu, id, GPU_RESOURCE_IMAGE, bytes);
     if (!resource)
         return gpu_refuse_memory(request);
@@ -161,6 +163,7 @@ uint32_t gpu_resource_attach_backing(struct gpu *gpu, struct gpu_request *reques
     struct gpu_resource *resource =
         gpu_request_resource(gpu, request, le32toh(in->resource_id), &code);
     struct gpu_backing backing;
+    int ret;
 
     if (!resource)
         return code;
@@ -168,9 +171,14 @@ uint32_t gpu_resource_attach_backing(struct gpu *gpu, struct gpu_request *reques
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_UNSPEC, NULL,
                           "the resource has its backing already");
     code = gpu_request_backing(gpu, request, sizeof(*in), le32toh(in->nr_entries), &backing);
-    if (code == OK)
-        gpu_resource_set_backing(gpu, resource, &backing);
-    return code;
+    if (code != OK)
+        return code;
+    gpu_resource_set_backing(gpu, resource, &backing);
+    ret = resource->kind == GPU_RESOURCE_TEXTURE ? gpu_texture_attach(gpu, resource) : 0;
+    if (!ret)
+        return OK;
+    gpu_resource_set_backing(gpu, resource, NULL);
+    return gpu_refuse_errno(request, ret, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID);
 }
 
 uint32_t gpu_resource_detach_backing(struct gpu *gpu, struct gpu_request *request)
@@ -181,18 +189,18 @@ uint32_t gpu_resource_detach_backing(struct gpu *gpu, struct gpu_request *reques
 
     if (!resource)
         return code;
-    if (!resource->backing.extents)
-        return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_UNSPEC, NULL, "the resource has no backing");
-    if (resource->kind == GPU_RESOURCE_BLOB)
-        gpu_scanout_forget(gpu, resource);
+    if (!resource->backing.extents || resource->kind == GPU_RESOURCE_BLOB)
+        return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_UNSPEC, NULL,
+                          "the resource has no backing that could be detached");
+    gpu_texture_detach(gpu, resource);
     gpu_resource_set_backing(gpu, resource, NULL);
     return code;
 }
 
 /* --- pictures --------------------------------------------------------------------------------- */
 
-static uint32_t transfer(struct gpu *gpu, struct gpu_request *request,
-                         const struct gpu_resource *resource, const struct display_rect *rect)
+static uint32_t transfer_image(struct gpu *gpu, struct gpu_request *request,
+                               const struct gpu_resource *resource, const struct display_rect *rect)
 {
     const struct gpu_layout *layout = &resource->layout;
     const struct gpu_rows rows = {
@@ -222,6 +230,7 @@ uint32_t gpu_transfer_to_host_2d(struct gpu *gpu, struct gpu_request *request)
     uint32_t code = OK;
     struct gpu_resource *resource =
         gpu_request_resource(gpu, request, le32toh(in->resource_id), &code);
+    int ret;
 
     if (!resource)
         return code;
@@ -232,7 +241,10 @@ uint32_t gpu_transfer_to_host_2d(struct gpu *gpu, struct gpu_request *request)
         return OK;
     if (!gpu_rect_fits(&rect, resource->layout.width, resource->layout.height))
         return bad_rectangle(request);
-    return transfer(gpu, request, resource, &rect);
+    if (resource->kind == GPU_RESOURCE_IMAGE)
+        return transfer_image(gpu, request, resource, &rect);
+    ret = gpu_texture_transfer_2d(gpu, resource, &rect, le64toh(in->offset));
+    return ret ? gpu_refuse_errno(request, ret, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID) : OK;
 }
 
 uint32_t gpu_set_scanout(struct gpu *gpu, struct gpu_request *request)
@@ -241,6 +253,7 @@ uint32_t gpu_set_scanout(struct gpu *gpu, struct gpu_request *request)
     uint32_t index = le32toh(in->scanout_id), id = le32toh(in->resource_id), code = OK;
     struct display_rect rect = gpu_rect_of(&in->r);
     struct gpu_resource *resource;
+    int ret;
 
     if (index >= gpu->output_count)
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, GPU_RULE_FIELDS,
@@ -258,9 +271,8 @@ uint32_t gpu_set_scanout(struct gpu *gpu, struct gpu_request *request)
     if (!gpu_rect_fits(&rect, resource->layout.width, resource->layout.height) ||
         rect.width > DISPLAY_SIZE_MAX || rect.height > DISPLAY_SIZE_MAX)
         return bad_rectangle(request);
-    if (gpu_scanout_show(gpu, index, resource, &resource->layout, &rect))
-        return gpu_refuse_memory(request);
-    return OK;
+    ret = gpu_scanout_show(gpu, index, resource, &resource->layout, &rect);
+    return ret ? gpu_refuse_errno(request, ret, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID) : OK;
 }
 
 /* Of a blob nobody but the scanout knows how large the picture in it is. */

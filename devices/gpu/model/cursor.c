@@ -2,7 +2,7 @@
 #include "devices/gpu/model/cursor.h"
 
 #include "base/bytes.h"
-#include "devices/gpu/model/request.h"
+#include "devices/gpu/model/render.h"
 #include "devices/gpu/model/state.h"
 
 #define OK     VIRTIO_GPU_RESP_OK_NODATA
@@ -34,10 +34,12 @@ static bool has_alpha(uint32_t format)
            format != VIRTIO_GPU_FORMAT_R8G8B8X8_UNORM && format != VIRTIO_GPU_FORMAT_X8B8G8R8_UNORM;
 }
 
-/* DRV-GPU-06. What is in a blob is not said: B8G8R8A8, as of all cursors of Linux. */
+/* DRV-GPU-06. What is in a blob is not said: B8G8R8A8, as of all cursors of Linux. So is what the
+ * renderer reads. */
 static int read_image(struct gpu *gpu, const struct gpu_resource *resource, uint32_t *pixels)
 {
     const struct gpu_rows rows = {0, ROW, (uint8_t *)pixels, ROW, ROW, GPU_CURSOR_SIZE};
+    const struct display_rect whole = {0, 0, GPU_CURSOR_SIZE, GPU_CURSOR_SIZE};
 
     if (resource->kind == GPU_RESOURCE_BLOB)
         return gpu_rows_fit(&rows, resource->backing.size)
@@ -45,6 +47,8 @@ static int read_image(struct gpu *gpu, const struct gpu_resource *resource, uint
                    : -1;
     if (resource->layout.width != GPU_CURSOR_SIZE || resource->layout.height != GPU_CURSOR_SIZE)
         return -1;
+    if (resource->kind == GPU_RESOURCE_TEXTURE)
+        return gpu_texture_read(gpu, resource, &whole, pixels, ROW);
     memcpy(pixels, resource->pixels, sizeof(*pixels) * PIXELS);
     return 0;
 }
@@ -64,8 +68,9 @@ static uint32_t set_image(struct gpu *gpu, struct gpu_request *request, unsigned
     if (read_image(gpu, resource, pixels))
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, "DRV-GPU-06",
                           "a pointer that is not 64 by 64 pixels");
-    format = resource->layout.format;
-    opaque = has_alpha(format) ? 0 : 0xff000000;
+    format = resource->kind == GPU_RESOURCE_IMAGE ? resource->layout.format
+                                                  : (uint32_t)VIRTIO_GPU_FORMAT_B8G8R8A8_UNORM;
+    opaque = has_alpha(resource->layout.format) ? 0 : 0xff000000;
     for (unsigned i = 0; i < PIXELS; i++)
         cursor->pixels[i] = to_argb(format, le32toh(pixels[i])) | opaque;
     shown.hot_x = MIN(shown.hot_x, GPU_CURSOR_SIZE - 1u);

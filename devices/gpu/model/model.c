@@ -1,7 +1,7 @@
 /* virtio-gpu: the table of the module, and a device's life. */
 #include "base/bytes.h"
 #include "base/log.h"
-#include "devices/gpu/model/request.h"
+#include "devices/gpu/model/render.h"
 #include "devices/gpu/model/state.h"
 #include "virtio/device.h"
 
@@ -17,7 +17,10 @@ extern const struct virtio_model vireo_module_gpu;
 
 static void gpu_get_features(void *model, struct virtio_features *out)
 {
-    (void)model;
+    const struct gpu *gpu = model;
+
+    features_set(out, GPU_F_VIRGL, gpu->render);
+    features_set(out, GPU_F_CONTEXT_INIT, gpu->render);
     features_set(out, GPU_F_EDID, true);
     features_set(out, GPU_F_RESOURCE_UUID, true);
     features_set(out, GPU_F_RESOURCE_BLOB, true);
@@ -65,8 +68,28 @@ static void gpu_reset(void *model)
     gpu->negotiated = (struct virtio_features){0};
     atomic_store(&gpu->events, 0);
     gpu_resource_remove_all(gpu);
+    gpu_render_reset(gpu);
     for (unsigned i = 0; i < gpu->output_count; i++)
         display_set_cursor(gpu->display, i, NULL);
+}
+
+static void detach(struct gpu *gpu)
+{
+    display_detach_source(gpu->display);
+    if (gpu->own_display)
+        display_destroy(gpu->display);
+}
+
+static int gpu_start(void *model, struct error *err)
+{
+    struct gpu *gpu = model;
+
+    return gpu->render ? gpu_render_start(gpu, err) : 0;
+}
+
+static void gpu_queue_drain(void *model, struct virtqueue *queue)
+{
+    gpu_fence_drain(model, queue);
 }
 
 static void gpu_destroy(void *model)
@@ -74,15 +97,25 @@ static void gpu_destroy(void *model)
     struct gpu *gpu = model;
 
     gpu_resource_remove_all(gpu);
-    display_detach_source(gpu->display);
-    if (gpu->own_display)
-        display_destroy(gpu->display);
+    gpu_render_destroy(gpu);
+    detach(gpu);
     free(gpu->cursors);
     free(gpu);
 }
 
+/* The renderer may stand on a viewer's GL. */
+static void gpu_display_end(void *opaque)
+{
+    struct gpu *gpu = opaque;
+
+    gpu_resource_remove_all(gpu);
+    if (gpu->render)
+        gpu_render_end(gpu);
+}
+
 static const struct display_source_ops source_ops = {
     .resize = gpu_output_resize,
+    .end = gpu_display_end,
 };
 
 static int attach(struct gpu *gpu, const struct gpu_options *options, struct error *err)
@@ -104,7 +137,7 @@ static int attach(struct gpu *gpu, const struct gpu_options *options, struct err
 static int check_options(const struct gpu_options *o, struct error *err)
 {
     if (o->virgl)
-        return error_set(err, ENOTSUP, "virgl: there is no renderer");
+        return 0;
     if (o->venus || o->drm || o->rendernode || o->hostmem)
         return error_set(err, EINVAL, "venus, drm, rendernode and hostmem need virgl=on");
     return 0;
@@ -120,7 +153,9 @@ static int gpu_create(struct virtio_builtin *b, const void *options, void **out,
         return error_set(err, ENOMEM, "no memory for a graphics card");
     gpu->builtin = b;
     gpu->memory = virtio_builtin_memory(b);
-    gpu->resources.hostmem_max = o->max_hostmem ? o->max_hostmem : HOSTMEM_DEFAULT;
+    gpu->resources.hostmem_max = o->max_hostmem ? o->max_hostmem
+                                 : o->virgl     ? HOSTMEM_DEFAULT_VIRGL
+                                                : HOSTMEM_DEFAULT;
     ret = check_options(o, err);
     if (!ret)
         ret = gpu_outputs_parse(o->outputs, gpu->outputs, &gpu->output_count, err);
@@ -128,6 +163,8 @@ static int gpu_create(struct virtio_builtin *b, const void *options, void **out,
         ret = error_set(err, ENOMEM, "no memory for a graphics card");
     if (!ret)
         ret = attach(gpu, o, err);
+    if (!ret && o->virgl && (ret = gpu_render_create(gpu, o, err)))
+        detach(gpu);
     if (ret) {
         free(gpu->cursors);
         free(gpu);
@@ -148,10 +185,12 @@ const struct virtio_model vireo_module_gpu = {
     .command_count = ARRAY_SIZE(gpu_commands),
     .create = gpu_create,
     .destroy = gpu_destroy,
+    .start = gpu_start,
     .get_features = gpu_get_features,
     .set_features = gpu_set_features,
     .config_read = gpu_config_read,
     .config_write = gpu_config_write,
     .queue_ready = gpu_queue_ready,
+    .queue_drain = gpu_queue_drain,
     .reset = gpu_reset,
 };

@@ -23,6 +23,8 @@ struct gpu_request {
     union gpu_message in;
     union gpu_answer out; /* without its header; zeroed */
 
+    size_t more; /* bytes of the answer that are written already, behind `out` */
+
     /* Why it is refused: a literal, and the driver's rule that was broken; or NULL. */
     const char *rule, *reason;
 };

@@ -2,6 +2,7 @@
 #include "devices/gpu/model/resource.h"
 
 #include "base/bytes.h"
+#include "devices/gpu/model/render.h"
 #include "devices/gpu/model/state.h"
 
 #include <stdlib.h>
@@ -80,6 +81,7 @@ void gpu_resource_remove(struct gpu *gpu, struct gpu_resource *resource)
     *at = resource->next;
     gpu->resources.count--;
     gpu_scanout_forget(gpu, resource);
+    gpu_texture_unref(gpu, resource);
     gpu_resource_set_backing(gpu, resource, NULL);
     gpu_hostmem_give(gpu, resource->charge);
     free(resource->pixels);

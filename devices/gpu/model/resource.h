@@ -77,7 +77,12 @@ struct gpu_resource {
     uint8_t *pixels;          /* of images */
     struct gpu_backing backing;
 
+    bool rendered;     /* the renderer knows it, too */
+    struct iovec *iov; /* the backing, which the renderer has borrowed; or NULL */
+
     uint64_t blob_size;
+    bool mapped;                      /* in the region that the driver sees... */
+    uint64_t map_offset;              /* ...there */
     uint32_t blob_memory, blob_flags; /* VIRTIO_GPU_BLOB_... */
 
     bool has_uuid;

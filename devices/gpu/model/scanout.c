@@ -3,7 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "devices/gpu/model/protocol.h"
+#include "devices/gpu/model/render.h"
 #include "devices/gpu/model/state.h"
 
 #include <errno.h>
@@ -68,7 +68,14 @@ static void drop_shadow(struct gpu *gpu, struct gpu_scanout *s)
     s->shadow_size = 0;
 }
 
-static void show(struct gpu *gpu, unsigned index, const uint8_t *pixels, uint32_t stride)
+/* The renderer has its pixels. */
+static bool is_rendered(const struct gpu_resource *resource)
+{
+    return resource->rendered && !(resource->kind == GPU_RESOURCE_BLOB &&
+                                   resource->blob_memory == VIRTIO_GPU_BLOB_MEM_GUEST);
+}
+
+static void show_pixels(struct gpu *gpu, unsigned index, const uint8_t *pixels, uint32_t stride)
 {
     const struct gpu_scanout *s = &gpu->scanouts[index];
     const struct display_picture picture = {
@@ -77,7 +84,35 @@ static void show(struct gpu *gpu, unsigned index, const uint8_t *pixels, uint32_
         .height = s->rect.height,
         .pixels = pixels,
         .stride = stride,
-        .fourcc = gpu_format_fourcc(s->layout.format),
+        .fourcc =
+            is_rendered(s->resource) ? DRM_FORMAT_XRGB8888 : gpu_format_fourcc(s->layout.format),
+    };
+
+    display_show(gpu->display, index, &picture);
+}
+
+/* `rect` is of what is shown. */
+static int read_rendered(void *opaque, const struct display_rect *rect, void *out, size_t stride)
+{
+    const struct gpu_scanout *s = opaque;
+    const struct display_rect moved = {s->rect.x + rect->x, s->rect.y + rect->y, rect->width,
+                                       rect->height};
+
+    return gpu_texture_read(s->gpu, s->resource, &moved, out, stride);
+}
+
+static void show_texture(struct gpu *gpu, unsigned index, const struct display_texture *texture)
+{
+    struct gpu_scanout *s = &gpu->scanouts[index];
+    const struct display_picture picture = {
+        .kind = DISPLAY_TEXTURE,
+        .width = s->rect.width,
+        .height = s->rect.height,
+        .x = s->rect.x,
+        .y = s->rect.y,
+        .texture = *texture,
+        .read = read_rendered,
+        .opaque = s,
     };
 
     display_show(gpu->display, index, &picture);
@@ -91,6 +126,8 @@ static const uint8_t *direct_pixels(struct gpu *gpu, const struct gpu_scanout *s
 
     if (s->resource->kind == GPU_RESOURCE_IMAGE)
         return s->resource->pixels + offset_of(s, 0, 0);
+    if (is_rendered(s->resource))
+        return NULL;
     return gpu_backing_map(gpu->memory, &s->resource->backing, offset_of(s, 0, 0), bytes);
 }
 
@@ -103,7 +140,9 @@ static int make_shadow(struct gpu *gpu, struct gpu_scanout *s, const struct gpu_
     s->shadow_stale = true;
     s->shadow_size = size;
     if (before->shadow && before->rect.width == s->rect.width &&
-        before->rect.height == s->rect.height && before->layout.format == s->layout.format) {
+        before->rect.height == s->rect.height &&
+        is_rendered(before->resource) == is_rendered(s->resource) &&
+        before->layout.format == s->layout.format) {
         s->shadow = before->shadow;
         return 0;
     }
@@ -116,21 +155,44 @@ static int make_shadow(struct gpu *gpu, struct gpu_scanout *s, const struct gpu_
     return -ENOMEM;
 }
 
+/* What the renderer has of a resource of its own; of others nothing. */
+static int look_at_rendered(struct gpu *gpu, const struct gpu_scanout *now,
+                            struct gpu_renderer_picture *out)
+{
+    int ret;
+
+    *out = (struct gpu_renderer_picture){.has_texture = false};
+    if (!is_rendered(now->resource))
+        return 0;
+    if (!gpu_renderer_of(gpu))
+        return -ENODEV;
+    ret = gpu->render->module->picture(gpu->render->renderer, now->resource->id, out);
+    if (ret)
+        return ret;
+    out->has_texture = out->has_texture && display_knows(gpu->display, DISPLAY_TEXTURE);
+    return gpu_rect_fits(&now->rect, out->width, out->height) ? 0 : -EINVAL;
+}
+
 int gpu_scanout_show(struct gpu *gpu, unsigned index, struct gpu_resource *resource,
                      const struct gpu_layout *layout, const struct display_rect *rect)
 {
     struct gpu_scanout before = gpu->scanouts[index];
-    struct gpu_scanout now = {.resource = resource, .layout = *layout, .rect = *rect};
+    struct gpu_scanout now = {.gpu = gpu, .resource = resource, .layout = *layout, .rect = *rect};
     const uint8_t *pixels = direct_pixels(gpu, &now);
-    int ret = pixels ? 0 : make_shadow(gpu, &now, &before);
+    struct gpu_renderer_picture rendered;
+    int ret = look_at_rendered(gpu, &now, &rendered);
 
+    if (!ret && !pixels && !rendered.has_texture)
+        ret = make_shadow(gpu, &now, &before);
     if (ret)
         return ret;
     gpu->scanouts[index] = now;
-    if (pixels)
-        show(gpu, index, pixels, layout->stride);
+    if (rendered.has_texture)
+        show_texture(gpu, index, &rendered.texture);
+    else if (pixels)
+        show_pixels(gpu, index, pixels, layout->stride);
     else if (now.shadow != before.shadow)
-        show(gpu, index, now.shadow, rect->width * GPU_BYTES_PER_PIXEL);
+        show_pixels(gpu, index, now.shadow, rect->width * GPU_BYTES_PER_PIXEL);
     if (before.shadow && now.shadow != before.shadow)
         drop_shadow(gpu, &before);
     return 0;
@@ -156,15 +218,10 @@ void gpu_scanout_forget(struct gpu *gpu, const struct gpu_resource *resource)
 
 /* --- flushing --------------------------------------------------------------------------------- */
 
-/* Bring the shadow up to date: the part that changed, at first all of it. */
-static void update_shadow(struct gpu *gpu, struct gpu_scanout *s, struct display_rect *part)
+static int copy_to_shadow(struct gpu *gpu, struct gpu_scanout *s, const struct display_rect *part)
 {
     size_t stride = (size_t)s->rect.width * GPU_BYTES_PER_PIXEL;
-    struct gpu_rows rows;
-
-    if (s->shadow_stale)
-        *part = (struct display_rect){0, 0, s->rect.width, s->rect.height};
-    rows = (struct gpu_rows){
+    const struct gpu_rows rows = {
         .offset = offset_of(s, part->x, part->y),
         .stride = s->layout.stride,
         .out = s->shadow + part->y * stride + (size_t)part->x * GPU_BYTES_PER_PIXEL,
@@ -172,10 +229,21 @@ static void update_shadow(struct gpu *gpu, struct gpu_scanout *s, struct display
         .bytes = (size_t)part->width * GPU_BYTES_PER_PIXEL,
         .count = part->height,
     };
-    s->shadow_stale = false;
+
     gpu->copied += rows.bytes * rows.count;
-    if (gpu_backing_read(gpu->memory, &s->resource->backing, &rows))
-        log_limited(LOG_WARN, "gpu", "%s: guest memory that is shown is gone",
+    if (is_rendered(s->resource))
+        return read_rendered(s, part, rows.out, stride);
+    return gpu_backing_read(gpu->memory, &s->resource->backing, &rows);
+}
+
+/* Bring the shadow up to date: the part that changed, at first all of it. */
+static void update_shadow(struct gpu *gpu, struct gpu_scanout *s, struct display_rect *part)
+{
+    if (s->shadow_stale)
+        *part = (struct display_rect){0, 0, s->rect.width, s->rect.height};
+    s->shadow_stale = false;
+    if (copy_to_shadow(gpu, s, part))
+        log_limited(LOG_WARN, "gpu", "%s: what is shown cannot be read",
                     virtio_builtin_name(gpu->builtin));
 }
 

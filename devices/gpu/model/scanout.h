@@ -2,8 +2,8 @@
  * What an output shows: a rectangle of a resource.
  *
  * Of an image, viewers are shown our copy of it. Of a blob in guest memory, the guest's pages
- * themselves, if they are one piece of memory for us; else a shadow of them, to which a flush
- * copies what it names.
+ * themselves, if they are one piece of memory for us. Of what the renderer has, its texture, if all
+ * viewers can show that. Else there is a shadow, to which a flush copies what it names.
  */
 #ifndef DEVICES_GPU_MODEL_SCANOUT_H
 #define DEVICES_GPU_MODEL_SCANOUT_H
@@ -12,6 +12,7 @@
 #include "devices/gpu/model/resource.h"
 
 struct gpu_scanout {
+    struct gpu *gpu;
     struct gpu_resource *resource; /* NULL: it shows nothing */
     struct gpu_layout layout;      /* of the whole picture in the resource... */
     struct display_rect rect;      /* ...of which this is shown */
@@ -28,7 +29,8 @@ uint32_t gpu_format_fourcc(uint32_t format);
 /* Whether a rectangle has pixels and lies within a picture of this size. */
 bool gpu_rect_fits(const struct display_rect *rect, uint32_t width, uint32_t height);
 
-/* Show it. -ENOMEM when the guest has no more host memory to spend: then all is as before. */
+/* Show it. -ENOMEM when the guest has no more host memory to spend, -EINVAL when the renderer's
+ * picture is of another size, and others: then all is as before. */
 int gpu_scanout_show(struct gpu *gpu, unsigned index, struct gpu_resource *resource,
                      const struct gpu_layout *layout, const struct display_rect *rect);
 void gpu_scanout_disable(struct gpu *gpu, unsigned index);

@@ -10,6 +10,7 @@
  *   output.c    what outputs there are, and of which size
  *   cursor.c    the pointer
  *   blob.c      blob resources
+ *   render.c, fence.c, texture.c, commands_3d.c, hostmem.c: 3D
  *   edid.c      what a monitor says of itself
  *
  * Thread: all on the loop, which is the display's, but for the configuration bytes.
@@ -26,6 +27,8 @@
 
 #include <stdatomic.h>
 
+struct gpu_render;
+
 struct gpu {
     struct virtio_builtin *builtin;
     const struct guest_memory *memory;
@@ -38,6 +41,7 @@ struct gpu {
     struct gpu_output outputs[DISPLAY_OUTPUTS_MAX];
     struct gpu_scanout scanouts[DISPLAY_OUTPUTS_MAX];
     struct gpu_cursor *cursors; /* as many */
+    struct gpu_render *render;  /* render.h; NULL: there is no 3D */
 
     /* Any thread. */
     atomic_uint events;    /* VIRTIO_GPU_EVENT_... */
