@@ -1,7 +1,9 @@
-# Shared by the test scripts: counting, and the one format results are printed in.
+# shellcheck shell=bash
+# Shared by the test scripts: counting, the time there is, and the one format results are printed in.
 #
 # Each result is a line "ok NAME" or "not ok NAME: REASON". Scripts that run others add up through the file
-# $RESULTS, which holds one such line per test. `finish` prints the closing line.
+# $RESULTS, which holds one such line per test, and lines "took SECONDS NAME". `finish` prints the closing line.
+# $DEADLINE (in seconds since 1970), if set, is when all tests must have ended: what has not begun then fails.
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 BUILD=${BUILD:-$ROOT/build}
@@ -12,6 +14,8 @@ if [ -z "$RESULTS" ]; then
     trap 'rm -f "$RESULTS"' EXIT
 fi
 export RESULTS BUILD
+# shellcheck disable=SC2034  # the scripts' word for what has not begun
+TOO_LATE="not run: the time for all tests is over"
 
 ok() {
     echo "ok $1" | tee -a "$RESULTS"
@@ -30,7 +34,44 @@ check() {
     else
         not_ok "$name" "$1 failed"
         printf '%s\n' "$output" | tail -n 60 | sed 's/^/    /'
+        return 1
     fi
+}
+
+# remaining MOST: how many seconds something may take, at most MOST; 0 when the time is over.
+remaining() {
+    local left=$1
+    [ -z "${DEADLINE:-}" ] || [ $((DEADLINE - EPOCHSECONDS)) -ge "$left" ] || left=$((DEADLINE - EPOCHSECONDS))
+    [ "$left" -gt 0 ] || left=0
+    echo "$left"
+}
+
+too_late() {
+    [ "$(remaining 1)" = 0 ]
+}
+
+# took SECONDS NAME: for the table of the slowest.
+took() {
+    echo "took $1 $2" >> "$RESULTS"
+}
+
+# at_once FUNCTION NAME...: calls it with each of them, as many at a time as there are processors, but no more than
+# four; what each prints comes in one piece.
+at_once() {
+    local function=$1 name out most
+    shift
+    most=$(nproc)
+    [ "$most" -le 4 ] || most=4
+    out=$(mktemp -d)
+    for name; do
+        while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
+        {
+            "$function" "$name" > "$out/${name##*/}" 2>&1
+            cat "$out/${name##*/}"
+        } &
+    done
+    wait
+    rm -rf "$out"
 }
 
 # The closing line, and success only when nothing failed and something ran.

@@ -2,8 +2,6 @@
 # Disks whose processes are killed at random moments while a guest works with them. Sourced by
 # tests/integration/devices.
 
-KILLS=50
-
 # reached NAME TIMES: the disk's process was connected to, that often after it was killed.
 reached() {
     [ -e "$dir/go" ] && [ "$(grep -c " $1: a process serves it again" "$dir/stderr")" = "$2" ]
