@@ -58,7 +58,7 @@ case_killed() {
     wait "${killers[@]}"
     for name in split packed vhost_user_blk; do
         same "$case: $name: killed, and found again" \
-            "$(grep -c " $name: a process serves it again" "$dir/stderr")" $KILLS
+            "$(grep -c " $name: a process serves it again" "$dir/stderr")" "$KILLS"
     done
     sed -i '/gone, and waited for$/d; /^vireo: info: /d' "$dir/stderr"
     done_with 0
