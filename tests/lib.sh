@@ -56,22 +56,22 @@ took() {
 }
 
 # at_once FUNCTION NAME...: calls it with each of them, as many at a time as there are processors, but no more than
-# four; what each prints comes in one piece.
+# four; what each prints comes in one piece. (The function sees our variables: they have names of their own.)
 at_once() {
-    local function=$1 name out most
+    local at_once_function=$1 at_once_name at_once_said at_once_most
     shift
-    most=$(nproc)
-    [ "$most" -le 4 ] || most=4
-    out=$(mktemp -d)
-    for name; do
-        while [ "$(jobs -rp | wc -l)" -ge "$most" ]; do wait -n; done
+    at_once_most=$(nproc)
+    [ "$at_once_most" -le 4 ] || at_once_most=4
+    at_once_said=$(mktemp -d)
+    for at_once_name; do
+        while [ "$(jobs -rp | wc -l)" -ge "$at_once_most" ]; do wait -n; done
         {
-            "$function" "$name" > "$out/${name##*/}" 2>&1
-            cat "$out/${name##*/}"
+            "$at_once_function" "$at_once_name" > "$at_once_said/${at_once_name##*/}" 2>&1
+            cat "$at_once_said/${at_once_name##*/}"
         } &
     done
     wait
-    rm -rf "$out"
+    rm -rf "$at_once_said"
 }
 
 # The closing line, and success only when nothing failed and something ran.
