@@ -2,7 +2,8 @@
 #
 #   make               build build/vireo and its modules
 #   make demo          install what is needed, build, boot a Debian kernel
-#   make test          install what is needed, run every test
+#   make test          install what is needed, run every test (75 minutes at most)
+#   make soak          drivers reloaded and disks' processes killed under load, many times instead of few
 #   make check         the quick part: unit tests, format, include rules, conformance table, warnings
 #   make conformance   write tests/CONFORMANCE.md anew, after tests have changed
 #   make install       PREFIX=/usr/local, DESTDIR=
@@ -72,7 +73,7 @@ BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
 
-.PHONY: all check conformance test demo install clean format bench-backends bench-boot bench-devices bench-ring unit unit-programs fuzz
+.PHONY: all check conformance test soak demo install clean format bench-backends bench-boot bench-devices bench-ring unit unit-programs fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -138,8 +139,12 @@ conformance:
 	tests/conformance/generate
 
 test:
-	tests/lab/packages test
 	tests/run
+
+soak:
+	tests/lab/packages test
+	$(MAKE) all
+	SOAK=1 tests/integration/run killed 'reload_*'
 
 demo:
 	tests/lab/packages demo
