@@ -53,7 +53,7 @@ struct machine {
     uint32_t address, value, answer; /* of the request */
     sem_t asked, answered;
     atomic_uint traps;
-    atomic_bool failed;
+    atomic_bool failed, quits;
     const uint8_t *_Atomic behind; /* of the window, for traps; NULL: nothing */
     uint8_t *memory;               /* of a device, two pages */
 };
@@ -66,7 +66,7 @@ static void port_read(void *opaque, uint64_t offset, void *data, unsigned size)
     struct machine *m = opaque;
 
     if (offset == 0)
-        while (sem_wait(&m->asked) < 0) {
+        while (!atomic_load(&m->quits) && sem_wait(&m->asked) < 0) {
         }
     store_le(data, size, offset ? m->value : m->address);
 }
@@ -130,12 +130,17 @@ static void boot(struct machine *m)
     assert_int_equal(kvm_vcpus_start(m->vm, &events, NULL), 0);
 }
 
-/* It has nothing to do but to be stopped. */
+/* It goes on with any request until it is stopped. */
 static void halt(struct machine *m)
 {
-    m->address = WINDOW + 0x100000;
+    m->address = CODE;
+    m->value = 0;
+    atomic_store(&m->quits, true);
     sem_post(&m->asked);
     kvm_vcpus_stop(m->vm);
+    while (sem_trywait(&m->asked) == 0 || sem_trywait(&m->answered) == 0) {
+    }
+    atomic_store(&m->quits, false);
 }
 
 static int set_up(void **state)
@@ -294,8 +299,6 @@ static void kept_by_reset(void **state)
     assert_int_equal(map(m, WINDOW, m->memory, PAGE, true), 0);
     halt(m);
     assert_int_equal(kvm_vm_reset(m->vm, NULL), 0);
-    while (sem_trywait(&m->asked) == 0 || sem_trywait(&m->answered) == 0) {
-    }
     boot(m);
     assert_int_equal(guest_read(m, WINDOW), 0x11223344);
     unmap(m, WINDOW);
