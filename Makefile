@@ -69,6 +69,7 @@ DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))
 UNIT_SRC = $(wildcard tests/unit/test_*.c)
 UNIT_TESTS = $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 BENCH_SRC = $(wildcard tests/bench/bench_*.c)
+PEERS = $(patsubst tests/peers/%.c,$(BUILD)/tests/peer_%,$(wildcard tests/peers/*.c))
 BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
@@ -125,9 +126,13 @@ $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/li
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS)
 
+$(BUILD)/tests/peer_%: $(BUILD)/tests/peers/%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS)
+
 # --- tests --------------------------------------------------------------------------------------
 
-unit-programs: all $(UNIT_TESTS)
+unit-programs: all $(UNIT_TESTS) $(PEERS)
 
 unit: unit-programs
 	tests/unit/run $(BUILD)

@@ -19,6 +19,7 @@ struct guard {
 
 static struct guard guards[MEMORY_GUARDS];
 static struct sigaction before; /* what SIGBUS did */
+static atomic_uint losses;
 
 static bool replace(const struct guard *guard)
 {
@@ -28,6 +29,7 @@ static bool replace(const struct guard *guard)
     bool done = mmap(start, atomic_load(&guard->length), PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == start;
 
+    atomic_fetch_add(&losses, done);
     if (done && write(atomic_load(&guard->lost_fd), &one, sizeof(one)) < 0) {
         /* The counter is full: it was told before. */
     }
@@ -83,6 +85,11 @@ int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
 void memory_guard_remove(int guard)
 {
     atomic_store(&guards[guard].length, 0);
+}
+
+unsigned memory_guard_losses(void)
+{
+    return atomic_load(&losses);
 }
 
 /* --- files ------------------------------------------------------------------------------------ */

@@ -26,6 +26,10 @@ int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
 /* Before the mapping goes. */
 void memory_guard_remove(int guard);
 
+/* How many guards have found their memory gone. What the kernel does in our stead (KVM_RUN) fails
+ * with EFAULT instead of a signal: it can be repeated once an access of ours has raised this. */
+unsigned memory_guard_losses(void);
+
 /* A file of somebody else's, mapped from its beginning on and guarded. */
 struct guarded_map {
     void *base;

@@ -1,5 +1,5 @@
 /*
- * What a device may ask of the machine it is in: address ranges, doorbells and interrupts.
+ * What a device may ask of the machine it is in: address ranges, memory, doorbells and interrupts.
  *
  * kvm/ provides these services in a virtual machine, tests/driver/ a fake one in tests. A transport
  * or a platform device includes this and never knows which. All functions may be called on any
@@ -42,6 +42,17 @@ struct platform_ops {
      * are under way, unless made by the calling thread itself (a BAR moved by its own device). */
     int (*range_add)(struct platform *p, const struct address_range *range, struct error *err);
     void (*range_remove)(struct platform *p, enum address_space space, uint64_t base);
+
+    /* Make `length` bytes at `memory` memory of the guest at `address`, where a range of the
+     * caller's is: accesses no longer reach it there, but for writes unless `writable`. All three
+     * are multiples of 4096. The memory is the caller's until it is unmapped, and no RAM: a dirty
+     * log leaves it out. -EEXIST over other memory, -ENOSPC for more than the machine has slots
+     * for, -errno. */
+    int (*memory_map)(struct platform *p, uint64_t address, void *memory, uint64_t length,
+                      bool writable, struct error *err);
+
+    /* Undo what was mapped at `address`; no vCPU can reach that memory any more when it returns. */
+    void (*memory_unmap)(struct platform *p, uint64_t address);
 
     /* A write of `length` bytes (0: any) at `address` [equal to `match`, unless match is -1]
      * signals eventfd `fd` and does not reach the range's handler. */

@@ -1,6 +1,7 @@
 #include "guest/memory.h"
 
 #include "base/bytes.h"
+#include "base/reservation.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,27 +54,6 @@ static void region_insert(struct guest_memory *mem, const struct guest_region *r
     for (; i > 0 && mem->regions[i - 1].start > region->start; i--)
         mem->regions[i] = mem->regions[i - 1];
     mem->regions[i] = *region;
-}
-
-/* Address space in which host and guest addresses agree modulo 2 MiB: without that KVM could not
- * map huge pages, whatever the host gives. */
-static uint8_t *reserve_aligned(uint64_t start, uint64_t size)
-{
-    uint64_t skew = start & (HUGE_PAGE - 1), before, after;
-    uint8_t *base, *host;
-
-    base =
-        mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (base == MAP_FAILED)
-        return NULL;
-    before = (skew - (uintptr_t)base) & (HUGE_PAGE - 1);
-    after = HUGE_PAGE - before;
-    host = base + before;
-    if (before)
-        munmap(base, before);
-    if (after)
-        munmap(host + size, after);
-    return host;
 }
 
 /*
@@ -146,7 +126,7 @@ int guest_memory_add(struct guest_memory *mem, uint64_t start, uint64_t size, un
         if (ret < 0)
             return ret;
     }
-    region.host = reserve_aligned(start, size);
+    region.host = reservation_make(start, size);
     ret = region.host ? region_map(&region) : -ENOMEM;
     if (ret < 0) {
         if (region.host)

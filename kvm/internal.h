@@ -25,6 +25,7 @@ struct vcpu {
     atomic_bool report_state; /* leave the guest, set `halted`, go on */
     atomic_bool halted;       /* last report: in HLT with interrupts off */
     uint64_t cpu_time_ns;     /* of the thread when kvm_vcpus_halted last looked */
+    unsigned losses;          /* of guarded memory when KVM_RUN last found some missing */
 };
 
 /* Registered eventfds, replayed by kvm_vm_reset. */
@@ -35,6 +36,13 @@ struct ioeventfd {
 struct irqfd {
     struct kvm_irqfd kvm;
     struct irqfd *next;
+};
+
+/* Memory of a device. Behind the slots of RAM, which are numbered as its regions. */
+#define KVM_FIRST_DEVICE_SLOT GUEST_MEMORY_REGIONS
+struct memory_slot {
+    struct kvm_userspace_memory_region kvm;
+    struct memory_slot *next;
 };
 
 /* An eventfd whose signals are messages. Devices remove theirs before the machine is reset. */
@@ -60,6 +68,7 @@ struct kvm_vm {
     struct ioeventfd *ioeventfds;
     struct irqfd *irqfds;
     struct msi_irqfd *msi_irqfds; /* by gsi */
+    struct memory_slot *slots;    /* of devices, by number */
 
     bool log_dirty; /* KVM logs what vCPUs write; under `lock` */
 
@@ -82,6 +91,16 @@ void kvm_arch_describe_failure(struct vcpu *vcpu, char *text, size_t size);
 int platform_msi_irqfd_add(struct platform *p, const struct msi_message *message, int fd,
                            struct error *err);
 void platform_msi_irqfd_remove(struct platform *p, int fd);
+
+/* memory_slot.c */
+int platform_memory_map(struct platform *p, uint64_t address, void *memory, uint64_t length,
+                        bool writable, struct error *err);
+void platform_memory_unmap(struct platform *p, uint64_t address);
+int kvm_memory_slots_replay(struct kvm_vm *vm, struct error *err); /* vm->lock held */
+void kvm_memory_slots_free(struct kvm_vm *vm);
+
+/* KVM_RUN found memory that is not there: true when it may be tried again. On the vCPU's thread. */
+bool kvm_memory_mended(struct vcpu *vcpu);
 
 /* platform.c */
 void kvm_platform_init(struct kvm_vm *vm);

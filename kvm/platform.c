@@ -146,6 +146,8 @@ static int platform_msi_send(struct platform *p, const struct msi_message *messa
 static const struct platform_ops kvm_platform_ops = {
     .range_add = platform_range_add,
     .range_remove = platform_range_remove,
+    .memory_map = platform_memory_map,
+    .memory_unmap = platform_memory_unmap,
     .ioeventfd_add = platform_ioeventfd_add,
     .ioeventfd_remove = platform_ioeventfd_remove,
     .line_set = platform_line_set,
@@ -169,11 +171,12 @@ int kvm_platform_replay(struct kvm_vm *vm, struct error *err)
     for (struct irqfd *entry = vm->irqfds; entry; entry = entry->next)
         if (ioctl(vm->fd, KVM_IRQFD, &entry->kvm) < 0)
             return error_errno(err, errno, "KVM refuses an interrupt after reset");
-    return 0;
+    return kvm_memory_slots_replay(vm, err);
 }
 
 void kvm_platform_free(struct kvm_vm *vm)
 {
+    kvm_memory_slots_free(vm);
     while (vm->ioeventfds) {
         struct ioeventfd *entry = vm->ioeventfds;
         vm->ioeventfds = entry->next;

@@ -95,6 +95,8 @@ static bool vcpu_enter(struct vcpu *vcpu)
         return vcpu_handle_exit(vcpu);
     if (errno == EINTR || errno == EAGAIN)
         return true;
+    if (errno == EFAULT && kvm_memory_mended(vcpu))
+        return true;
     snprintf(detail, sizeof(detail), "KVM cannot run the guest: %s", strerror(errno));
     vcpu_end(vcpu, VCPU_END_FAILED, detail);
     return false;

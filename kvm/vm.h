@@ -53,6 +53,9 @@ int kvm_vm_take_dirty(struct kvm_vm *vm, struct dirty_log *log, struct error *er
  */
 int kvm_vm_probe(struct kvm_vm *vm, gpa_t scratch, struct error *err);
 
+/* How wide guest addresses are: as wide as this host's. */
+unsigned kvm_address_bits(void);
+
 /* The most vCPUs this host's KVM runs in one VM. */
 unsigned kvm_vm_max_cpus(void);
 

@@ -18,7 +18,7 @@ static uint32_t bar_flags(const struct pci_bar *bar)
     case PCI_BAR_IO:
         return PCI_BASE_ADDRESS_SPACE_IO;
     case PCI_BAR_MEM64:
-        return PCI_BASE_ADDRESS_MEM_TYPE_64;
+        return PCI_BASE_ADDRESS_MEM_TYPE_64 | PCI_BASE_ADDRESS_MEM_PREFETCH;
     default:
         return 0;
     }

@@ -291,9 +291,10 @@ static int bus_assign_bars(struct pci_bus *bus, struct pci_function *function, s
         if (bar->kind == PCI_BAR_NONE)
             continue;
         bar->preassigned =
-            bus_place(bus, io ? &bus->windows.io : &bus->windows.mem32, io, bar->size);
-        if (!bar->preassigned && bar->kind == PCI_BAR_MEM64)
-            bar->preassigned = bus_place(bus, &bus->windows.mem64, false, bar->size);
+            bar->kind == PCI_BAR_MEM64 ? bus_place(bus, &bus->windows.mem64, false, bar->size) : 0;
+        if (!bar->preassigned)
+            bar->preassigned =
+                bus_place(bus, io ? &bus->windows.io : &bus->windows.mem32, io, bar->size);
         if (!bar->preassigned)
             return error_set(err, ENOSPC,
                              "no room for 0x%" PRIx64 " bytes of %s in the windows of the PCI bus",

@@ -27,7 +27,7 @@ struct pci_bus_config {
     struct platform *platform;
     struct pci_window ecam;  /* 1 MiB a bus; only bus 0 has anything in it */
     struct pci_window mem32; /* where BARs are assigned and decoded, below 4 GiB */
-    struct pci_window mem64; /* where 64-bit BARs may go too; size 0: nowhere */
+    struct pci_window mem64; /* where 64-bit BARs go if there is room; size 0: nowhere */
     struct pci_window io;    /* size 0: no I/O BARs */
     uint32_t gsi_base;       /* INTA..INTD of slot s, pin p: base + (s + p) % count */
     uint32_t gsi_count;
@@ -45,8 +45,8 @@ void pci_bus_destroy(struct pci_bus *bus);
 
 /*
  * Plug a function into `slot`, 1..31, or -1 for the lowest free one, and give its BARs addresses:
- * the 32-bit window first, the 64-bit window for a 64-bit BAR that does not fit there. The function
- * is borrowed until pci_bus_remove. Errors: -EBUSY slot taken, -ENOSPC no slot or no addresses
+ * in the 32-bit window, or for a 64-bit BAR in the 64-bit window first. The function is borrowed
+ * until pci_bus_remove. Errors: -EBUSY slot taken, -ENOSPC no slot or no addresses
  * left, -EINVAL no such slot.
  */
 int pci_bus_add(struct pci_bus *bus, int slot, struct pci_function *function, struct error *err);

@@ -40,6 +40,7 @@ struct pci_windows {
     struct pci_window mem32, mem64, io;
 };
 
+/* MEM64 is prefetchable: reads have no side effects. */
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEM32, PCI_BAR_MEM64 };
 
 struct pci_bar {

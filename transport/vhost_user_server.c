@@ -476,8 +476,10 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
     server->listener = (struct loop_fd){-1, EPOLLIN, listener_ready};
     server->connection = (struct loop_fd){-1, EPOLLIN, connection_ready};
     config->backend->name = config->name;
-    config->backend->events = (struct virtio_device_events){on_notify_queue, on_config_changed,
-                                                            on_needs_reset, server, NULL};
+    config->backend->events = (struct virtio_device_events){.notify_queue = on_notify_queue,
+                                                            .config_changed = on_config_changed,
+                                                            .needs_reset = on_needs_reset,
+                                                            .opaque = server};
     ret = server_open(server, err);
     if (ret) {
         close(config->socket);

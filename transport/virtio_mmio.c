@@ -3,7 +3,6 @@
 #include "base/bytes.h"
 #include "base/event_signal.h"
 #include "base/log.h"
-#include "transport/shared_memory.h"
 #include "transport/virtio_mmio_internal.h"
 #include "virtio/device_legacy.h"
 
@@ -116,10 +115,23 @@ static int mmio_queue_call_fd(void *opaque, uint16_t index, int fd)
 }
 
 /* FEAT-15: no register for what NOTIF_CONFIG_DATA would need. */
+static int mmio_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
+                           struct error *err)
+{
+    return shared_memory_map(&((struct virtio_mmio *)opaque)->shared, mapping, err);
+}
+
+static void mmio_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
+{
+    shared_memory_unmap(&((struct virtio_mmio *)opaque)->shared, id, offset, length);
+}
+
 static const struct virtio_transport_ops mmio_modern_ops = {
     .notify_queue = mmio_notify_queue,
     .notify_config = mmio_notify_config,
     .queue_call_fd = mmio_queue_call_fd,
+    .shared_map = mmio_shared_map,
+    .shared_unmap = mmio_shared_unmap,
     .lacks.word = {[VIRTIO_F_NOTIF_CONFIG_DATA / 32] = BIT(VIRTIO_F_NOTIF_CONFIG_DATA % 32)},
 };
 
@@ -297,12 +309,12 @@ static void mmio_write(void *opaque, uint64_t offset, const void *data, unsigned
 
 static void shared_read(void *opaque, uint64_t offset, void *data, unsigned size)
 {
-    shared_memory_read(((struct virtio_mmio *)opaque)->dev, offset, data, size);
+    shared_memory_read(opaque, offset, data, size);
 }
 
 static void shared_write(void *opaque, uint64_t offset, const void *data, unsigned size)
 {
-    shared_memory_write(((struct virtio_mmio *)opaque)->dev, offset, data, size);
+    shared_memory_write(opaque, offset, data, size);
 }
 
 /* --- creation -------------------------------------------------------------------------------- */
@@ -325,7 +337,7 @@ static int add_ranges(struct virtio_mmio *mmio, struct error *err)
         .name = "virtio-mmio shared memory",
         .read = shared_read,
         .write = shared_write,
-        .opaque = mmio,
+        .opaque = &mmio->shared,
     };
     struct platform *platform = mmio->platform;
     int ret = platform->ops->range_add(platform, &registers, err);
@@ -335,6 +347,8 @@ static int add_ranges(struct virtio_mmio *mmio, struct error *err)
     ret = platform->ops->range_add(platform, &shared, err);
     if (ret)
         platform->ops->range_remove(platform, ADDRESS_MMIO, registers.base);
+    else
+        shared_memory_place(&mmio->shared, shared.base);
     return ret;
 }
 
@@ -343,8 +357,10 @@ static void remove_ranges(struct virtio_mmio *mmio)
     struct platform *platform = mmio->platform;
 
     platform->ops->range_remove(platform, ADDRESS_MMIO, mmio->config.base);
-    if (mmio->dev->shared_count)
-        platform->ops->range_remove(platform, ADDRESS_MMIO, mmio->config.shared_base);
+    if (!mmio->dev->shared_count)
+        return;
+    shared_memory_unplace(&mmio->shared);
+    platform->ops->range_remove(platform, ADDRESS_MMIO, mmio->config.shared_base);
 }
 
 static int mmio_connect(struct virtio_mmio *mmio, struct error *err)
@@ -384,6 +400,7 @@ int virtio_mmio_create(struct virtio_device *dev, struct platform *platform,
     mmio->dev = dev;
     mmio->platform = platform;
     mmio->config = *config;
+    shared_memory_init(&mmio->shared, platform, dev);
     mmio->irq_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (mmio->irq_fd < 0) {
         ret = error_errno(err, errno, "cannot make an eventfd for the interrupt of %s", dev->name);
@@ -403,6 +420,7 @@ fail_doorbells:
 fail_eventfd:
     close(mmio->irq_fd);
 fail_free:
+    shared_memory_destroy(&mmio->shared);
     free(mmio);
     return ret;
 }
@@ -426,9 +444,11 @@ void virtio_mmio_destroy(struct virtio_mmio *mmio)
     if (!mmio)
         return;
     virtio_device_reset(mmio->dev);
+    virtio_device_detach(mmio->dev);
     doorbells_destroy(&mmio->doorbells);
     remove_ranges(mmio);
     mmio->platform->ops->line_irqfd_remove(mmio->platform, mmio->config.gsi, mmio->irq_fd);
     close(mmio->irq_fd);
+    shared_memory_destroy(&mmio->shared);
     free(mmio);
 }

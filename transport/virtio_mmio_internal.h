@@ -9,6 +9,7 @@
 #define TRANSPORT_VIRTIO_MMIO_INTERNAL_H
 
 #include "transport/doorbell.h"
+#include "transport/shared_memory.h"
 #include "transport/virtio_mmio.h"
 
 #include <stdatomic.h>
@@ -24,6 +25,7 @@ struct virtio_mmio {
     atomic_uint interrupt_status;
     atomic_int foreign_queues; /* whose interrupts do not pass through this program */
     struct doorbells doorbells;
+    struct shared_memory shared;
 
     atomic_uint shm_sel;         /* version 2 */
     atomic_uint guest_page_size; /* version 1; outlives the driver's resets */

@@ -1,7 +1,6 @@
 #include "transport/virtio_pci.h"
 
 #include "base/log.h"
-#include "transport/shared_memory.h"
 #include "transport/virtio_pci_internal.h"
 
 #include <errno.h>
@@ -62,10 +61,23 @@ static void pci_queue_vector_set(struct virtio_pci_common *common, uint16_t queu
     msix_call_refresh(&pci->msix, &pci->calls[queue]);
 }
 
+static int pci_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
+                          struct error *err)
+{
+    return shared_memory_map(&((struct virtio_pci *)opaque)->shared, mapping, err);
+}
+
+static void pci_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
+{
+    shared_memory_unmap(&((struct virtio_pci *)opaque)->shared, id, offset, length);
+}
+
 static const struct virtio_transport_ops pci_transport_ops = {
     .notify_queue = pci_notify_queue,
     .notify_config = pci_notify_config,
     .queue_call_fd = pci_queue_call_fd,
+    .shared_map = pci_shared_map,
+    .shared_unmap = pci_shared_unmap,
 };
 
 /* The driver reset the device (2.4.1, PCII-08): nothing of before must interrupt it any more. */
@@ -181,7 +193,7 @@ void pci_bar_read(struct pci_function *function, unsigned bar, uint64_t offset, 
     else if (bar == BAR_LEGACY)
         pci_legacy_read(pci, (uint32_t)offset, data, size);
     else
-        shared_memory_read(pci->dev, offset, data, size);
+        shared_memory_read(&pci->shared, offset, data, size);
 }
 
 void pci_bar_write(struct pci_function *function, unsigned bar, uint64_t offset, const void *data,
@@ -194,7 +206,7 @@ void pci_bar_write(struct pci_function *function, unsigned bar, uint64_t offset,
     else if (bar == BAR_LEGACY)
         pci_legacy_write(pci, (uint32_t)offset, data, size);
     else
-        shared_memory_write(pci->dev, offset, data, size);
+        shared_memory_write(&pci->shared, offset, data, size);
 }
 
 static void pci_bar_mapped(struct pci_function *function, unsigned bar, uint64_t address)
@@ -205,6 +217,8 @@ static void pci_bar_mapped(struct pci_function *function, unsigned bar, uint64_t
         doorbells_place(&pci->doorbells, address + NOTIFY_OFFSET);
     else if (bar == BAR_LEGACY)
         doorbells_place(&pci->legacy_doorbells, address + LEGACY_NOTIFY_OFFSET);
+    else
+        shared_memory_place(&pci->shared, address);
 }
 
 static void pci_bar_unmapped(struct pci_function *function, unsigned bar)
@@ -215,6 +229,8 @@ static void pci_bar_unmapped(struct pci_function *function, unsigned bar)
         doorbells_unplace(&pci->doorbells);
     else if (bar == BAR_LEGACY)
         doorbells_unplace(&pci->legacy_doorbells);
+    else
+        shared_memory_unplace(&pci->shared);
 }
 
 static void pci_config_read(struct pci_function *function, uint32_t offset, unsigned size)
@@ -316,6 +332,7 @@ int virtio_pci_create(struct virtio_device *dev, struct pci_bus *bus,
     pci->bus = bus;
     pci->legacy = config->legacy;
     pthread_mutex_init(&pci->interrupt_lock, NULL);
+    shared_memory_init(&pci->shared, pci_bus_platform(bus), dev);
     ret = pci_describe(pci, vectors, err);
     if (ret)
         goto fail_free;
@@ -344,6 +361,7 @@ fail_common:
 fail_msix:
     msix_destroy(&pci->msix);
 fail_free:
+    shared_memory_destroy(&pci->shared);
     pthread_mutex_destroy(&pci->interrupt_lock);
     free(pci);
     return ret;
@@ -365,11 +383,13 @@ void virtio_pci_destroy(struct virtio_pci *pci)
     if (!pci)
         return;
     virtio_device_reset(pci->dev);
+    virtio_device_detach(pci->dev);
     pci_bus_remove(pci->bus, &pci->function);
     destroy_doorbells(pci);
     virtio_pci_common_destroy(&pci->common);
     msix_destroy(&pci->msix);
     free(pci->calls);
+    shared_memory_destroy(&pci->shared);
     pthread_mutex_destroy(&pci->interrupt_lock);
     free(pci);
 }

@@ -14,6 +14,7 @@
 #include "transport/doorbell.h"
 #include "transport/msix.h"
 #include "transport/pci_function.h"
+#include "transport/shared_memory.h"
 #include "transport/virtio_pci.h"
 #include "transport/virtio_pci_common.h"
 
@@ -60,6 +61,7 @@ struct virtio_pci {
     struct msix msix;
     struct msix_call *calls; /* of each queue */
     struct doorbells doorbells;
+    struct shared_memory shared;
     unsigned modern_bar;
     uint32_t pba_offset;
     unsigned window; /* offset of the PCI_CFG capability */

@@ -24,18 +24,28 @@
 struct dirty_log;
 struct virtio_backend;
 
-/* A shared memory region (2.10): memory of the device that the driver sees, too. Transports decode
- * it behind their registers and name it by its id. */
+/* A shared memory region (2.10): addresses at which the driver sees memory of the device. Transports
+ * decode it behind their registers and name it by its id. */
 struct virtio_shared_region {
     uint8_t id;      /* what it is for is the type's affair; unique in the device */
-    void *memory;    /* the device's, and may change at any time; unless there is `access` */
     uint64_t length; /* bytes, a multiple of 4096 */
+};
 
-    /* Where parts of it come and go: an access of the driver's, within the region. False: there is
-     * nothing. Any thread; may wait for the back end's loop to be done with a change. */
-    bool (*access)(const struct virtio_shared_region *region, uint64_t offset, void *data,
-                   unsigned size, bool write);
-    void *opaque; /* for `access` */
+/* What is behind a part of a region while the device runs. Where nothing is mapped, the driver
+ * reads all ones and its writes are dropped. */
+struct virtio_shared_mapping {
+    uint8_t id;              /* the region's */
+    uint64_t offset, length; /* within it, bytes, multiples of 4096 */
+
+    /* What the driver sees there, page aligned; its owner's, who keeps it until it is unmapped. Of
+     * a file that somebody else may shorten only with a guard (base/memory_guard.h). */
+    void *memory;
+    bool writable; /* else the driver's writes are dropped */
+
+    /* The same bytes as part of a file (a memfd, a dma-buf), borrowed for the call: where the
+     * driver is another process's, no other can be mapped. -1: they are of none. */
+    int fd;
+    uint64_t fd_offset; /* bytes, a multiple of 4096 */
 };
 
 /* What a driver has set in a device besides features, configuration and rings. Opaque; only another
@@ -46,7 +56,7 @@ struct virtio_state {
     size_t length;  /* at most VIRTIO_STATE_MAX */
 };
 
-/* What a back end tells the device it serves. Any thread; never blocks. */
+/* What a back end tells the device it serves. Any thread; never blocks, but for shared_unmap. */
 struct virtio_device_events {
     void (*notify_queue)(void *opaque, uint16_t index); /* used buffers were published */
     void (*config_changed)(void *opaque);               /* config bytes differ from before */
@@ -57,6 +67,15 @@ struct virtio_device_events {
      * transport has forgotten it. Returns the descriptor to be signalled: `fd`, or another one that
      * the transport prefers. NULL: always `fd`. Back ends leave this to virtio_call (call.h). */
     int (*queue_call_fd)(void *opaque, uint16_t index, int fd);
+
+    /* Map memory into a part of a shared memory region, copied; drop all mappings that lie within
+     * a part. The driver cannot reach any of that memory any more when shared_unmap returns: it
+     * waits for accesses under way, and for nothing else. A back end drops its mappings when it is
+     * reset. -EINVAL for what is not in the region, -EEXIST over another mapping, -ENOSPC for one
+     * too many, -ENOTSUP where the driver cannot be shown memory (of no file). One thread at a
+     * time, once the device has a transport. NULL: they cannot be called. */
+    int (*shared_map)(void *opaque, const struct virtio_shared_mapping *mapping, struct error *err);
+    void (*shared_unmap)(void *opaque, uint8_t id, uint64_t offset, uint64_t length);
 };
 
 struct virtio_backend_ops {

@@ -98,6 +98,7 @@ static void reset_on_loop(void *arg)
 {
     struct virtio_builtin *b = arg;
 
+    builtin_shared_clear(b);
     if (b->deputy)
         b->deputy->ops->reset(b->deputy);
     if (b->model->reset)

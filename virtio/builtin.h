@@ -7,6 +7,7 @@
  *
  *   builtin.c        creation, features, configuration, commands
  *   builtin_queue.c  queues, served by the model on its loop
+ *   builtin_shared.c shared memory regions
  *   builtin_state.c  state, saved and loaded
  */
 #ifndef VIRTIO_BUILTIN_H
@@ -175,6 +176,23 @@ const char *virtio_builtin_name(const struct virtio_builtin *b); /* the user's i
 uint16_t virtio_builtin_queue_count(const struct virtio_builtin *b);
 uint16_t
 virtio_builtin_queue_size(const struct virtio_builtin *b); /* largest; a driver may choose less */
+
+/*
+ * In create: the device has a shared memory region (2.10) of this id and of `length` bytes, a
+ * multiple of 4096, whose parts are mapped and unmapped while it runs. -EINVAL for another length,
+ * -ENOSPC for more than VIRTIO_BUILTIN_SHARED regions.
+ */
+#define VIRTIO_BUILTIN_SHARED 4
+int virtio_builtin_add_shared(struct virtio_builtin *b, uint8_t id, uint64_t length,
+                              struct error *err);
+
+/* See virtio_device_events; -ENOTSUP where the driver cannot be shown memory. The model owns what
+ * is mapped and unmaps it before it goes. All is unmapped before the model's reset and destroy. On
+ * the loop. */
+int virtio_builtin_shared_map(struct virtio_builtin *b, const struct virtio_shared_mapping *mapping,
+                              struct error *err);
+void virtio_builtin_shared_unmap(struct virtio_builtin *b, uint8_t id, uint64_t offset,
+                                 uint64_t length);
 
 /* Configuration bytes differ from before: call it after the change. Any thread. */
 void virtio_builtin_config_changed(struct virtio_builtin *b);

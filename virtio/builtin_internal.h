@@ -31,6 +31,7 @@ struct virtio_builtin {
     struct loop *loop;
     struct virtio_features negotiated;
     struct dirty_log *log; /* of what is written to guest memory, or NULL */
+    struct virtio_shared_region shared[VIRTIO_BUILTIN_SHARED];
     uint16_t queue_count, queue_size;
     struct builtin_queue queues[];
 };
@@ -48,6 +49,11 @@ int builtin_queue_start(struct virtio_backend *backend, const struct virtqueue_s
                         struct virtqueue_position position, int kick_fd, struct error *err);
 struct virtqueue_position builtin_queue_stop(struct virtio_backend *backend, uint16_t index);
 int builtin_dirty_log(struct virtio_backend *backend, struct dirty_log *log, struct error *err);
+
+/* --- builtin_shared.c --- */
+
+/* Unmap all: before the model's memory goes. On the loop. */
+void builtin_shared_clear(struct virtio_builtin *b);
 
 /* --- builtin_state.c --- */
 

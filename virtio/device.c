@@ -35,6 +35,25 @@ static int on_queue_call_fd(void *opaque, uint16_t index, int fd)
     return ops->queue_call_fd ? ops->queue_call_fd(dev->transport, index, fd) : fd;
 }
 
+static int on_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
+                         struct error *err)
+{
+    struct virtio_device *dev = opaque;
+    const struct virtio_transport_ops *ops = dev->transport_ops;
+
+    if (!ops || !ops->shared_map)
+        return error_set(err, ENOTSUP, "the transport of %s has no shared memory", dev->name);
+    return ops->shared_map(dev->transport, mapping, err);
+}
+
+static void on_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
+{
+    struct virtio_device *dev = opaque;
+
+    if (dev->transport_ops && dev->transport_ops->shared_unmap)
+        dev->transport_ops->shared_unmap(dev->transport, id, offset, length);
+}
+
 static void on_needs_reset(void *opaque)
 {
     device_needs_reset(opaque);
@@ -112,6 +131,8 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
         .config_changed = on_config_changed,
         .needs_reset = on_needs_reset,
         .queue_call_fd = on_queue_call_fd,
+        .shared_map = on_shared_map,
+        .shared_unmap = on_shared_unmap,
         .opaque = dev,
     };
     pthread_mutex_init(&dev->lock, NULL);
@@ -131,6 +152,11 @@ void virtio_device_attach(struct virtio_device *dev, const struct virtio_transpo
     for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
         dev->offered.word[i] &= ~ops->lacks.word[i];
     features_drop_unmet(&dev->offered, dev->backend->feature_names, dev->backend->feature_count);
+}
+
+void virtio_device_detach(struct virtio_device *dev)
+{
+    dev->transport_ops = NULL;
 }
 
 void virtio_device_destroy(struct virtio_device *dev)

@@ -66,8 +66,12 @@ struct virtio_transport_ops {
     void (*notify_queue)(void *transport, uint16_t index); /* raise the queue's interrupt */
     void (*notify_config)(void *transport);                /* raise the configuration interrupt */
 
-    /* See virtio_device_events. NULL: the transport has no use for an eventfd. */
+    /* See virtio_device_events. NULL: the transport has no use for an eventfd; it has no place for
+     * shared memory. */
     int (*queue_call_fd)(void *transport, uint16_t index, int fd);
+    int (*shared_map)(void *transport, const struct virtio_shared_mapping *mapping,
+                      struct error *err);
+    void (*shared_unmap)(void *transport, uint8_t id, uint64_t offset, uint64_t length);
     struct virtio_features lacks; /* bits the transport has no registers for: not offered */
 };
 
@@ -130,6 +134,9 @@ void virtio_device_limit_queue(struct virtio_device *dev, uint16_t index, uint16
 /* The transport attaches itself once, before the guest runs. What it lacks is no longer offered. */
 void virtio_device_attach(struct virtio_device *dev, const struct virtio_transport_ops *ops,
                           void *transport);
+
+/* The transport goes: events find none any more. */
+void virtio_device_detach(struct virtio_device *dev);
 
 uint8_t virtio_device_status(struct virtio_device *dev);
 

@@ -2,12 +2,15 @@
  * Shared memory of a vhost-user device (SHMEM): regions the peer has, parts of which it fills with
  * mappings of its files while the device runs.
  *
- * A region is a range of addresses without memory. Each mapping is made over a part of it, and its
- * place is without memory again afterwards. The driver's accesses are carried out one by one, and
- * see whether there is something. The files are the peer's, which can truncate them at any time:
- * that is noticed by a guard (base/memory_guard.h), and the device needs a reset.
+ * A region is a range of our addresses without memory. Each mapping is made over a part of it, and
+ * shown to the driver there; its place is without memory again afterwards.
  *
- * Thread: the loop, but for vhost_user_shmem_open, which comes before all else, and accesses.
+ * The files are the peer's, which can truncate them at any time, sealed or not: a virtio-fs server
+ * maps files of its users, which have no seals. A guard (base/memory_guard.h) notices, at an access
+ * of ours or, when a vCPU finds nothing there, of KVM's (kvm/memory_slot.c). It replaces the whole
+ * region, and with it what is memory of the guest, by zeroes, and the device needs a reset.
+ *
+ * Thread: the loop, but for vhost_user_shmem_open, which comes before all else.
  */
 #include "virtio/vhost_user_internal.h"
 
@@ -15,6 +18,7 @@
 #include "base/log.h"
 #include "base/loop_event.h"
 #include "base/memory_guard.h"
+#include "base/reservation.h"
 
 #include <errno.h>
 #include <linux/magic.h>
@@ -39,47 +43,14 @@ struct shmem_mapping {
 };
 
 struct vhost_user_shmem {
-    pthread_mutex_t lock; /* of mappings: changes against accesses */
     struct shmem_mapping mappings[MAPPINGS_MAX];
     size_t count;
 
     struct vhost_user *owner;
-    int guards[VHOST_USER_SHMEM_REGIONS]; /* of each region; -1: none */
-    struct loop_fd lost;                  /* what they signal */
+    uint8_t *memory[VHOST_USER_SHMEM_REGIONS]; /* of each region */
+    int guards[VHOST_USER_SHMEM_REGIONS];      /* -1: none */
+    struct loop_fd lost;                       /* what they signal */
 };
-
-/* --- the driver's accesses -------------------------------------------------------------------- */
-
-static const struct shmem_mapping *mapping_at(const struct vhost_user_shmem *shmem,
-                                              const struct virtio_shared_region *region,
-                                              uint64_t offset, unsigned size)
-{
-    for (size_t i = 0; i < shmem->count; i++) {
-        const struct shmem_mapping *mapping = &shmem->mappings[i];
-
-        if (mapping->region == region && offset >= mapping->offset &&
-            offset - mapping->offset <= mapping->length - size)
-            return mapping;
-    }
-    return NULL;
-}
-
-static bool access_region(const struct virtio_shared_region *region, uint64_t offset, void *data,
-                          unsigned size, bool write)
-{
-    struct vhost_user_shmem *shmem = ((struct vhost_user *)region->opaque)->shmem;
-    char *memory = (char *)region->memory + offset;
-    const struct shmem_mapping *mapping;
-    bool allowed;
-
-    pthread_mutex_lock(&shmem->lock);
-    mapping = mapping_at(shmem, region, offset, size);
-    allowed = mapping && (mapping->writable || !write);
-    if (allowed)
-        memcpy(write ? memory : data, write ? data : memory, size);
-    pthread_mutex_unlock(&shmem->lock);
-    return allowed;
-}
 
 /* --- regions ---------------------------------------------------------------------------------- */
 
@@ -102,33 +73,24 @@ static int ask_sizes(struct vhost_user *v, struct vhost_user_message *message, s
     return 0;
 }
 
-static void *reserve_addresses(void *at, uint64_t length)
-{
-    return mmap(at, length, PROT_NONE,
-                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | (at ? MAP_FIXED : 0), -1, 0);
-}
-
 static int reserve(struct vhost_user *v, uint8_t id, uint64_t length, struct error *err)
 {
-    struct virtio_shared_region *region = &v->shared[v->backend.shared_count];
-    int *guard = &v->shmem->guards[v->backend.shared_count];
+    size_t index = v->backend.shared_count;
+    struct vhost_user_shmem *shmem = v->shmem;
 
-    if (v->backend.shared_count == ARRAY_SIZE(v->shared))
+    if (index == ARRAY_SIZE(v->shared))
         return error_set(err, ENOTSUP, "it has more than %zu regions of shared memory",
                          ARRAY_SIZE(v->shared));
     if (length % PAGE || length > BYTES_MAX)
         return error_set(err, ENOTSUP, "it has 0x%llx bytes of shared memory",
                          (unsigned long long)length);
-    region->memory = reserve_addresses(NULL, length);
-    if (region->memory == MAP_FAILED)
+    shmem->memory[index] = reservation_make(0, length);
+    if (!shmem->memory[index])
         return error_errno(err, errno, "cannot reserve room for shared memory");
-    region->id = id;
-    region->length = length;
-    region->access = access_region;
-    region->opaque = v;
+    v->shared[index] = (struct virtio_shared_region){.id = id, .length = length};
     v->backend.shared_count++;
-    *guard = memory_guard_add(region->memory, length, v->shmem->lost.fd, err);
-    return MIN(*guard, 0);
+    shmem->guards[index] = memory_guard_add(shmem->memory[index], length, shmem->lost.fd, err);
+    return MIN(shmem->guards[index], 0);
 }
 
 /* A file lost what was mapped of it, and somebody looked. */
@@ -151,7 +113,6 @@ static int create(struct vhost_user *v, struct error *err)
     if (!shmem)
         return error_set(err, ENOMEM, "no memory for a vhost-user device");
     shmem->owner = v;
-    pthread_mutex_init(&shmem->lock, NULL);
     for (size_t i = 0; i < ARRAY_SIZE(shmem->guards); i++)
         shmem->guards[i] = -1;
     v->shmem = shmem;
@@ -204,10 +165,9 @@ void vhost_user_shmem_close(struct vhost_user *v)
     for (size_t i = 0; i < v->backend.shared_count; i++) {
         if (v->shmem->guards[i] >= 0)
             memory_guard_remove(v->shmem->guards[i]);
-        munmap(v->shared[i].memory, v->shared[i].length);
+        munmap(v->shmem->memory[i], v->shared[i].length);
     }
     loop_fd_close(v->loop, &v->shmem->lost);
-    pthread_mutex_destroy(&v->shmem->lock);
     free(v->shmem);
     v->shmem = NULL;
 }
@@ -254,18 +214,50 @@ static int check_file(int fd, uint64_t length, struct error *err)
     return 0;
 }
 
+static uint8_t *memory_of(const struct vhost_user *v, const struct shmem_mapping *mapping)
+{
+    return v->shmem->memory[mapping->region - v->shared] + mapping->offset;
+}
+
 /* The file's pages, over the reservation. */
-static int map_file(const struct shmem_mapping *mapping, int fd, uint64_t fd_offset,
+static int map_file(const struct shmem_mapping *mapping, uint8_t *at, int fd, uint64_t fd_offset,
                     struct error *err)
 {
     int rights = mapping->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-    char *at = (char *)mapping->region->memory + mapping->offset;
 
     if (mmap(at, mapping->length, rights, MAP_SHARED | MAP_FIXED, fd, (off_t)fd_offset) == at)
         return 0;
     error_errno(err, errno, "cannot map shared memory");
-    reserve_addresses(at, mapping->length); /* what was there may be gone already */
+    reservation_clear(at, mapping->length); /* what was there may be gone already */
     return -EINVAL;
+}
+
+static int show(struct vhost_user *v, const struct shmem_mapping *mapping, struct error *err)
+{
+    const struct virtio_device_events *device = &v->backend.events;
+    const struct virtio_shared_mapping shown = {
+        .id = mapping->region->id,
+        .offset = mapping->offset,
+        .length = mapping->length,
+        .memory = memory_of(v, mapping),
+        .writable = mapping->writable,
+        .fd = -1,
+    };
+
+    if (!device->shared_map)
+        return error_set(err, ENOTSUP, "SHMEM_MAP before there is a driver");
+    return device->shared_map(device->opaque, &shown, err);
+}
+
+/* The driver's accesses are over before the memory goes. */
+static void hide(struct vhost_user *v, const struct virtio_shared_region *region, uint64_t offset,
+                 uint64_t length)
+{
+    const struct virtio_device_events *device = &v->backend.events;
+
+    if (device->shared_unmap)
+        device->shared_unmap(device->opaque, region->id, offset, length);
+    reservation_clear(v->shmem->memory[region - v->shared] + offset, length);
 }
 
 int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *wanted, int fd,
@@ -284,11 +276,14 @@ int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *
         return ret;
     if (v->shmem->count == MAPPINGS_MAX)
         return error_set(err, ENOSPC, "more than %d mappings of shared memory", MAPPINGS_MAX);
-    pthread_mutex_lock(&v->shmem->lock);
-    ret = map_file(&mapping, fd, wanted->fd_offset, err);
-    if (!ret)
+    ret = map_file(&mapping, memory_of(v, &mapping), fd, wanted->fd_offset, err);
+    if (ret)
+        return ret;
+    ret = show(v, &mapping, err);
+    if (ret)
+        reservation_clear(memory_of(v, &mapping), mapping.length);
+    else
         v->shmem->mappings[v->shmem->count++] = mapping;
-    pthread_mutex_unlock(&v->shmem->lock);
     return ret;
 }
 
@@ -303,10 +298,8 @@ int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping
         if (mapping->region != region || mapping->offset != wanted->shm_offset ||
             mapping->length != wanted->length)
             continue;
-        pthread_mutex_lock(&v->shmem->lock);
-        reserve_addresses((char *)region->memory + mapping->offset, mapping->length);
+        hide(v, region, mapping->offset, mapping->length);
         *mapping = v->shmem->mappings[--v->shmem->count];
-        pthread_mutex_unlock(&v->shmem->lock);
         return 0;
     }
     return error_set(err, EINVAL, "SHMEM_UNMAP of what is not mapped");
@@ -316,9 +309,7 @@ void vhost_user_shmem_clear(struct vhost_user *v)
 {
     if (!v->shmem)
         return;
-    pthread_mutex_lock(&v->shmem->lock);
     v->shmem->count = 0;
     for (size_t i = 0; i < v->backend.shared_count; i++)
-        reserve_addresses(v->shared[i].memory, v->shared[i].length);
-    pthread_mutex_unlock(&v->shmem->lock);
+        hide(v, &v->shared[i], 0, v->shared[i].length);
 }

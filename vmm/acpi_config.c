@@ -38,6 +38,7 @@ int machine_build_acpi(struct machine *machine, struct error *err)
         .lapic_address = LAYOUT_LAPIC,
         .ecam = {LAYOUT_ECAM, LAYOUT_ECAM_SIZE},
         .pci32 = {LAYOUT_PCI32, LAYOUT_PCI32_SIZE},
+        .pci64 = {machine->pci64.base, machine->pci64.size},
         .pci_io = {LAYOUT_PCI_IO, LAYOUT_PCI_IO_SIZE},
         .pci_slots = pci_bus_slots(machine->pci) & ~1u, /* the host bridge has no interrupt */
         .pci_gsi_base = LAYOUT_GSI_PCI,

@@ -21,6 +21,18 @@ static void dry_range_remove(struct platform *p, enum address_space space, uint6
     (void)p, (void)space, (void)base;
 }
 
+static int dry_memory_map(struct platform *p, uint64_t address, void *memory, uint64_t length,
+                          bool writable, struct error *err)
+{
+    (void)p, (void)address, (void)memory, (void)length, (void)writable, (void)err;
+    return 0;
+}
+
+static void dry_memory_unmap(struct platform *p, uint64_t address)
+{
+    (void)p, (void)address;
+}
+
 static int dry_ioeventfd_add(struct platform *p, enum address_space space, uint64_t address,
                              unsigned length, int64_t match, int fd, struct error *err)
 {
@@ -71,6 +83,8 @@ static void dry_msi_irqfd_remove(struct platform *p, int fd)
 static const struct platform_ops dry_ops = {
     .range_add = dry_range_add,
     .range_remove = dry_range_remove,
+    .memory_map = dry_memory_map,
+    .memory_unmap = dry_memory_unmap,
     .ioeventfd_add = dry_ioeventfd_add,
     .ioeventfd_remove = dry_ioeventfd_remove,
     .line_set = dry_line_set,
@@ -114,6 +128,8 @@ static void print_memory(const struct machine *machine, FILE *out)
     if (info->initrd_size)
         print_range(out, info->initrd, info->initrd_size, "initrd");
     print_range(out, LAYOUT_PCI32, LAYOUT_PCI32_SIZE, "PCI memory window");
+    if (machine->pci64.size)
+        print_range(out, machine->pci64.base, machine->pci64.size, "64-bit PCI memory window");
     print_range(out, LAYOUT_MMIO, LAYOUT_MMIO_SLOTS * VIRTIO_MMIO_SIZE, "virtio-mmio devices");
 }
 

@@ -10,6 +10,8 @@
  *   0xfe000000  virtio-mmio devices, 4 KiB each
  *   0xfec00000  I/O APIC;  0xfee00000 local APICs;  0xfeffc000 reserved by KVM
  *   0x100000000 RAM beyond 3 GiB
+ *   then        shared memory of virtio-mmio devices, and the 64-bit PCI memory window: half of
+ *               what the processor can address each
  */
 #ifndef VMM_LAYOUT_X86_64_H
 #define VMM_LAYOUT_X86_64_H
@@ -41,6 +43,11 @@
 
 #define LAYOUT_MMIO       UINT64_C(0xfe000000)
 #define LAYOUT_MMIO_SLOTS 8
+
+/* Above RAM. Linux addresses no more than 46 bits with four levels of page tables. */
+#define LAYOUT_HIGH_ALIGNMENT GIB
+#define LAYOUT_HIGH_BITS_MAX  46
+#define LAYOUT_HIGH_SIZE_MAX  (256 * GIB) /* of each window */
 
 #define LAYOUT_IOAPIC UINT32_C(0xfec00000)
 #define LAYOUT_LAPIC  UINT32_C(0xfee00000)

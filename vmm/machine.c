@@ -65,6 +65,20 @@ static bool shares_memory(const struct vm_config *config)
     return shares;
 }
 
+/* As much as processor and layout allow, down to nothing. */
+static void place_high_windows(struct machine *machine)
+{
+    const struct guest_region *last = &machine->memory.regions[machine->memory.count - 1];
+    uint64_t start =
+        align_up(MAX(last->start + last->size, LAYOUT_HOLE_END), LAYOUT_HIGH_ALIGNMENT);
+    uint64_t end = BIT(MIN(kvm_address_bits(), LAYOUT_HIGH_BITS_MAX));
+    uint64_t size = start < end ? (end - start) / 2 & ~(LAYOUT_HIGH_ALIGNMENT - 1) : 0;
+
+    size = MIN(size, LAYOUT_HIGH_SIZE_MAX);
+    machine->mmio_shared = (struct pci_window){start, size};
+    machine->pci64 = (struct pci_window){start + size, size};
+}
+
 static int add_memory(struct machine *machine, struct error *err)
 {
     const struct vm_config *config = machine->config;
@@ -78,6 +92,8 @@ static int add_memory(struct machine *machine, struct error *err)
                                err);
     if (ret)
         error_prefix(err, "--memory");
+    else
+        place_high_windows(machine);
     return ret;
 }
 
@@ -144,6 +160,7 @@ static int add_platform_devices(struct machine *machine, struct error *err)
         .platform = machine->platform,
         .ecam = {LAYOUT_ECAM, LAYOUT_ECAM_SIZE},
         .mem32 = {LAYOUT_PCI32, LAYOUT_PCI32_SIZE},
+        .mem64 = machine->pci64,
         .io = {LAYOUT_PCI_IO, LAYOUT_PCI_IO_SIZE},
         .gsi_base = LAYOUT_GSI_PCI,
         .gsi_count = LAYOUT_GSI_PCI_COUNT,
@@ -223,6 +240,7 @@ static int add_devices(struct machine *machine, struct error *err)
         .cpus = (unsigned)machine->config->cpus,
         .bus = machine->pci,
         .display = machine->display.display,
+        .shared = machine->mmio_shared,
         .dry_run = machine->config->dry_run,
     };
     struct vm_config *config = machine->config;

@@ -70,6 +70,7 @@ struct machine {
     struct serial *serial;
     struct power *power;
     struct pci_bus *pci;
+    struct pci_window mmio_shared, pci64; /* above RAM (layout_x86_64.h) */
     struct machine_device **devices;
     size_t device_count;
     struct machine_display display;

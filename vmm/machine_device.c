@@ -1,6 +1,7 @@
 #include "vmm/machine_device_internal.h"
 
-#include "base/log.h"
+#include "base/bytes.h"
+#include "transport/shared_memory.h"
 #include "transport/virtio_mmio.h"
 #include "transport/virtio_pci.h"
 #include "vmm/arguments.h"
@@ -11,6 +12,24 @@
 #include <stdlib.h>
 
 /* --- transports ------------------------------------------------------------------------------- */
+
+/* Addresses for its shared memory, if it has any. Version 1 has no registers that name them. */
+static int place_shared(struct machine_device *device, struct device_site *site, uint64_t *base,
+                        struct error *err)
+{
+    uint64_t size;
+
+    if (device->slot.legacy)
+        device->virtio.shared_count = 0;
+    size = align_up(shared_memory_size(&device->virtio), LAYOUT_HIGH_ALIGNMENT);
+    if (size > site->shared.size)
+        return error_set(err, ENOSPC, "no addresses are left for the shared memory of %s",
+                         device->virtio.name);
+    *base = site->shared.base;
+    site->shared.base += size;
+    site->shared.size -= size;
+    return 0;
+}
 
 static int plug_mmio(struct machine_device *device, struct device_site *site, struct error *err)
 {
@@ -25,10 +44,9 @@ static int plug_mmio(struct machine_device *device, struct device_site *site, st
     if (slot >= LAYOUT_MMIO_SLOTS)
         return error_set(err, ENOSPC, "a machine holds at most %d virtio-mmio devices",
                          LAYOUT_MMIO_SLOTS);
-    if (device->virtio.shared_count)
-        log_info("virtio", "%s: its shared memory is not shown to the driver with transport=mmio",
-                 device->virtio.name);
-    device->virtio.shared_count = 0; /* there is no window for it */
+    ret = place_shared(device, site, &config.shared_base, err);
+    if (ret)
+        return ret;
     device->address = config.base;
     device->gsi = config.gsi;
     ret = virtio_mmio_create(&device->virtio, site->platform, &config, &device->mmio, err);

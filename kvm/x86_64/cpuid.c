@@ -1,6 +1,9 @@
 #include "kvm/x86_64/cpuid.h"
 
 #include "base/bytes.h"
+#include "kvm/vm.h"
+
+#include <cpuid.h>
 
 /* KVM's hypervisor leaves start here; 0x40000010 is the timing leaf VMware introduced and guests of
  * any hypervisor read: EAX TSC kHz, EBX APIC bus kHz. */
@@ -14,6 +17,18 @@
 #define VENDOR_INTEL 0x756e6547u
 #define VENDOR_AMD   0x68747541u
 #define VENDOR_HYGON 0x6f677948u
+
+/* Physical address size, EAX bits 7-0, which KVM passes on; 36 bits without (Intel SDM 3A, 4.1.4).
+ */
+#define LEAF_ADDRESSES       0x80000008u
+#define ADDRESS_BITS_DEFAULT 36
+
+unsigned kvm_address_bits(void)
+{
+    unsigned eax, ebx, ecx, edx;
+
+    return __get_cpuid(LEAF_ADDRESSES, &eax, &ebx, &ecx, &edx) ? eax & 0xff : ADDRESS_BITS_DEFAULT;
+}
 
 struct kvm_cpuid_entry2 *cpuid_find(struct kvm_cpuid2 *cpuid, uint32_t function, uint32_t index)
 {

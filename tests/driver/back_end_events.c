@@ -32,8 +32,10 @@ void back_end_events_init(struct back_end_events *events, struct virtio_backend 
     events->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     atomic_store(&events->queue, -1);
     atomic_store(&events->needs_reset, 0);
-    backend->events = (struct virtio_device_events){on_notify_queue, on_config_changed,
-                                                    on_needs_reset, events, NULL};
+    backend->events = (struct virtio_device_events){.notify_queue = on_notify_queue,
+                                                    .config_changed = on_config_changed,
+                                                    .needs_reset = on_needs_reset,
+                                                    .opaque = events};
 }
 
 void back_end_events_destroy(struct back_end_events *events)

@@ -98,8 +98,10 @@ int backend_rig_init(struct backend_rig *rig, const struct virtio_model *model, 
         return ret;
     }
     rig->backend->name = "dev0";
-    rig->backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, rig, NULL};
+    rig->backend->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                         .config_changed = on_config_changed,
+                                                         .needs_reset = on_needs_reset,
+                                                         .opaque = rig};
     rig->interrupts = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     for (uint16_t q = 0; q < queue_count; q++)
         rig->kicks[q] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

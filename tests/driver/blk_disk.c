@@ -115,8 +115,10 @@ struct blk_disk *blk_disk_open_model(const struct virtio_model *model,
 
     if (virtio_builtin_create(model, &d->options, &d->memory, d->loop, BLK_DISK_QUEUES, 128,
                               &d->backend, &d->refusal) == 0)
-        d->backend->events =
-            (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, d, NULL};
+        d->backend->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                           .config_changed = on_config_changed,
+                                                           .needs_reset = on_needs_reset,
+                                                           .opaque = d};
     REQUIRE(loop_start_thread(d->loop, "blk-test", NULL) == 0);
     return d;
 }

@@ -60,6 +60,44 @@ static void fake_range_remove(struct platform *p, enum address_space space, uint
     fake_require(found, "removal of a range that is not there");
 }
 
+static int fake_memory_map(struct platform *p, uint64_t address, void *memory, uint64_t length,
+                           bool writable, struct error *err)
+{
+    struct fake_platform *fake = fake_of(p);
+    int ret = 0;
+
+    fake_require((address | length | (uintptr_t)memory) % 4096 == 0, "memory that is not aligned");
+    pthread_mutex_lock(&fake->lock);
+    for (size_t i = 0; i < fake->memory_count; i++)
+        if (fake->memories[i].address < address + length &&
+            address < fake->memories[i].address + fake->memories[i].length)
+            ret = error_set(err, EEXIST, "memory is there");
+    if (fake->fail_memory_map)
+        ret = error_errno(err, fake->fail_memory_map, "told to fail");
+    fake_require(fake->memory_count < FAKE_MEMORIES, "too much memory");
+    if (!ret)
+        fake->memories[fake->memory_count++] =
+            (struct fake_memory){address, length, memory, writable};
+    pthread_mutex_unlock(&fake->lock);
+    return ret;
+}
+
+static void fake_memory_unmap(struct platform *p, uint64_t address)
+{
+    struct fake_platform *fake = fake_of(p);
+    bool found = false;
+
+    pthread_mutex_lock(&fake->lock);
+    for (size_t i = 0; i < fake->memory_count && !found; i++) {
+        if (fake->memories[i].address != address)
+            continue;
+        fake->memories[i] = fake->memories[--fake->memory_count];
+        found = true;
+    }
+    pthread_mutex_unlock(&fake->lock);
+    fake_require(found, "removal of memory that is not there");
+}
+
 static bool ioeventfd_same(const struct fake_ioeventfd *a, const struct fake_ioeventfd *b)
 {
     return a->space == b->space && a->address == b->address && a->length == b->length &&
@@ -218,6 +256,8 @@ static void fake_msi_irqfd_remove(struct platform *p, int fd)
 static const struct platform_ops fake_ops = {
     .range_add = fake_range_add,
     .range_remove = fake_range_remove,
+    .memory_map = fake_memory_map,
+    .memory_unmap = fake_memory_unmap,
     .ioeventfd_add = fake_ioeventfd_add,
     .ioeventfd_remove = fake_ioeventfd_remove,
     .line_set = fake_line_set,
@@ -240,6 +280,7 @@ void fake_platform_init(struct fake_platform *fake)
 void fake_platform_destroy(struct fake_platform *fake)
 {
     fake_require(!fake->range_count, "a range was left behind");
+    fake_require(!fake->memory_count, "memory was left behind");
     fake_require(!fake->ioeventfd_count, "an ioeventfd was left behind");
     fake_require(!fake->irqfd_count, "an irqfd was left behind");
     fake_require(!fake->msi_irqfd_count, "an eventfd was left behind");
@@ -265,12 +306,32 @@ static bool find_range(struct fake_platform *fake, enum address_space space, uin
     return found;
 }
 
+uint8_t *fake_memory_at(struct fake_platform *fake, uint64_t address, unsigned size, bool write)
+{
+    uint8_t *memory = NULL;
+
+    pthread_mutex_lock(&fake->lock);
+    for (size_t i = 0; i < fake->memory_count; i++) {
+        const struct fake_memory *item = &fake->memories[i];
+
+        if (address >= item->address && address - item->address < item->length &&
+            size <= item->length - (address - item->address) && (item->writable || !write))
+            memory = item->memory + (address - item->address);
+    }
+    pthread_mutex_unlock(&fake->lock);
+    return memory;
+}
+
 uint64_t fake_read(struct fake_platform *fake, enum address_space space, uint64_t address,
                    unsigned size)
 {
+    const uint8_t *memory =
+        space == ADDRESS_MMIO ? fake_memory_at(fake, address, size, false) : NULL;
     struct address_range range;
     uint8_t data[8];
 
+    if (memory)
+        return load_le(memory, size);
     memset(data, 0xff, sizeof(data));
     if (find_range(fake, space, address, size, &range))
         range.read(range.opaque, address - range.base, data, size);
@@ -289,9 +350,15 @@ static bool ioeventfd_matches(const struct fake_ioeventfd *item, enum address_sp
 void fake_write(struct fake_platform *fake, enum address_space space, uint64_t address,
                 unsigned size, uint64_t value)
 {
+    uint8_t *memory = space == ADDRESS_MMIO ? fake_memory_at(fake, address, size, true) : NULL;
     struct address_range range;
     uint8_t data[8];
     int fd = -1;
+
+    if (memory) {
+        store_le(memory, size, value);
+        return;
+    }
 
     pthread_mutex_lock(&fake->lock);
     for (size_t i = 0; i < fake->ioeventfd_count; i++)

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #define FAKE_RANGES     64
+#define FAKE_MEMORIES   64
 #define FAKE_IOEVENTFDS 256
 #define FAKE_IRQFDS     64
 #define FAKE_GSIS       64
@@ -28,6 +29,12 @@ struct fake_ioeventfd {
     unsigned length;
     int64_t match;
     int fd;
+};
+
+struct fake_memory {
+    uint64_t address, length;
+    uint8_t *memory;
+    bool writable;
 };
 
 struct fake_irqfd {
@@ -48,8 +55,9 @@ struct fake_counts {
 struct fake_platform {
     struct platform platform; /* what the code under test gets */
     pthread_mutex_t lock;
-    size_t range_count, ioeventfd_count, irqfd_count, msi_irqfd_count;
+    size_t range_count, memory_count, ioeventfd_count, irqfd_count, msi_irqfd_count;
     struct address_range ranges[FAKE_RANGES];
+    struct fake_memory memories[FAKE_MEMORIES];
     struct fake_ioeventfd ioeventfds[FAKE_IOEVENTFDS];
     struct fake_irqfd irqfds[FAKE_IRQFDS];
     struct fake_msi_irqfd msi_irqfds[FAKE_IRQFDS];
@@ -61,7 +69,7 @@ struct fake_platform {
     bool ioeventfd_fds[FAKE_FDS]; /* which descriptors were ever given, or taken away again */
 
     /* Errors to give out instead of success; 0: none. */
-    int fail_range_add, fail_ioeventfd_add, fail_irqfd_add;
+    int fail_range_add, fail_memory_map, fail_ioeventfd_add, fail_irqfd_add;
 };
 
 void fake_platform_init(struct fake_platform *fake);
@@ -74,6 +82,9 @@ uint64_t fake_read(struct fake_platform *fake, enum address_space space, uint64_
                    unsigned size);
 void fake_write(struct fake_platform *fake, enum address_space space, uint64_t address,
                 unsigned size, uint64_t value);
+
+/* What a guest's access would reach without a handler; NULL: it is trapped. */
+uint8_t *fake_memory_at(struct fake_platform *fake, uint64_t address, unsigned size, bool write);
 
 /* Some range contains the address. */
 bool fake_decodes(struct fake_platform *fake, enum address_space space, uint64_t address);

@@ -62,8 +62,10 @@ int net_card_create(struct net_card *card, unsigned pairs, struct error *err)
         card->backend = NULL;
         return ret;
     }
-    card->backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, card, NULL};
+    card->backend->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                          .config_changed = on_config_changed,
+                                                          .needs_reset = on_needs_reset,
+                                                          .opaque = card};
     return card->backend->ops->start(card->backend, err);
 }
 

@@ -43,6 +43,7 @@ static int init_pci(struct rig *rig, int vectors, struct virtio_device *dev, str
         .platform = &rig->fake.platform,
         .ecam = {RIG_ECAM, MIB},
         .mem32 = {RIG_MEM32, 64 * MIB},
+        .mem64 = {RIG_MEM64, 64 * GIB},
         .io = {0x6000, 0x1000},
         .gsi_base = RIG_GSI_BASE,
         .gsi_count = 4,

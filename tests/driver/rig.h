@@ -52,6 +52,7 @@ static inline bool rig_has_msix(enum rig_kind kind)
 #define RIG_SHARED    UINT64_C(0xd8000000) /* shared memory of a device on MMIO */
 #define RIG_ECAM      UINT64_C(0xe0000000)
 #define RIG_MEM32     UINT64_C(0xc0000000)
+#define RIG_MEM64     UINT64_C(0x1000000000)
 #define RIG_GSI_BASE  16
 #define RIG_SLOT      3 /* GSI RIG_GSI_BASE + 3 */
 

@@ -93,10 +93,32 @@ int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct
 
 void toy_share_memory(struct toy_device *toy)
 {
-    toy->shared = (struct virtio_shared_region){
-        .id = TOY_SHARED_ID, .memory = toy->shared_memory, .length = TOY_SHARED_SIZE};
+    toy->shared = (struct virtio_shared_region){.id = TOY_SHARED_ID, .length = TOY_SHARED_SIZE};
     toy->dev.shared = &toy->shared;
     toy->dev.shared_count = 1;
+    toy->shared_memory = aligned_alloc(4096, TOY_SHARED_SIZE);
+    memset(toy->shared_memory, 0, TOY_SHARED_SIZE);
+}
+
+int toy_map(struct toy_device *toy, uint64_t offset, uint64_t length, bool writable,
+            struct error *err)
+{
+    struct virtio_device_events *events = &toy->backend->backend.events;
+    const struct virtio_shared_mapping mapping = {.id = TOY_SHARED_ID,
+                                                  .offset = offset,
+                                                  .length = length,
+                                                  .memory = toy->shared_memory + offset,
+                                                  .writable = writable,
+                                                  .fd = -1};
+
+    return events->shared_map(events->opaque, &mapping, err);
+}
+
+void toy_unmap(struct toy_device *toy, uint64_t offset, uint64_t length)
+{
+    struct virtio_device_events *events = &toy->backend->backend.events;
+
+    events->shared_unmap(events->opaque, TOY_SHARED_ID, offset, length);
 }
 
 int toy_device_init_with(struct toy_device *toy, uint16_t id, uint16_t queues, uint16_t queue_size,
@@ -131,6 +153,7 @@ int toy_device_init_with(struct toy_device *toy, uint16_t id, uint16_t queues, u
 void toy_device_destroy(struct toy_device *toy)
 {
     virtio_device_destroy(&toy->dev);
+    free(toy->shared_memory);
     guest_memory_destroy(&toy->memory);
 }
 

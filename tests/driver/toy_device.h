@@ -21,7 +21,7 @@
 #define TOY_QUEUE_SIZE  256
 
 #define TOY_SHARED_ID   7
-#define TOY_SHARED_SIZE 8192
+#define TOY_SHARED_SIZE 16384
 
 struct toy_backend {
     struct virtio_backend backend;
@@ -37,7 +37,7 @@ struct toy_device {
     struct toy_backend *backend; /* owned by dev */
     struct guest_memory memory;  /* 1 MiB at 0 */
     struct virtio_shared_region shared;
-    uint8_t shared_memory[TOY_SHARED_SIZE];
+    uint8_t *shared_memory; /* TOY_SHARED_SIZE bytes, nothing of it mapped at first */
 };
 
 int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct error *err);
@@ -46,8 +46,14 @@ int toy_device_init(struct toy_device *toy, uint16_t id, uint16_t queues, struct
 int toy_device_init_with(struct toy_device *toy, uint16_t id, uint16_t queues, uint16_t queue_size,
                          const struct virtio_features *wanted, struct error *err);
 
-/* Give it a shared memory region, `shared_memory`; before it gets a transport. */
+/* Give it a shared memory region; before it gets a transport. */
 void toy_share_memory(struct toy_device *toy);
+
+/* What the back end does: show a part of `shared_memory` at its place in the region, or no more. */
+int toy_map(struct toy_device *toy, uint64_t offset, uint64_t length, bool writable,
+            struct error *err);
+void toy_unmap(struct toy_device *toy, uint64_t offset, uint64_t length);
+
 void toy_device_destroy(struct toy_device *toy);
 
 /* Notifications the queue's eventfd got since the last call. */

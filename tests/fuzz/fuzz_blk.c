@@ -70,8 +70,9 @@ static void disk_create(void)
     REQUIRE(loop_create(&loop, NULL) == 0);
     REQUIRE(virtio_builtin_create(&blk_model, &options, &memory, loop, 1, 128, &backend, NULL) ==
             0);
-    backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, NULL, NULL};
+    backend->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                    .config_changed = on_config_changed,
+                                                    .needs_reset = on_needs_reset};
     kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 

@@ -67,8 +67,9 @@ static void console_create(void)
     REQUIRE(loop_create(&loop, NULL) == 0);
     REQUIRE(virtio_builtin_create(&console_model, &options, &memory, loop, QUEUES, QUEUE_SIZE,
                                   &backend, NULL) == 0);
-    backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, NULL, NULL};
+    backend->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                    .config_changed = on_config_changed,
+                                                    .needs_reset = on_needs_reset};
     REQUIRE(backend->ops->start(backend, NULL) == 0);
     for (int q = 0; q < QUEUES; q++)
         kicks[q] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

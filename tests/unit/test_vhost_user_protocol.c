@@ -4,8 +4,6 @@
  */
 #include "tests/unit/vhost_user_fixture.h"
 
-#include "transport/shared_memory.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/eventfd.h>
@@ -367,8 +365,14 @@ static uint32_t read_shared(struct front *f, uint64_t offset)
 {
     uint8_t bytes[4];
 
-    shared_memory_read(&f->dev, offset, bytes, sizeof(bytes));
+    shared_memory_read(&f->shared, offset, bytes, sizeof(bytes));
     return load_le32(bytes);
+}
+
+/* What a vCPU reaches without a trap: memory of the guest. */
+static uint8_t *guest_memory_at(struct front *f, uint64_t offset, bool write)
+{
+    return fake_memory_at(&f->fake, FRONT_SHARED + offset, 4, write);
 }
 
 static int make_file(void)
@@ -390,21 +394,26 @@ static void shared_memory(void **state)
     assert_int_equal(f->dev.shared_count, 1);
     assert_int_equal(f->dev.shared[0].id, SHARED_ID);
     assert_int_equal(read_shared(f, 8192), UINT32_MAX); /* nothing is there */
-    shared_memory_write(&f->dev, 8192, "nope", 4);
+    shared_memory_write(&f->shared, 8192, "nope", 4);
     assert_int_equal(map(f, 8192, 8192, VHOST_USER_MAPPING_WRITABLE, fd), 0);
     assert_int_equal(read_shared(f, 8192), 0x64636261);
-    shared_memory_write(&f->dev, 8192 + 100, "efgh", 4);
+    shared_memory_write(&f->shared, 8192 + 100, "efgh", 4);
     assert_int_equal(pread(fd, bytes, 4, 4096 + 100), 4);
     assert_memory_equal(bytes, "efgh", 4);
+    assert_memory_equal(guest_memory_at(f, 8192 + 100, true), "efgh", 4);
     assert_int_equal(unmap(f, 8192, 4096), 1); /* only as a whole */
     assert_int_equal(unmap(f, 8192, 8192), 0);
     assert_int_equal(read_shared(f, 8192), UINT32_MAX);
     assert_int_equal(unmap(f, 8192, 8192), 1);
+    assert_null(guest_memory_at(f, 8192, false));
     assert_int_equal(map(f, 8192, 4096, 0, fd), 0); /* read-only */
-    shared_memory_write(&f->dev, 8192, "XXXX", 4);
+    assert_memory_equal(guest_memory_at(f, 8192, false), "abcd", 4);
+    assert_null(guest_memory_at(f, 8192, true));
+    shared_memory_write(&f->shared, 8192, "XXXX", 4);
     assert_int_equal(read_shared(f, 8192), 0x64636261);
     virtio_device_set_status(&f->dev, 0);
     assert_int_equal(read_shared(f, 8192), UINT32_MAX); /* a reset is the end of it */
+    assert_null(guest_memory_at(f, 8192, false));
     close(fd);
 }
 
@@ -442,7 +451,7 @@ static void shared_memory_shrinks(void **state)
     assert_int_equal(map(f, 0, 4096, VHOST_USER_MAPPING_WRITABLE, fd), 0);
     assert_int_equal(ftruncate(fd, 0), 0);
     assert_int_equal(read_shared(f, 0), 0);
-    shared_memory_write(&f->dev, 0, "abcd", 4);
+    shared_memory_write(&f->shared, 0, "abcd", 4);
     front_wait(f, front_needs_reset);
     virtio_device_set_status(&f->dev, 0);
     assert_int_equal(ftruncate(fd, 16384), 0);

@@ -132,6 +132,7 @@ static void test_shared_memory(void **state)
     assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_LEN_HIGH), 0);
     assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_BASE_LOW), RIG_SHARED);
     assert_int_equal(mmio_driver_read(&rig.mmio_driver, VIRTIO_MMIO_SHM_BASE_HIGH), 0);
+    assert_int_equal(toy_map(&toy, 0, TOY_SHARED_SIZE, true, &err), 0);
     fake_write(&rig.fake, ADDRESS_MMIO, RIG_SHARED + 0x1ffc, 4, 0x11223344);
     assert_int_equal(load_le32(toy.shared_memory + 0x1ffc), 0x11223344);
     assert_int_equal(fake_read(&rig.fake, ADDRESS_MMIO, RIG_SHARED + 0x1ffe, 2), 0x1122);

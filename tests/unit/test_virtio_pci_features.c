@@ -251,6 +251,7 @@ static void test_shared_memory(void **state)
     assert_int_equal(pci_driver_config_read(f->d, cap + 16, 4), 0);
     assert_int_equal(pci_driver_config_read(f->d, cap + 20, 4), 0);
 
+    assert_int_equal(toy_map(&f->toy, 0, TOY_SHARED_SIZE, true, NULL), 0);
     f->toy.shared_memory[100] = 0x5a;
     assert_int_equal(fake_read(fake, ADDRESS_MMIO, base + 100, 1), 0x5a);
     fake_write(fake, ADDRESS_MMIO, base + TOY_SHARED_SIZE - 8, 8, 0x1122334455667788);
@@ -264,8 +265,8 @@ static void test_other_shared_memory(void **state)
 {
     struct fixture *f = make(RIG_PCI_MSIX, VIRTIO_PCI_VECTORS_DEFAULT, false);
     const struct virtio_shared_region two[2] = {
-        {.id = 1, .memory = f->toy.shared_memory, .length = 4096},
-        {.id = 2, .memory = f->toy.shared_memory + 4096, .length = 4096},
+        {.id = 1, .length = 4096},
+        {.id = 2, .length = 4096},
     };
     struct error err = ERROR_INIT;
     struct toy_device toy;

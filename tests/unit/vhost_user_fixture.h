@@ -1,12 +1,14 @@
 /*
- * For tests of the vhost-user front end: a device on a transport that does nothing, whose back end
- * is tests/driver/vhost_peer.h. The test is the driver.
+ * For tests of the vhost-user front end: a device whose back end is tests/driver/vhost_peer.h, on a
+ * transport that does nothing but show its shared memory at FRONT_SHARED. The test is the driver.
  */
 #ifndef TESTS_UNIT_VHOST_USER_FIXTURE_H
 #define TESTS_UNIT_VHOST_USER_FIXTURE_H
 
 #include "base/bytes.h"
+#include "tests/driver/fake_platform.h"
 #include "tests/driver/vhost_peer.h"
+#include "transport/shared_memory.h"
 #include "virtio/device.h"
 #include "virtio/vhost_user.h"
 
@@ -21,6 +23,7 @@
 #define FRONT_MEMORY (1 * MIB)
 #define FRONT_QUEUES 2
 #define FRONT_RINGS  0x10000
+#define FRONT_SHARED UINT64_C(0x1000000000)
 
 struct front {
     struct vhost_peer peer;
@@ -28,6 +31,8 @@ struct front {
     struct loop *loop;
     struct virtio_device dev;
     bool connected; /* `dev` is there */
+    struct fake_platform fake;
+    struct shared_memory shared;
     struct vhost_user_options options;
     atomic_uint interrupts, config_interrupts;
 };
@@ -47,10 +52,24 @@ static inline void front_notify_config(void *opaque)
     atomic_fetch_add(&f->config_interrupts, 1);
 }
 
+static inline int front_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
+                                   struct error *err)
+{
+    return shared_memory_map(&((struct front *)opaque)->shared, mapping, err);
+}
+
+static inline void front_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
+{
+    shared_memory_unmap(&((struct front *)opaque)->shared, id, offset, length);
+}
+
 static inline int front_setup(void **state)
 {
     struct front *f = calloc(1, sizeof(*f));
 
+    fake_platform_init(&f->fake);
+    shared_memory_init(&f->shared, &f->fake.platform, &f->dev);
+    shared_memory_place(&f->shared, FRONT_SHARED);
     vhost_peer_init(&f->peer);
     guest_memory_init(&f->memory);
     assert_int_equal(guest_memory_add(&f->memory, 0, FRONT_MEMORY, GUEST_MEMORY_SHARED, NULL), 0);
@@ -73,6 +92,8 @@ static inline int front_try(struct front *f, struct error *err)
     static const struct virtio_transport_ops transport = {
         .notify_queue = front_notify_queue,
         .notify_config = front_notify_config,
+        .shared_map = front_shared_map,
+        .shared_unmap = front_shared_unmap,
     };
     static const struct virtio_features none;
     struct virtio_backend *backend;
@@ -107,6 +128,8 @@ static inline int front_teardown(void **state)
         virtio_device_destroy(&f->dev);
         loop_join_thread(f->loop);
     }
+    shared_memory_destroy(&f->shared);
+    fake_platform_destroy(&f->fake);
     vhost_peer_stop(&f->peer);
     loop_destroy(f->loop);
     guest_memory_destroy(&f->memory);
