@@ -62,6 +62,12 @@ discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
 # Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
 # -z nodelete.)
+MODULES += gpu
+gpu_SRC = $(wildcard devices/gpu/model/*.c)
+MODULES += virgl
+virgl_SRC = $(wildcard devices/gpu/virgl/*.c)
+virgl_PKG = virglrenderer epoxy
+virgl_LIBS = -Wl,-z,nodelete
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
@@ -100,10 +106,10 @@ $(BUILD)/%.o: %.c Makefile
 
 define MODULE
 $$($(1)_SRC:%.c=$(BUILD)/%.o): PIC = -fPIC
-$$($(1)_SRC:%.c=$(BUILD)/%.o): PKG_CFLAGS = $$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG))
+$$($(1)_SRC:%.c=$(BUILD)/%.o): PKG_CFLAGS = $$(if $$($(1)_PKG),$$(shell $$(PKG_CONFIG) --cflags $$($(1)_PKG)))
 $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 	@echo "  LD    $$@"
-	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG)) $$($(1)_LIBS)
+	$$(Q)$$(CC) -shared $$(ALL_LDFLAGS) -o $$@ $$^ $$(if $$($(1)_PKG),$$(shell $$(PKG_CONFIG) --libs $$($(1)_PKG))) $$($(1)_LIBS)
 endef
 $(foreach module,$(MODULES),$(eval $(call MODULE,$(module))))
 
@@ -120,6 +126,8 @@ $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
+$(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
+$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds: $(BUILD)/vireo-virgl.so
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a

@@ -15,6 +15,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "devices/display/display.h"
+#include "devices/display/display_gl.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,14 +24,17 @@
 struct gpu_renderer;
 
 struct gpu_renderer_options {
-    const char *render_node; /* a path; NULL: none, EGL surfaceless */
+    const char *render_node; /* a path; NULL: none, EGL surfaceless or the display's GL */
     bool venus, drm;         /* capsets beyond VIRGL and VIRGL2 */
-    bool blob;               /* RESOURCE_BLOB is offered */
+    bool blob;               /* blobs that are mapped: RESOURCE_BLOB and host memory are offered */
+    uint64_t max_memory;     /* bytes of textures, buffers and blobs at most, as estimated */
 };
 
 struct gpu_renderer_events {
-    /* The fence of this id on this timeline, and all before it there, are done. ring -1: the
-     * timeline of ctx0, of commands without a ring_idx. */
+    /* The fence of this id on this timeline, and all before it there, are done: each is reported,
+     * in order, and those of a context that is destroyed, too. ring -1: the timeline of ctx0, of
+     * commands without a ring_idx, whatever their context. Never from within a call of the table,
+     * but for context_destroy. */
     void (*fence_done)(void *opaque, uint32_t context, int ring, uint64_t fence);
     void *opaque;
 };
@@ -59,9 +63,15 @@ struct gpu_renderer_transfer {
     struct gpu_renderer_box box;
 };
 
+struct gpu_renderer_picture {
+    uint32_t width, height;
+    bool has_texture; /* the viewer with GL can show this one, where no pixels need be read: */
+    struct display_texture texture;
+};
+
 /* A blob in the host's memory. */
 struct gpu_renderer_mapping {
-    void *memory;
+    void *memory; /* at a page's start */
     uint64_t size;
     uint32_t map_info; /* VIRTIO_GPU_MAP_CACHE_... */
     int fd;            /* the same as a file, the caller's to close; -1: there is none */
@@ -69,9 +79,11 @@ struct gpu_renderer_mapping {
 };
 
 struct gpu_renderer_module {
+    /* Before the loop runs; destroy: after. `gl`: of the display (display_gl), NULL: it has none.
+     * -EBUSY when there is one already: a process has one. */
     int (*create)(const struct gpu_renderer_options *options,
-                  const struct gpu_renderer_events *events, struct display *display,
-                  struct gpu_renderer **out, struct error *err);
+                  const struct gpu_renderer_events *events, struct loop *loop,
+                  const struct display_gl *gl, struct gpu_renderer **out, struct error *err);
     void (*destroy)(struct gpu_renderer *r);
 
     /* All contexts and resources are gone, and no fence of before is reported any more. */
@@ -106,16 +118,23 @@ struct gpu_renderer_module {
     int (*transfer)(struct gpu_renderer *r, bool to_host,
                     const struct gpu_renderer_transfer *transfer);
 
-    /* `commands`: `bytes` of them, a multiple of 4, copied out of guest memory; may be changed. */
+    /* `commands`: `bytes` of them, copied out of guest memory, 8 bytes aligned; may be changed.
+     * -EINVAL: some of it may have been carried out. */
     int (*submit)(struct gpu_renderer *r, uint32_t context, void *commands, size_t bytes);
 
     /* Report when all that was submitted on the timeline so far is done. */
     int (*fence)(struct gpu_renderer *r, uint32_t context, int ring, uint64_t fence);
 
-    /* A resource as a picture, complete but for its rectangle: a texture where the display has GL,
-     * else with `read`. -ENOTSUP for those that cannot be shown. */
-    int (*picture)(struct gpu_renderer *r, uint32_t resource, struct display_picture *out);
+    /* What a screen has to know of a 2D resource; -ENOTSUP for those that cannot be shown. */
+    int (*picture)(struct gpu_renderer *r, uint32_t resource, struct gpu_renderer_picture *out);
 
+    /* The pixels of a rectangle of the resource, as DRM_FORMAT_XRGB8888 (the highest byte alpha,
+     * where it has that) and `stride` bytes a row, the first row the highest. It waits for what
+     * was submitted. */
+    int (*read)(struct gpu_renderer *r, uint32_t resource, const struct display_rect *rect,
+                void *out, size_t stride);
+
+    /* -ENOTSUP for a blob that cannot be mapped into a guest. */
     int (*map)(struct gpu_renderer *r, uint32_t resource, struct gpu_renderer_mapping *out);
     void (*unmap)(struct gpu_renderer *r, uint32_t resource);
 };

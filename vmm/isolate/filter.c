@@ -89,6 +89,7 @@ static const struct list {
     {"net", NULL, 0, net_ioctls, COUNT(net_ioctls)},
     {"console", NULL, 0, console_ioctls, COUNT(console_ioctls)},
     {"rng", NULL, 0, NULL, 0},
+    {"gpu", NULL, 0, NULL, 0}, /* in two dimensions */
 };
 
 /* What libraries and models try, and go on without. */
