@@ -58,6 +58,9 @@ discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
 # Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
 # -z nodelete.)
+MODULES += input
+input_SRC = $(wildcard devices/input/model/*.c)
+input_PKG = libevdev
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
@@ -116,6 +119,11 @@ $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
+
+# They look into the module's parts.
+INPUT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_input*.c))
+$(INPUT_TESTS): TEST_LIBS = $(input_SRC:%.c=$(BUILD)/%.o) $(BUILD)/libvireo.a -levdev
+$(INPUT_TESTS): $(BUILD)/vireo-input.so $(input_SRC:%.c=$(BUILD)/%.o)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)

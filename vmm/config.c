@@ -195,6 +195,12 @@ static int set_rng(struct vm_config *config, const char *origin, const char *val
     return device_add(config, origin, "rng", value, "source", err);
 }
 
+static int set_input(struct vm_config *config, const char *origin, const char *value,
+                     struct error *err)
+{
+    return device_add(config, origin, "input", value, "kind", err);
+}
+
 static int set_vsock(struct vm_config *config, const char *origin, const char *value,
                      struct error *err)
 {
@@ -290,6 +296,9 @@ const struct run_option run_options[] = {
      "a virtio console, the guest's hvc0; short for --device console,to=WHERE", set_console},
     {0, "rng", "SOURCE[,KEY=VALUE...]",
      "random numbers for the guest; short for --device rng,source=SOURCE", set_rng},
+    {0, "input", "KIND[,KEY=VALUE...]",
+     "a keyboard, mouse, tablet or multitouch of the guest's; short for --device input,kind=KIND",
+     set_input},
     {0, "vsock", "cid=N[,KEY=VALUE...]",
      "sockets between guest and host (AF_VSOCK); short for --device vsock,cid=N", set_vsock},
     {0, "fs", "TAG,socket=PATH[,KEY=VALUE...]",

@@ -4,6 +4,7 @@
 #include "devices/blk/blk.h"
 #include "devices/console/console.h"
 #include "devices/fs.h"
+#include "devices/input/input.h"
 #include "devices/net/net.h"
 #include "devices/rng.h"
 #include "devices/scsi.h"
@@ -15,9 +16,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-const struct virtio_model *const device_models[] = {&blk_model, &net_model,         &console_model,
-                                                    &rng_model, &vsock_model,       &scsi_model,
-                                                    &fs_model,  &virtio_user_model, NULL};
+const struct virtio_model *const device_models[] = {
+    &blk_model,  &net_model, &console_model, &rng_model,         &vsock_model,
+    &scsi_model, &fs_model,  &input_model,   &virtio_user_model, NULL};
 
 const struct option_spec device_common_options[] = {
     {.key = "id",
