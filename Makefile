@@ -26,11 +26,14 @@ Q = $(if $(V),,@)
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+# No C code unwinds: what debuggers need for it is in the debug information, and leaves the executable
+# an eighth smaller.
+UNWIND = $(if $(SAN),,-fno-asynchronous-unwind-tables)
 CFLAGS ?= -O2 -g
 PIC = -fPIE
 ALL_CFLAGS = -std=gnu17 -D_GNU_SOURCE -I. -DVIREO_VERSION='"$(VERSION)"' -MMD -MP $(PIC) $(PKG_CFLAGS) \
 	     -fno-semantic-interposition -ffunction-sections -fdata-sections \
-	     $(WARNINGS) $(HARDEN) $(CFLAGS) \
+	     $(WARNINGS) $(HARDEN) $(UNWIND) $(CFLAGS) \
 	     $(if $(SAN),-fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 ALL_LDFLAGS = -pthread -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,-z,noexecstack \
 	      $(if $(SAN),-fsanitize=$(SAN)) $(LDFLAGS)

@@ -1,7 +1,7 @@
 /*
  * The options of `vireo run`: one table that the command line, files and the help are made from.
  */
-#include "vmm/config.h"
+#include "vmm/config_internal.h"
 
 #include "base/bytes.h"
 #include "base/log.h"
@@ -135,8 +135,8 @@ static int set_cmdline(struct vm_config *config, const char *origin, const char 
     return set_string(&config->cmdline, value, err);
 }
 
-static int device_add(struct vm_config *config, const char *origin, const char *type,
-                      const char *value, const char *first_key, struct error *err)
+int vm_config_add_device(struct vm_config *config, const char *origin, const char *type,
+                         const char *value, const char *first_key, struct error *err)
 {
     struct device_config *grown =
         realloc(config->devices, (config->device_count + 1) * sizeof(*grown));
@@ -168,31 +168,31 @@ static int device_add(struct vm_config *config, const char *origin, const char *
 static int set_disk(struct vm_config *config, const char *origin, const char *value,
                     struct error *err)
 {
-    return device_add(config, origin, "blk", value, "path", err);
+    return vm_config_add_device(config, origin, "blk", value, "path", err);
 }
 
 static int set_net(struct vm_config *config, const char *origin, const char *value,
                    struct error *err)
 {
-    return device_add(config, origin, "net", value, "host", err);
+    return vm_config_add_device(config, origin, "net", value, "host", err);
 }
 
 static int set_device(struct vm_config *config, const char *origin, const char *value,
                       struct error *err)
 {
-    return device_add(config, origin, NULL, value, "type", err);
+    return vm_config_add_device(config, origin, NULL, value, "type", err);
 }
 
 static int set_console(struct vm_config *config, const char *origin, const char *value,
                        struct error *err)
 {
-    return device_add(config, origin, "console", value, "to", err);
+    return vm_config_add_device(config, origin, "console", value, "to", err);
 }
 
 static int set_rng(struct vm_config *config, const char *origin, const char *value,
                    struct error *err)
 {
-    return device_add(config, origin, "rng", value, "source", err);
+    return vm_config_add_device(config, origin, "rng", value, "source", err);
 }
 
 static int set_input(struct vm_config *config, const char *origin, const char *value,
@@ -204,13 +204,32 @@ static int set_input(struct vm_config *config, const char *origin, const char *v
 static int set_vsock(struct vm_config *config, const char *origin, const char *value,
                      struct error *err)
 {
-    return device_add(config, origin, "vsock", value, "cid", err);
+    return vm_config_add_device(config, origin, "vsock", value, "cid", err);
 }
 
 static int set_fs(struct vm_config *config, const char *origin, const char *value,
                   struct error *err)
 {
-    return device_add(config, origin, "fs", value, "tag", err);
+    return vm_config_add_device(config, origin, "fs", value, "tag", err);
+}
+
+static int set_gpu(struct vm_config *config, const char *origin, const char *value,
+                   struct error *err)
+{
+    return vm_config_add_device(config, origin, "gpu", value, "outputs", err);
+}
+
+static int set_input(struct vm_config *config, const char *origin, const char *value,
+                     struct error *err)
+{
+    return vm_config_add_device(config, origin, "input", value, "kind", err);
+}
+
+static int set_name(struct vm_config *config, const char *origin, const char *value,
+                    struct error *err)
+{
+    (void)origin;
+    return set_string(&config->name, value, err);
 }
 
 static int set_serial(struct vm_config *config, const char *origin, const char *value,
@@ -273,6 +292,7 @@ SWITCH(dry_run)
 SWITCH(timing)
 
 const struct run_option run_options[] = {
+    {0, "name", "TEXT", "what the machine is called, as in the title of its window", set_name},
     {'c', "cpus", "N", "virtual CPUs (default: 1)", set_cpus},
     {'m', "memory", "SIZE[,KEY=VALUE...]", "guest memory (default: 256M); see 'vireo help memory'",
      set_memory},
@@ -303,6 +323,16 @@ const struct run_option run_options[] = {
      "sockets between guest and host (AF_VSOCK); short for --device vsock,cid=N", set_vsock},
     {0, "fs", "TAG,socket=PATH[,KEY=VALUE...]",
      "a directory, served by virtiofsd; short for --device fs,tag=TAG,socket=PATH", set_fs},
+    {0, "gpu", "WxH[+WxH...][,KEY=VALUE...]",
+     "a graphics card with these outputs; short for --device gpu,outputs=WxH", set_gpu},
+    {0, "input", "KIND[,KEY=VALUE...]",
+     "a keyboard, mouse, tablet or multitouch; short for --device input,kind=KIND", set_input},
+    {0, "display", "KIND[=WHERE][,KEY=VALUE...]",
+     "who sees what the guest shows (none, sdl, vnc); see 'vireo help display'",
+     vm_config_set_display},
+    {0, "screenshot", "FILE.png",
+     "what is shown at the end, and at SIGUSR2; short for --display png=FILE.png",
+     vm_config_set_screenshot},
     {0, "control", "PATH", "a socket for commands while it runs; see 'vireo help control'",
      set_control},
     {0, "config", "FILE.json", "read options from a file; see 'vireo help config'", set_config},
@@ -335,6 +365,8 @@ void vm_config_free(struct vm_config *config)
         option_list_free(&config->devices[i].options);
     }
     free(config->devices);
+    vm_config_free_displays(config);
+    free(config->name);
     free(config->kernel);
     free(config->append);
     free(config->cmdline);
@@ -512,5 +544,5 @@ int vm_config_parse(struct vm_config *config, int argc, char **argv, struct erro
         ret = set_append(config, argv[at], argv[at], err);
     if (!ret && !config->kernel)
         ret = error_set(err, EINVAL, "no kernel named: vireo run [OPTIONS] KERNEL");
-    return ret;
+    return ret ? ret : vm_config_complete_display(config, err);
 }

@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct display_viewer_kind; /* devices/display/viewer.h */
+
 struct string_list {
     char **items;
     size_t count;
@@ -22,7 +24,14 @@ struct device_config {
     struct option_list options;
 };
 
+/* One --display: kind and options, not yet checked against the kind's table. */
+struct display_config {
+    const struct display_viewer_kind *kind;
+    struct option_list options;
+};
+
 struct vm_config {
+    char *name; /* of the machine, for people; NULL: none was given */
     char *kernel;
     uint64_t cpus;
     uint64_t memory_size;
@@ -34,6 +43,8 @@ struct vm_config {
     char *control; /* path of the control socket */
     struct device_config *devices;
     size_t device_count;
+    struct display_config *displays;
+    size_t display_count;
     bool kaslr, unpack;
     bool no_reboot, dry_run, timing;
     char *dump_acpi;

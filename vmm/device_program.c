@@ -39,6 +39,7 @@ struct program {
     struct option_list list;    /* what was said on the command line */
     struct guest_memory memory; /* the front end's */
     struct loop *loop;
+    struct display *display; /* NULL: its type has nothing to do with one */
     struct virtio_backend *backend;
     struct vhost_user_server *server;
     struct loop_fd signals;
@@ -195,6 +196,17 @@ static int open_isolation(struct program *program, struct error *err)
     return isolate_prepare(&program->isolate, type, program->setup.common.id, err);
 }
 
+static int open_display(struct program *program, struct error *err)
+{
+    const struct device_setup *setup = &program->setup;
+    int ret = setup->model->display
+                  ? display_create(program->loop, setup->common.id, &program->display, err)
+                  : 0;
+
+    device_setup_display(setup, program->display);
+    return ret;
+}
+
 static int program_open(struct program *program, struct error *err)
 {
     int ret = open_isolation(program, err);
@@ -204,6 +216,8 @@ static int program_open(struct program *program, struct error *err)
     /* Signals first: threads that the device makes inherit the mask. */
     if (!ret)
         ret = take_signals(program, err);
+    if (!ret)
+        ret = open_display(program, err);
     if (!ret)
         ret = device_setup_builtin(&program->setup, &program->memory, program->loop, 1,
                                    &program->backend, err);
@@ -219,6 +233,7 @@ static void program_close(struct program *program)
         unlink(program->place.socket_path);
     if (program->backend)
         program->backend->ops->destroy(program->backend);
+    display_destroy(program->display);
     if (program->signals.fd >= 0)
         close(program->signals.fd);
     if (program->loop)

@@ -261,6 +261,12 @@ uint16_t device_setup_queue_size(const struct device_setup *setup)
     return (uint16_t)(size ? size : setup->model->queue_size_default);
 }
 
+void device_setup_display(const struct device_setup *setup, struct display *display)
+{
+    if (setup->model->display && !setup->elsewhere)
+        *setup->model->display(setup->options) = display;
+}
+
 int device_setup_foreign(const struct device_setup *setup, unsigned cpus,
                          struct virtio_foreign *out, struct error *err)
 {

@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "base/loop.h"
 #include "base/option.h"
+#include "devices/display/display.h"
 #include "guest/memory.h"
 #include "virtio/builtin.h"
 
@@ -63,6 +64,10 @@ void device_setup_release(struct device_setup *setup);
 /* How many virtqueues it has, by queues= or for so many vCPUs, and of what size. */
 uint16_t device_setup_queue_count(const struct device_setup *setup, unsigned cpus);
 uint16_t device_setup_queue_size(const struct device_setup *setup);
+
+/* Tell a device of the display of the machine, or program, it is in; nothing where its type has
+ * nothing to do with one. Before it is made. */
+void device_setup_display(const struct device_setup *setup, struct display *display);
 
 /* Describe it to a back end elsewhere. */
 int device_setup_foreign(const struct device_setup *setup, unsigned cpus,

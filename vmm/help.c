@@ -4,6 +4,7 @@
 #include "vmm/help.h"
 
 #include "base/bytes.h"
+#include "devices/display/viewer.h"
 #include "vmm/cmdline.h"
 #include "vmm/config.h"
 #include "vmm/control.h"
@@ -198,6 +199,21 @@ static void topic_config(FILE *out)
             "  }\n");
 }
 
+static void topic_display(FILE *out)
+{
+    fprintf(out,
+            "--display KIND[=WHERE][,KEY=VALUE...] shows what the guest's graphics card shows; it "
+            "can be given more\nthan once. A machine that has none gets one (--gpu), and with a "
+            "window or VNC a keyboard and a tablet,\nunless --input names others. The default is "
+            "none.\n");
+    for (size_t i = 0; display_viewer_kinds[i]; i++) {
+        const struct display_viewer_kind *kind = display_viewer_kinds[i];
+
+        fprintf(out, "\n%s: %s\n\n", kind->name, kind->help);
+        option_print(out, kind->options, kind->option_count);
+    }
+}
+
 static void topic_control(FILE *out)
 {
     fprintf(out, "--control PATH listens on a Unix socket; 'vireo control PATH COMMAND' sends a "
@@ -220,7 +236,7 @@ static void topic_exit(FILE *out)
     for (size_t i = 0; i < exit_statuses_count; i++)
         fprintf(out, "  %4d  %s\n", exit_statuses[i].status, exit_statuses[i].meaning);
     fprintf(out, "\nSIGTERM, SIGINT, SIGHUP and SIGQUIT press the guest's power button; a second "
-                 "one ends it.\n");
+                 "one ends it.\nSIGUSR2 writes the --screenshot.\n");
 }
 
 static void man_page(FILE *out);
@@ -236,6 +252,7 @@ static const struct topic {
     {"serial", topic_serial, "where consoles can go, and the keys of a terminal"},
     {"cmdline", topic_cmdline, "the default kernel command line, word by word"},
     {"config", topic_config, "the JSON configuration file"},
+    {"display", topic_display, "windows, VNC and screenshots"},
     {"control", topic_control, "commands for a running machine"},
     {"programs", device_program_print_help, "serving devices to any VMM, over vhost-user"},
     {"exit", topic_exit, "exit statuses and signals"},

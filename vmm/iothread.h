@@ -13,6 +13,7 @@
 #include <stddef.h>
 
 #define IOTHREAD_DEFAULT "devices"
+#define IOTHREAD_DISPLAY "display" /* and the devices that have to do with it */
 
 struct iothread {
     char *name;

@@ -113,8 +113,18 @@ struct signal_source {
     struct machine *machine;
 };
 
-/* The first asks the guest to power off, the second ends it; but a new window size is none of
- * these. */
+void machine_ask_to_end(struct machine *machine, int signal)
+{
+    if (atomic_fetch_add(&machine->asked, 1) == 0) {
+        log_info("vireo", "asking the guest to power off; the next time ends it at once");
+        power_button_press(machine->power);
+        return;
+    }
+    atomic_store(&machine->signal, signal);
+    machine_request(machine, signal ? REQUEST_SIGNAL : REQUEST_QUIT);
+}
+
+/* Most ask the machine to end; not a new size of the terminal, nor the wish for a picture. */
 static void signal_ready(struct loop_fd *self, uint32_t events)
 {
     struct machine *machine = container_of(self, struct signal_source, fd)->machine;
@@ -127,18 +137,15 @@ static void signal_ready(struct loop_fd *self, uint32_t events)
         chardev_window_changed();
         return;
     }
-    machine->signal = (int)info.ssi_signo;
-    if (machine->signals++ == 0) {
-        log_info("vireo", "asking the guest to power off; a second signal ends it at once");
-        power_button_press(machine->power);
-    } else {
-        machine_request(machine, REQUEST_SIGNAL);
-    }
+    if (info.ssi_signo == SIGUSR2)
+        machine_display_save(&machine->display);
+    else
+        machine_ask_to_end(machine, (int)info.ssi_signo);
 }
 
 static int signals_take(struct machine *machine, struct signal_source *source, struct error *err)
 {
-    static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGWINCH};
+    static const int handled[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGWINCH, SIGUSR2};
     sigset_t set;
 
     sigemptyset(&set);
@@ -294,7 +301,8 @@ static int start_hosts(struct machine *machine, struct signal_source *signals, s
     if (signals_take(machine, signals, err) || iothreads_start(&machine->iothreads, err) ||
         chardev_start(machine->console, err))
         return EXIT_HOST_FAILURE;
-    if (start_devices(machine, err))
+    if (machine_display_open(&machine->display, machine->config, err) ||
+        start_devices(machine, err))
         return EXIT_USAGE;
     if (machine->control && control_start(machine->control, err))
         return EXIT_HOST_FAILURE;
@@ -310,6 +318,7 @@ int machine_run(struct machine *machine, struct error *err)
     status = start_hosts(machine, &signals, err);
     if (!status)
         status = run_until_end(machine, err);
+    machine_display_end(&machine->display, status != EXIT_USAGE, machine->config->timing);
     signals_release(machine, &signals);
     terminal_restore();
     return status;

@@ -172,6 +172,11 @@ static int add_platform_devices(struct machine *machine, struct error *err)
     return ret;
 }
 
+static void display_closed(void *opaque)
+{
+    machine_ask_to_end(opaque, 0);
+}
+
 /* Two devices with one id, or one image twice: the second is the mistake. */
 static int check_unique(const struct machine *machine, const struct machine_device *device,
                         const char *origin, struct error *err)
@@ -217,6 +222,7 @@ static int add_devices(struct machine *machine, struct error *err)
         .iothreads = &machine->iothreads,
         .cpus = (unsigned)machine->config->cpus,
         .bus = machine->pci,
+        .display = machine->display.display,
         .dry_run = machine->config->dry_run,
     };
     struct vm_config *config = machine->config;
@@ -278,6 +284,9 @@ int machine_create(struct machine *machine, struct vm_config *config, int *exit_
     if (!ret)
         ret = add_platform_devices(machine, err);
     if (!ret)
+        ret = machine_display_create(&machine->display, config, &machine->iothreads, display_closed,
+                                     machine, err);
+    if (!ret)
         ret = add_devices(machine, err);
     if (!ret)
         ret = open_control(machine, err);
@@ -298,6 +307,7 @@ void machine_destroy(struct machine *machine)
     for (size_t i = 0; i < machine->device_count; i++)
         machine_device_destroy(machine->devices[i]);
     free(machine->devices);
+    machine_display_destroy(&machine->display);
     dirty_log_destroy(&machine->dirty_log);
     if (machine->pci)
         pci_bus_destroy(machine->pci);

@@ -29,6 +29,7 @@
 #include "transport/pci_bus.h"
 #include "vmm/config.h"
 #include "vmm/machine_device.h"
+#include "vmm/machine_display.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -71,6 +72,7 @@ struct machine {
     struct pci_bus *pci;
     struct machine_device **devices;
     size_t device_count;
+    struct machine_display display;
     struct control *control; /* NULL without --control */
     struct acpi_tables acpi;
 
@@ -82,8 +84,8 @@ struct machine {
     struct loop_task request_task;
     struct loop_timer halt_timer;
     char failure[320]; /* why REQUEST_VCPU_FAILED; written before the request */
-    int signal;        /* which, for REQUEST_SIGNAL */
-    unsigned signals;  /* received so far */
+    atomic_int signal; /* which, for REQUEST_SIGNAL */
+    atomic_uint asked; /* how often it was asked to end */
 };
 
 /* -EINVAL and others: the configuration was refused; -ENOTSUP, -ENOENT, -EACCES from KVM are told
@@ -104,6 +106,9 @@ void machine_lifecycle_init(struct machine *machine);
 
 /* Is this reset, asked for by the current vCPU thread, the last act of a panic? */
 bool machine_reset_is_panic(struct machine *machine);
+
+/* Ask the guest to power off; the second time, end it. Any thread. `signal`: that is why, or 0. */
+void machine_ask_to_end(struct machine *machine, int signal);
 
 /* Ask the main thread to end or restart the machine. Any thread. */
 void machine_request(struct machine *machine, enum machine_request request);

@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/loop.h"
+#include "devices/display/display.h"
 #include "guest/memory.h"
 #include "transport/pci_bus.h"
 #include "virtio/device.h"
@@ -78,6 +79,7 @@ struct device_site {
     const struct guest_memory *memory;
     struct iothreads *iothreads;
     struct pci_bus *bus;
+    struct display *display; /* NULL: no device has to do with one */
     unsigned cpus;
     bool dry_run;       /* no processes of ours */
     unsigned mmio_used; /* slots taken so far */

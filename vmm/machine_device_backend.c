@@ -146,6 +146,14 @@ static int describe(const struct machine_device *device, const struct device_sit
     return 0;
 }
 
+/* Whatever has to do with the display lives on its thread. */
+static const char *thread_of(const struct machine_device *device)
+{
+    if (device->setup.model->display)
+        return IOTHREAD_DISPLAY;
+    return device->slot.iothread ? device->slot.iothread : IOTHREAD_DEFAULT;
+}
+
 static int check_legacy(const struct machine_device *device, uint16_t id, struct error *err)
 {
     if (!device->slot.legacy || virtio_device_type_has_legacy(id))
@@ -167,9 +175,11 @@ int machine_device_make_virtio(struct machine_device *device, const struct devic
     if (!ret)
         ret = check_legacy(device, what.id, err);
     if (!ret)
-        ret = iothreads_get(site->iothreads, device->slot.iothread, &loop, err);
-    if (!ret)
+        ret = iothreads_get(site->iothreads, thread_of(device), &loop, err);
+    if (!ret) {
+        device_setup_display(setup, site->display);
         ret = make_backend(device, site, &what, loop, &backend, err);
+    }
     if (ret)
         return ret;
     for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)

@@ -42,9 +42,9 @@ const struct option_spec device_slot_options[] = {
     {.key = "iothread",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, iothread),
-     .initial = IOTHREAD_DEFAULT,
      .metavar = "NAME",
-     .help = "the thread that serves it; those of one name share it"},
+     .help =
+         "the thread that serves it; those of one name share it (default: " IOTHREAD_DEFAULT ")"},
     {.key = "backend",
      .type = OPTION_CHOICE,
      .offset = offsetof(struct device_slot, backend),
@@ -190,6 +190,8 @@ static int check_slot(const struct machine_device *device, const char *origin, s
     if (slot->backend == BACKEND_VHOST_USER && !slot->socket && !slot->socket_fd &&
         !device->arguments)
         return error_set(err, EINVAL, "%s: backend: vhost-user needs a socket=", origin);
+    if (slot->iothread && device->setup.model->display)
+        return error_set(err, EINVAL, "%s: iothread: the display's thread serves it", origin);
     if (slot->backend != BACKEND_BUILTIN && slot->isolate)
         return error_set(err, EINVAL, "%s: isolate: is for devices of our own", origin);
     return 0;

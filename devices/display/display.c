@@ -41,12 +41,19 @@ int display_create(struct loop *loop, const char *title, struct display **out, s
     return 0;
 }
 
+void display_end(struct display *d)
+{
+    if (d->source && d->source->end)
+        d->source->end(d->source_opaque);
+    while (d->viewers)
+        display_detach_viewer(d, d->viewers);
+}
+
 void display_destroy(struct display *d)
 {
     if (!d)
         return;
-    while (d->viewers)
-        display_detach_viewer(d, d->viewers);
+    display_end(d);
     free(d->title);
     free(d);
 }
@@ -223,6 +230,13 @@ void display_close(struct display *d)
 {
     if (d->closed)
         d->closed(d->closed_opaque);
+}
+
+void display_save(struct display *d)
+{
+    for (struct display_viewer *v = d->viewers; v; v = v->next)
+        if (v->ops->save)
+            v->ops->save(v);
 }
 
 void display_print_timing(struct display *d)

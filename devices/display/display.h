@@ -91,8 +91,9 @@ struct display_event {
     int32_t value;
 };
 
-#define DISPLAY_ABSOLUTE_MAX 32767 /* ABS_X, ABS_Y and the like: 0 is left and top of the output \
-                                    */
+#define DISPLAY_ABSOLUTE_MAX                                            \
+    32767 /* ABS_X, ABS_Y and the like: 0 is left and top of the output \
+           */
 
 /* What input devices take; what a machine has decides how a viewer grabs the pointer. */
 enum display_input_kind {
@@ -107,6 +108,10 @@ enum display_input_kind {
 /* `title` is the machine's name, for windows; copied. */
 int display_create(struct loop *loop, const char *title, struct display **out, struct error *err);
 
+/* While the loop still runs, and the guest does not any more: the GPU lets go of what it has of its
+ * viewers (display_source_ops.end), then these are destroyed. */
+void display_end(struct display *display);
+
 /* Nobody is attached any more. NULL is nothing. */
 void display_destroy(struct display *display);
 
@@ -120,6 +125,10 @@ struct display_source_ops {
      * may follow. 0 by 0: nobody looks any more, the output is unplugged. */
     void (*resize)(void *opaque, unsigned output, uint32_t width, uint32_t height,
                    uint32_t width_mm, uint32_t height_mm);
+
+    /* The viewers go, and their GL: a renderer that has contexts of it has to go before. From now
+     * on nothing is shown. NULL: there is nothing to let go of. */
+    void (*end)(void *opaque);
 
     /* A viewer came: show what there is to it (display_show and the rest follow for all). */
     void (*refresh)(void *opaque);
@@ -193,6 +202,8 @@ struct display_viewer_ops {
     void (*inputs_changed)(struct display_viewer *viewer);
 
     const struct display_gl *(*gl)(struct display_viewer *viewer);
+    void (*save)(
+        struct display_viewer *viewer); /* write what is shown to a file, if it does that */
     void (*print_timing)(struct display_viewer *viewer); /* for --timing, at the end */
     void (*destroy)(struct display_viewer *viewer);
 };
@@ -234,6 +245,9 @@ void display_input(struct display *display, enum display_input_kind kind, unsign
  */
 void display_close(struct display *display);
 void display_on_close(struct display *display, void (*closed)(void *opaque), void *opaque);
+
+/* Have those that write files do it now: at SIGUSR2, and before the machine ends. */
+void display_save(struct display *display);
 
 /* Have every viewer say how long frames took, and how many were dropped. */
 void display_print_timing(struct display *display);

@@ -1,0 +1,51 @@
+/*
+ * The kinds of viewers that a user can name: --display KIND[=WHERE][,KEY=VALUE...].
+ *
+ * A kind is a table here, with its options, and a module vireo-KIND.so with its code. Another one
+ * is one file, and one line in display_viewer_kinds (viewer.c).
+ */
+#ifndef DEVICES_DISPLAY_VIEWER_H
+#define DEVICES_DISPLAY_VIEWER_H
+
+#include "base/error.h"
+#include "base/option.h"
+#include "devices/display/display.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#define DISPLAY_VIEWER_KINDS_MAX 8
+
+struct display_viewer_kind {
+    const char *name;      /* "sdl": of the module, too */
+    const char *help;      /* one line */
+    const char *first_key; /* what WHERE is; NULL: there is none */
+    bool for_people;       /* who want to type and to point as well */
+
+    const struct option_spec *options; /* fill a structure of options_size bytes */
+    size_t option_count, options_size;
+};
+
+/* NULL-terminated. */
+extern const struct display_viewer_kind *const display_viewer_kinds[];
+
+/* The table of a module, `vireo_module_KIND`. */
+struct display_viewer_module {
+    /* Open it and attach it to the display (display_attach_viewer). `options` is filled from the
+     * kind's table and lives as long as the viewer. On the display's loop. */
+    int (*open)(struct display *display, const void *options, struct error *err);
+};
+
+/* A viewer as the user named it; all of it is checked that can be without starting anything. */
+struct display_viewer_setup;
+int display_viewer_take(const struct display_viewer_kind *kind, struct option_list *options,
+                        struct display_viewer_setup **out, struct error *err);
+
+/* Load its module and open it. On the display's loop, once. */
+int display_viewer_open(struct display_viewer_setup *setup, struct display *display,
+                        struct error *err);
+
+/* When the display is destroyed; NULL is nothing. */
+void display_viewer_release(struct display_viewer_setup *setup);
+
+#endif
