@@ -195,12 +195,6 @@ static int set_rng(struct vm_config *config, const char *origin, const char *val
     return vm_config_add_device(config, origin, "rng", value, "source", err);
 }
 
-static int set_input(struct vm_config *config, const char *origin, const char *value,
-                     struct error *err)
-{
-    return device_add(config, origin, "input", value, "kind", err);
-}
-
 static int set_vsock(struct vm_config *config, const char *origin, const char *value,
                      struct error *err)
 {
@@ -316,9 +310,6 @@ const struct run_option run_options[] = {
      "a virtio console, the guest's hvc0; short for --device console,to=WHERE", set_console},
     {0, "rng", "SOURCE[,KEY=VALUE...]",
      "random numbers for the guest; short for --device rng,source=SOURCE", set_rng},
-    {0, "input", "KIND[,KEY=VALUE...]",
-     "a keyboard, mouse, tablet or multitouch of the guest's; short for --device input,kind=KIND",
-     set_input},
     {0, "vsock", "cid=N[,KEY=VALUE...]",
      "sockets between guest and host (AF_VSOCK); short for --device vsock,cid=N", set_vsock},
     {0, "fs", "TAG,socket=PATH[,KEY=VALUE...]",
@@ -326,7 +317,8 @@ const struct run_option run_options[] = {
     {0, "gpu", "WxH[+WxH...][,KEY=VALUE...]",
      "a graphics card with these outputs; short for --device gpu,outputs=WxH", set_gpu},
     {0, "input", "KIND[,KEY=VALUE...]",
-     "a keyboard, mouse, tablet or multitouch; short for --device input,kind=KIND", set_input},
+     "a keyboard, mouse, tablet, multitouch; or evdev=PATH, script=FILE; short for --device input",
+     set_input},
     {0, "display", "KIND[=WHERE][,KEY=VALUE...]",
      "who sees what the guest shows (none, sdl, vnc); see 'vireo help display'",
      vm_config_set_display},

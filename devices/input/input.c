@@ -56,11 +56,6 @@ static struct display **input_display(void *options)
     return &((struct input_options *)options)->display;
 }
 
-bool input_is_fed_by_display(const struct input_options *options)
-{
-    return !options->evdev && !options->script;
-}
-
 static int input_describe(const void *options, struct virtio_foreign *out, struct error *err)
 {
     (void)options, (void)err;

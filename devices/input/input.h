@@ -24,7 +24,10 @@ struct input_options {
 };
 
 /* Whether it is fed by who looks at the display: not in a process without one. */
-bool input_is_fed_by_display(const struct input_options *options);
+static inline bool input_is_fed_by_display(const struct input_options *options)
+{
+    return !options->evdev && !options->script;
+}
 
 extern const struct virtio_model input_model;
 
