@@ -59,12 +59,24 @@ static void drop_oldest(struct input *in)
     pending_pop(in, length);
 }
 
+/* The driver's side repeats keys (EV_REP), and says what lights and sounds there are: an echo of
+ * that could fight with what it says next. */
+static bool is_for_driver(const struct input *in, const struct display_event *event)
+{
+    unsigned type = event->type;
+
+    if (type == EV_SYN)
+        return event->code == SYN_REPORT || event->code == SYN_MT_REPORT;
+    if (type == EV_LED || type == EV_SND || type == EV_REP || (type == EV_KEY && event->value == 2))
+        return false;
+    return input_has(&in->capabilities, type, event->code);
+}
+
 void input_event(struct input *in, unsigned type, unsigned code, int32_t value)
 {
     struct display_event event = {(uint16_t)type, (uint16_t)code, value};
-    bool repeats = type == EV_KEY && value == 2; /* the driver's side does that (EV_REP) */
 
-    if (!in->ready || repeats || (type != EV_SYN && !input_has(&in->capabilities, type, code)))
+    if (!in->ready || !is_for_driver(in, &event))
         return;
     if (ends_group(&event) && in->pending_count == in->pending_whole)
         return; /* of nothing */

@@ -64,8 +64,8 @@ struct input {
 /* --- events.c --- */
 
 /* An event; those up to and with the next SYN_REPORT are a group, which reaches the driver whole.
- * What the device does not have, repetitions of keys, and all while there is no driver, is dropped.
- */
+ * What the device does not have, repetitions of keys, lights, and all while there is no driver, is
+ * dropped. */
 void input_event(struct input *input, unsigned type, unsigned code, int32_t value);
 
 /* Behind one or more groups: bring them to the driver, as far as it has buffers. */
