@@ -21,7 +21,8 @@ static void type_and_layout(void **state)
         assert_int_equal(features.word[i], 0);
 }
 
-/* INP-02, INP-05: nothing is selected at first and after a reset; only two bytes can be written. */
+/* INP-02, INP-05, DRV-INP-01: nothing is selected at first and after a reset; only two bytes can be
+ * written. */
 static void selection(void **state)
 {
     struct fixture *f = *state;

@@ -35,8 +35,11 @@ static void config_write(void *model, uint32_t offset, const void *data, uint32_
     unsigned selected = atomic_load(&in->selected);
     uint8_t bytes[] = {(uint8_t)selected, (uint8_t)(selected >> 8)};
 
-    if (offset >= sizeof(bytes))
+    if (offset >= sizeof(bytes)) {
+        log_limited(LOG_INFO, "input", "%s: DRV-INP-01: configuration is written at %u",
+                    virtio_builtin_name(in->builtin), offset);
         return;
+    }
     memcpy(bytes + offset, data, MIN(len, sizeof(bytes) - offset));
     atomic_store(&in->selected, bytes[0] | (unsigned)bytes[1] << 8);
 }
