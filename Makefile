@@ -130,7 +130,7 @@ $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
-$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds: $(BUILD)/vireo-virgl.so
+$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds $(BUILD)/tests/test_gpu_virgl_venus: $(BUILD)/vireo-virgl.so
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 # They look into the module's parts.
