@@ -58,6 +58,10 @@ discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
 # Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
 # -z nodelete.)
+VIEWER_SRC = $(wildcard devices/display/common/*.c)
+MODULES += png
+png_SRC = $(wildcard devices/display/png/*.c) $(VIEWER_SRC)
+png_PKG = libpng
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
