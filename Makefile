@@ -58,10 +58,14 @@ discovery_SRC = $(wildcard vmm/discovery/*.c)
 discovery_PKG = jansson
 # Graphics. (Libraries that leave threads or thread-local destructors behind are never unmapped:
 # -z nodelete.)
+
 VIEWER_SRC = $(wildcard devices/display/common/*.c)
-MODULES += png
+MODULES += png sdl
 png_SRC = $(wildcard devices/display/png/*.c) $(VIEWER_SRC)
 png_PKG = libpng
+sdl_SRC = $(wildcard devices/display/sdl/*.c) $(VIEWER_SRC)
+sdl_PKG = sdl2 epoxy
+sdl_LIBS = -Wl,-z,nodelete
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
@@ -121,6 +125,9 @@ $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
 $(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
+$(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
+$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
+$(BUILD)/tests/unit/test_display_sdl.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a

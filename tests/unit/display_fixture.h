@@ -26,6 +26,8 @@ struct display_fixture {
     struct display_sink sink;
     struct display_event events[FIXTURE_EVENTS];
     size_t count;
+    unsigned closed; /* how often a user wanted the machine to end */
+    struct loop_timer enough;
 };
 
 static inline void fixture_events(struct display_sink *sink, const struct display_event *events,
@@ -37,6 +39,34 @@ static inline void fixture_events(struct display_sink *sink, const struct displa
         f->events[f->count++] = events[i];
 }
 
+static inline void fixture_closed(void *opaque)
+{
+    ((struct display_fixture *)opaque)->closed++;
+}
+
+static inline void fixture_enough(struct loop_timer *timer)
+{
+    loop_stop(container_of(timer, struct display_fixture, enough)->loop);
+}
+
+/* Let the loop run for so long. */
+static inline void fixture_run(struct display_fixture *f, unsigned ms)
+{
+    f->enough.expired = fixture_enough;
+    loop_timer_set(f->loop, &f->enough, ms * UINT64_C(1000000));
+    loop_run(f->loop);
+}
+
+/* Whether the event was sent, from place `from` on; where it was + 1, or 0. */
+static inline size_t fixture_event(const struct display_fixture *f, size_t from, uint16_t type,
+                                   uint16_t code, int32_t value)
+{
+    for (size_t i = from; i < f->count; i++)
+        if (f->events[i].type == type && f->events[i].code == code && f->events[i].value == value)
+            return i + 1;
+    return 0;
+}
+
 /* `inputs`: enum display_input_kind, of one device. */
 static inline void fixture_open(struct display_fixture *f, unsigned outputs, unsigned inputs)
 {
@@ -45,6 +75,7 @@ static inline void fixture_open(struct display_fixture *f, unsigned outputs, uns
     build_directory();
     assert_int_equal(loop_create(&f->loop, NULL), 0);
     assert_int_equal(display_create(f->loop, "a machine", &f->display, NULL), 0);
+    display_on_close(f->display, fixture_closed, f);
     if (outputs)
         assert_int_equal(fake_gpu_attach(&f->gpu, f->display, outputs), 0);
     if (inputs)

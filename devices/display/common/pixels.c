@@ -59,14 +59,3 @@ int display_pixels_read(const struct display_picture *picture, const struct disp
     }
     return 0;
 }
-
-struct display_rect display_rect_union(const struct display_rect *a, const struct display_rect *b)
-{
-    struct display_rect out = {.x = MIN(a->x, b->x), .y = MIN(a->y, b->y)};
-
-    if (!a->width || !b->width)
-        return a->width ? *a : *b;
-    out.width = MAX(a->x + a->width, b->x + b->width) - out.x;
-    out.height = MAX(a->y + a->height, b->y + b->height) - out.y;
-    return out;
-}

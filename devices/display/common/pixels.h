@@ -12,7 +12,4 @@
 int display_pixels_read(const struct display_picture *picture, const struct display_rect *rect,
                         void *out, size_t stride);
 
-/* The smallest rectangle that holds both; an empty one (width 0) holds nothing. */
-struct display_rect display_rect_union(const struct display_rect *a, const struct display_rect *b);
-
 #endif
