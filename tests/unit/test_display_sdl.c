@@ -75,6 +75,14 @@ static uint32_t window_id(void)
     return id;
 }
 
+/* As if the window system had said it; events of the test's own are looked for after a frame. */
+static void push(SDL_Event *event)
+{
+    SDL_PushEvent(event);
+    fake_gpu_paint(&f.gpu, 0, &(struct display_rect){0, 0, 1, 1}, 0);
+    fixture_run(&f, 60);
+}
+
 /* What a window manager would say. */
 static void window_event(uint8_t event)
 {
@@ -386,8 +394,7 @@ static void finger(uint32_t type, int64_t id, float x, float y)
     SDL_Event event = {
         .tfinger = {.type = type, .fingerId = id, .x = x, .y = y, .windowID = window_id()}};
 
-    SDL_PushEvent(&event);
-    fixture_run(&f, 60);
+    push(&event);
 }
 
 static void test_touch(void **state)
