@@ -60,12 +60,15 @@ discovery_PKG = jansson
 # -z nodelete.)
 
 VIEWER_SRC = $(wildcard devices/display/common/*.c)
-MODULES += png sdl
+MODULES += png sdl vnc
 png_SRC = $(wildcard devices/display/png/*.c) $(VIEWER_SRC)
 png_PKG = libpng
 sdl_SRC = $(wildcard devices/display/sdl/*.c) $(VIEWER_SRC)
 sdl_PKG = sdl2 epoxy
 sdl_LIBS = -Wl,-z,nodelete
+vnc_SRC = $(wildcard devices/display/vnc/*.c) $(VIEWER_SRC)
+vnc_PKG = libvncserver xkbcommon
+vnc_LIBS = -Wl,-z,nodelete
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 

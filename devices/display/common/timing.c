@@ -13,17 +13,24 @@ void display_timing_damage(struct display_timing *t, const struct display_rect *
         t->dropped++;
 }
 
-void display_timing_shown(struct display_timing *t)
+uint64_t display_timing_draw(struct display_timing *t)
 {
-    uint64_t took = t->since_ns ? loop_now_ns() - t->since_ns : 0;
+    uint64_t since = t->since_ns;
 
-    if (!t->since_ns)
+    t->since_ns = 0;
+    return since;
+}
+
+void display_timing_shown(struct display_timing *t, uint64_t since_ns)
+{
+    uint64_t took = loop_now_ns() - since_ns;
+
+    if (!since_ns)
         return;
     t->min_ns = t->shown ? MIN(t->min_ns, took) : took;
     t->max_ns = MAX(t->max_ns, took);
     t->total_ns += took;
     t->shown++;
-    t->since_ns = 0;
 }
 
 void display_timing_print(const struct display_timing *t, const char *viewer, unsigned output,

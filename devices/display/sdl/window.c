@@ -209,7 +209,7 @@ static void draw_window(struct sdl_window *w)
         sdl_software_draw(w);
     w->damage.count = 0;
     w->stale = false;
-    display_timing_shown(&w->timing);
+    display_timing_shown(&w->timing, display_timing_draw(&w->timing));
 }
 
 void sdl_draw_frame(struct sdl_viewer *v)
