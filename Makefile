@@ -128,6 +128,8 @@ $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
 $(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
+$(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
+$(BUILD)/tests/test_display_vnc: TEST_LIBS = -lvncclient
 $(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
 $(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
 $(BUILD)/tests/unit/test_display_sdl.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)

@@ -120,6 +120,16 @@ static void frame_shown(void *arg)
 
 /* --- on the server's loop --------------------------------------------------------------------- */
 
+/* The library's guess is red in the lowest byte, anew for each buffer. */
+static void set_format(rfbScreenInfoPtr rfb)
+{
+    rfb->serverFormat.redShift = 16;
+    rfb->serverFormat.greenShift = 8;
+    rfb->serverFormat.blueShift = 0;
+    for (rfbClientPtr cl = rfb->clientHead; cl; cl = cl->next)
+        rfb->setTranslateFunction(cl);
+}
+
 static void use_picture(struct vnc_screen *s, const struct vnc_frame *f)
 {
     uint8_t *before = s->buffer;
@@ -127,6 +137,7 @@ static void use_picture(struct vnc_screen *s, const struct vnc_frame *f)
     if (f->buffer) {
         s->buffer = f->buffer;
         rfbNewFramebuffer(s->rfb, (char *)s->buffer, (int)f->width, (int)f->height, 8, 3, 4);
+        set_format(s->rfb);
         free(before);
         return;
     }
@@ -251,10 +262,7 @@ static void set_hooks(struct vnc_screen *s)
         rfb->authPasswdData = s->owner->passwords;
         rfb->authPasswdFirstViewOnly = 1;
     }
-    /* Of the format, the library's guess is red in the lowest byte. */
-    rfb->serverFormat.redShift = 16;
-    rfb->serverFormat.greenShift = 8;
-    rfb->serverFormat.blueShift = 0;
+    set_format(rfb);
 }
 
 int vnc_screen_open(struct vnc_screen *s, struct error *err)
