@@ -183,6 +183,16 @@ static int listen_address(struct vnc_screen *s, const struct addrinfo *address, 
     return add_listener(s, fd, err);
 }
 
+/* A name may be in a host's files twice, with one address. */
+static bool came_before(const struct addrinfo *first, const struct addrinfo *a)
+{
+    for (; first != a; first = first->ai_next)
+        if (first->ai_addrlen == a->ai_addrlen &&
+            !memcmp(first->ai_addr, a->ai_addr, a->ai_addrlen))
+            return true;
+    return false;
+}
+
 /* All addresses of the name; that one family is not to be had here is no reason to fail. */
 static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, struct error *err)
 {
@@ -194,8 +204,13 @@ static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, s
     ret = getaddrinfo(host, port, &hints, &found);
     if (ret)
         return error_set(err, EINVAL, "there is no address '%s': %s", host, gai_strerror(ret));
-    for (const struct addrinfo *a = found; a && s->listener_count < VNC_LISTEN_MAX; a = a->ai_next)
-        ret = MIN(ret, listen_address(s, a, err));
+    for (const struct addrinfo *a = found;
+         a && s->listener_count < VNC_LISTEN_MAX && ret != -EADDRINUSE; a = a->ai_next)
+        if (!came_before(found, a)) {
+            int failed = listen_address(s, a, err);
+
+            ret = failed ? failed : ret;
+        }
     freeaddrinfo(found);
     if (ret == -EADDRINUSE || !s->listener_count) {
         vnc_listen_end(s);
