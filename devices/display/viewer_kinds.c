@@ -56,7 +56,7 @@ static const struct option_spec vnc_options[] = {
     {"password-file", OPTION_STRING, ROW(vnc, password_file), .metavar = "PATH",
      .help = "clients must know its first line, of 1 to 8 characters"},
     {"shared", OPTION_CHOICE, ROW(vnc, shared), .initial = "ask", .choices = vnc_shared,
-     .help = "may there be several clients: as the newest asks, or never (it takes over)"},
+     .help = "several clients: as the newest asks, or never (it takes over)"},
     {"clients", OPTION_UINT, ROW(vnc, clients), .initial = "8", .min = 1, .max = 64,
      .help = "of one output at a time, at most"},
     {"layout", OPTION_STRING, ROW(vnc, layout), .initial = "us", .metavar = "NAME",
