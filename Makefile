@@ -2,7 +2,8 @@
 #
 #   make               build build/vireo and its modules
 #   make demo          install what is needed, build, boot a Debian kernel
-#   make test          install what is needed, run every test
+#   make test          install what is needed, run every test (75 minutes at most)
+#   make soak          drivers reloaded and disks' processes killed under load, many times instead of few
 #   make check         the quick part: unit tests, format, include rules, conformance table, warnings
 #   make conformance   write tests/CONFORMANCE.md anew, after tests have changed
 #   make install       PREFIX=/usr/local, DESTDIR=
@@ -67,6 +68,20 @@ MODULES += virgl
 virgl_SRC = $(wildcard devices/gpu/virgl/*.c)
 virgl_PKG = virglrenderer epoxy
 virgl_LIBS = -Wl,-z,nodelete
+MODULES += input
+input_SRC = $(wildcard devices/input/model/*.c)
+input_PKG = libevdev
+
+VIEWER_SRC = $(wildcard devices/display/common/*.c)
+MODULES += png sdl vnc
+png_SRC = $(wildcard devices/display/png/*.c) $(VIEWER_SRC)
+png_PKG = libpng
+sdl_SRC = $(wildcard devices/display/sdl/*.c) $(VIEWER_SRC)
+sdl_PKG = sdl2 epoxy
+sdl_LIBS = -Wl,-z,nodelete
+vnc_SRC = $(wildcard devices/display/vnc/*.c) $(VIEWER_SRC)
+vnc_PKG = libvncserver xkbcommon
+vnc_LIBS = -Wl,-z,nodelete
 
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
@@ -74,11 +89,12 @@ DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))
 UNIT_SRC = $(wildcard tests/unit/test_*.c)
 UNIT_TESTS = $(UNIT_SRC:tests/unit/%.c=$(BUILD)/tests/%)
 BENCH_SRC = $(wildcard tests/bench/bench_*.c)
+PEERS = $(patsubst tests/peers/%.c,$(BUILD)/tests/peer_%,$(wildcard tests/peers/*.c))
 BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
 
-.PHONY: all check conformance test demo install clean format bench-backends bench-boot bench-devices bench-ring unit unit-programs fuzz
+.PHONY: all check conformance test soak demo install clean format bench-backends bench-boot bench-devices bench-ring unit unit-programs fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -127,16 +143,32 @@ $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
 # It has the module's code in itself, and a renderer of its own.
 $(BUILD)/tests/test_gpu_3d: TEST_LIBS = $(gpu_SRC:%.c=$(BUILD)/%.o)
-$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds: $(BUILD)/vireo-virgl.so
+$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds $(BUILD)/tests/test_gpu_virgl_venus: $(BUILD)/vireo-virgl.so
+$(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
+$(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
+$(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
+$(BUILD)/tests/test_display_vnc: TEST_LIBS = -lvncclient
+$(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
+$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
+$(BUILD)/tests/unit/test_display_sdl.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
+
+# They look into the module's parts.
+INPUT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_input*.c))
+$(INPUT_TESTS): TEST_LIBS = $(input_SRC:%.c=$(BUILD)/%.o) $(BUILD)/libvireo.a -levdev
+$(INPUT_TESTS): $(BUILD)/vireo-input.so $(input_SRC:%.c=$(BUILD)/%.o)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS)
 
+$(BUILD)/tests/peer_%: $(BUILD)/tests/peers/%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(ALL_LDFLAGS) -o $@ $< $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS)
+
 # --- tests --------------------------------------------------------------------------------------
 
-unit-programs: all $(UNIT_TESTS)
+unit-programs: all $(UNIT_TESTS) $(PEERS)
 
 unit: unit-programs
 	tests/unit/run $(BUILD)
@@ -148,8 +180,12 @@ conformance:
 	tests/conformance/generate
 
 test:
-	tests/lab/packages test
 	tests/run
+
+soak:
+	tests/lab/packages test
+	$(MAKE) all
+	SOAK=1 tests/integration/run killed 'reload_*'
 
 demo:
 	tests/lab/packages demo

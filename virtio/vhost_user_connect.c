@@ -47,6 +47,7 @@ void vhost_user_close(struct vhost_user *v)
     atomic_store(&v->reconnect.fd, -1);
     loop_fd_close(v->loop, &v->socket);
     loop_fd_close(v->loop, &v->backend_socket);
+    v->watched = false;
     vhost_user_shmem_clear(v);
 }
 
@@ -268,6 +269,7 @@ int vhost_user_watch(struct vhost_user *v, struct error *err)
 
     if (!ret && v->backend_socket.fd >= 0)
         ret = loop_fd_add(v->loop, &v->backend_socket, err);
+    v->watched = !ret;
     if (ret)
         v->lost = true;
     return ret;

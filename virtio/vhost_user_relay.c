@@ -185,11 +185,14 @@ static void call_ready(struct loop_fd *self, uint32_t events)
     pthread_mutex_unlock(&v->lock);
 }
 
+/* Without a peer, once there is one. */
 static void go(void *arg)
 {
     struct relay_queue *q = arg;
 
-    q->live = true;
+    q->live = q->queue->owner->watched;
+    if (!q->live)
+        return;
     collect(q);
     forward(q);
 }

@@ -149,12 +149,13 @@ static bool stays(const struct device_launch_place *place, const struct virtio_m
 static int add_option(const char *type, const char *key, const char *value, char ***arguments,
                       struct error *err)
 {
-    const char *name = program_option_theirs(type, key);
-    bool renamed = strcmp(name, key) != 0, on;
+    bool inverse, on;
+    const char *name = program_option_theirs(type, key, &inverse);
+    bool renamed = strcmp(name, key) != 0;
 
     if (option_parse_bool(key, value, &on, NULL))
         return arguments_add(arguments, err, "--%s=%s", name, value);
-    if (on)
+    if (on != inverse)
         return arguments_add(arguments, err, "--%s", name);
     return renamed ? 0 : arguments_add(arguments, err, "--%s=%s", name, value);
 }

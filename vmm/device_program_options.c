@@ -2,6 +2,8 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
+#include "devices/input/input.h"
+#include "virtio/device.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,24 +50,30 @@ const size_t program_option_count = ARRAY_SIZE(program_options);
 /* Other programs' names for keys of ours (docs/interop/vhost-user.rst of QEMU). */
 static const struct alias {
     const char *type, *name, *key;
+    bool inverse; /* switches: theirs is there where ours is off */
 } aliases[] = {
-    {"blk", "blk-file", "path"},
-    {"blk", "read-only", "readonly"},
+    {"blk", "blk-file", "path", false},
+    {"blk", "read-only", "readonly", false},
+    {"input", "evdev-path", "evdev", false},
+    {"input", "no-grab", "grab", true},
 };
 
-const char *program_option_ours(const char *type, const char *name)
+static const struct alias *find_ours(const char *type, const char *name)
 {
     for (size_t i = 0; i < ARRAY_SIZE(aliases); i++)
         if (strcmp(aliases[i].type, type) == 0 && strcmp(aliases[i].name, name) == 0)
-            return aliases[i].key;
-    return name;
+            return &aliases[i];
+    return NULL;
 }
 
-const char *program_option_theirs(const char *type, const char *key)
+const char *program_option_theirs(const char *type, const char *key, bool *inverse)
 {
+    *inverse = false;
     for (size_t i = 0; i < ARRAY_SIZE(aliases); i++)
-        if (strcmp(aliases[i].type, type) == 0 && strcmp(aliases[i].key, key) == 0)
+        if (strcmp(aliases[i].type, type) == 0 && strcmp(aliases[i].key, key) == 0) {
+            *inverse = aliases[i].inverse;
             return aliases[i].name;
+        }
     return key;
 }
 
@@ -77,11 +85,23 @@ const char *program_option_alias(const char *type, size_t index)
     return NULL;
 }
 
+static int add_theirs(struct option_list *list, const struct alias *alias, const char *value,
+                      struct error *err)
+{
+    bool on;
+    int ret = alias->inverse ? option_parse_bool(alias->name, value, &on, err) : 0;
+
+    if (ret)
+        return ret;
+    return option_list_add(list, alias->key, !alias->inverse ? value : on ? "off" : "on", err);
+}
+
 /* --NAME=VALUE, --NAME: one key, in which a comma is just that. */
 static int take_dashed(struct option_list *list, const char *type, const char *argument,
                        struct error *err)
 {
     char *name = strdup(argument + 2), *value;
+    const struct alias *theirs;
     int ret;
 
     if (!name)
@@ -89,7 +109,9 @@ static int take_dashed(struct option_list *list, const char *type, const char *a
     value = strchr(name, '=');
     if (value)
         *value++ = '\0';
-    ret = option_list_add(list, program_option_ours(type, name), value ? value : "on", err);
+    theirs = find_ours(type, name);
+    ret = theirs ? add_theirs(list, theirs, value ? value : "on", err)
+                 : option_list_add(list, name, value ? value : "on", err);
     free(name);
     return ret;
 }
@@ -104,6 +126,14 @@ static int take_list(struct option_list *list, const char *argument, struct erro
         ret = option_list_add(list, more.values[i].key, more.values[i].value, err);
     option_list_free(&more);
     return ret;
+}
+
+/* Nobody looks at a display here, so nobody types. */
+static int check_feed(const struct device_setup *setup, const char *origin, struct error *err)
+{
+    if (setup->model->id == VIRTIO_ID_INPUT && input_is_fed_by_display(setup->options))
+        return error_set(err, EINVAL, "%s: either evdev or script must be given", origin);
+    return 0;
 }
 
 static int check_place(const struct program_place *place, const char *origin, struct error *err)
@@ -139,6 +169,8 @@ int program_options_take(int argc, char **arguments, struct program_place *place
         ret = device_setup_take(setup, type, list, type, &keys, err);
     if (!ret) {
         ret = check_place(place, origin, err);
+        if (!ret)
+            ret = check_feed(setup, origin, err);
         if (ret)
             device_setup_release(setup);
     }

@@ -1,6 +1,6 @@
 /*
  * The arguments of `vireo device TYPE`: keys of the device, --KEY=VALUE or KEY=VALUE,KEY=VALUE, and
- * those of the program's place. Block devices take the names other programs have for two of them.
+ * those of the program's place. Some types take the names other programs have for keys of theirs.
  */
 #ifndef VMM_DEVICE_PROGRAM_OPTIONS_H
 #define VMM_DEVICE_PROGRAM_OPTIONS_H
@@ -26,9 +26,9 @@ extern const size_t program_option_count;
 int program_options_take(int argc, char **arguments, struct program_place *place,
                          struct device_setup *setup, struct option_list *list, struct error *err);
 
-/* What other programs call a key of ours, or the key itself; and the other way round. */
-const char *program_option_theirs(const char *type, const char *key);
-const char *program_option_ours(const char *type, const char *name);
+/* What other programs call a key of ours, or the key itself. `inverse`: it is a switch that is on
+ * where ours is off. */
+const char *program_option_theirs(const char *type, const char *key, bool *inverse);
 
 /* The i-th name of others' that the type takes; NULL behind the last. */
 const char *program_option_alias(const char *type, size_t index);

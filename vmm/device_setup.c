@@ -5,6 +5,7 @@
 #include "devices/console/console.h"
 #include "devices/fs.h"
 #include "devices/gpu/gpu.h"
+#include "devices/input/input.h"
 #include "devices/net/net.h"
 #include "devices/rng.h"
 #include "devices/scsi.h"
@@ -17,8 +18,8 @@
 #include <stdlib.h>
 
 const struct virtio_model *const device_models[] = {
-    &blk_model,  &net_model, &console_model, &rng_model,         &vsock_model,
-    &scsi_model, &fs_model,  &gpu_model,     &virtio_user_model, NULL};
+    &blk_model, &net_model, &console_model, &rng_model,         &vsock_model, &scsi_model,
+    &fs_model,  &gpu_model, &input_model,   &virtio_user_model, NULL};
 
 const struct option_spec device_common_options[] = {
     {.key = "id",

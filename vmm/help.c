@@ -67,7 +67,7 @@ static void print_model(FILE *out, const struct virtio_model *model)
 {
     fprintf(out, "%s: %s\n\n", model->name, model->help);
     option_print(out, model->options, model->option_count);
-    if (model->foreign && virtio_model_exists(model))
+    if (model->foreign && model->foreign->option_count && virtio_model_exists(model))
         fprintf(out, "\nWith backend=vhost-user, instead of these:\n\n");
     if (model->foreign)
         option_print(out, model->foreign->options, model->foreign->option_count);
@@ -230,6 +230,28 @@ static void topic_control(FILE *out)
         "vDPA, relay=on, programs without VHOST_F_LOG_ALL.\n");
 }
 
+static void topic_input_script(FILE *out)
+{
+    fprintf(
+        out,
+        "--input script=FILE: a statement a line, carried out as the driver takes it, from when "
+        "the guest's\ndriver is ready on; each driver anew. '#' begins a comment. +TIME before a "
+        "statement: so long after the\none before. Times are 250us, 20ms or 1.5s. The device has "
+        "what its statements need, or is the kind= given.\n\n"
+        "  key NAME[+NAME...] [down|up]  keys of linux/input-event-codes.h without KEY_; with "
+        "neither: both\n"
+        "  type \"TEXT\"                   as on a US keyboard; \\n \\t \\\" \\\\\n"
+        "  rel X Y                       mouse: so much to the right, and down\n"
+        "  button NAME [down|up]         left right middle side extra forward back task\n"
+        "  wheel N, hwheel N             notches: up, to the right; or negative\n"
+        "  move X Y                      tablet: places are 0 to 32767, or 0%% to 100%%\n"
+        "  touch N down|move X Y         touch screen: finger 0 to 9\n"
+        "  touch N up\n"
+        "  wait TIME                     before the next statement\n"
+        "  pace TIME                     how long keys are held, and then let go (default: "
+        "10ms)\n");
+}
+
 static void topic_exit(FILE *out)
 {
     fprintf(out, "Exit statuses of 'vireo run':\n\n");
@@ -254,6 +276,7 @@ static const struct topic {
     {"config", topic_config, "the JSON configuration file"},
     {"display", topic_display, "windows, VNC and screenshots"},
     {"control", topic_control, "commands for a running machine"},
+    {"input-script", topic_input_script, "events for the guest from a file"},
     {"programs", device_program_print_help, "serving devices to any VMM, over vhost-user"},
     {"exit", topic_exit, "exit statuses and signals"},
     {"man", man_page, "all of it as a manual page (roff)"},
@@ -366,6 +389,7 @@ static void man_page(FILE *out)
     roff_verbatim(out, "KERNEL COMMAND LINE", topic_cmdline);
     roff_verbatim(out, "CONFIGURATION FILE", topic_config);
     roff_verbatim(out, "CONTROL SOCKET", topic_control);
+    roff_verbatim(out, "INPUT SCRIPTS", topic_input_script);
     roff_verbatim(out, "DEVICE PROGRAMS", device_program_print_help);
     roff_verbatim(out, "EXIT STATUS", topic_exit);
 }

@@ -5,6 +5,9 @@
 # ASSETS     kernels and guest images: build/assets, whichever build is tested
 # FIXTURES   what tests/integration/run has made for the suites
 # SELECT     patterns of the tests to run, separated by spaces; empty: all
+# RELOADS    how often a driver is loaded and removed under load, and
+# KILLS      how often a disk's process is killed under load: few times, or with SOAK=1 in the environment many
+# scale      how much longer than usual everything may take: sanitizers take their time, and so do many times
 
 . "$(dirname "${BASH_SOURCE[0]}")/../lib.sh"
 BUILD=$(realpath -m -- "$BUILD")
@@ -14,6 +17,9 @@ FIXTURES=$ROOT/build/integration
 TOOLS=$ROOT/tests/integration
 PATH=$PATH:/usr/sbin:/sbin
 SELECT=${SELECT:-}
+RELOADS=20 KILLS=10 scale=1
+[ "$BUILD" = "$ROOT/build" ] || scale=3
+if [ -n "${SOAK:-}" ]; then RELOADS=100 KILLS=50 scale=$((scale * 4)); fi
 CLOUD=$ASSETS/kernel-cloud/vmlinuz
 
 work=$(mktemp -d "${TMPDIR:-/tmp}/vireo-test.XXXXXX")

@@ -1,40 +1,32 @@
 # shellcheck shell=bash disable=SC2034,SC2154
 # Shared by the suites that boot guests under Vireo and judge by what they saw, said and left on their disks;
 # sourced, never run. SUITE is set before; a suite defines functions case_NAME and ends with `run_cases
-# NAME...`. Its arguments are
+# NAME...`, those first that take long. Its arguments are
 #
-#   [--list] [--part I/N] [PATTERN...]
+#   [--list] [PATTERN...]
 #
-# With --list, the cases are only named. Cases whose name matches a PATTERN, else all, are run, $JOBS at a time (default 1). With --part, every
-# N-th of them from the I-th on; without those that the file $DONE names, which it adds to. What each
-# guest said stays in the directory $KEEP, if that is set. With $HUNG, a file, cases may hang once: see hung_once.
+# With --list, the cases are only named. Cases whose name matches a PATTERN, else all, are run, $JOBS at a time
+# (default 1). What each guest said stays in the directory $KEEP, if that is set.
+#
+# Machines that share the cases ($MACHINE is this one's number) have a directory $POOL for that: see claim and hung_once.
+# There, $MACHINE/done names the cases that have ended here.
 
-list='' part=1/1
-while :; do
-    case ${1-} in
-        --list) list=1 ;;
-        --part)
-            part=$2
-            shift
-            ;;
-        *) break ;;
-    esac
+list=
+if [ "${1-}" = --list ]; then
+    list=1
     shift
-done
+fi
 SELECT=${*:-${SELECT:-}}
 . "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 JOBS=${JOBS:-1}
-DONE=${DONE:-$work/done}
+POOL=${POOL:-}
 export XDG_CACHE_HOME=$work/cache HOME=$work
 FULL=$ASSETS/kernel-full/vmlinuz
 
 # --- one guest ---
 # In a case: $dir is its own directory, and what a run leaves are $status, console and stderr.
 
-# Seconds; sanitizers take their time.
-scale=1
-[ "$BUILD" = "$ROOT/build" ] || scale=3
 limit=$((150 * scale))
 script=script.cpio
 
@@ -255,17 +247,26 @@ run_case() {
     runner='' vmm='' kernel='' flavour='' runs_in=()
     "case_$case" > "$dir/report" 2>&1
     echo "# $case: $((SECONDS - begin)) s" >> "$dir/report"
+    took $((SECONDS - begin)) "$SUITE/$case"
     if [ $((SECONDS - begin)) -ge $((60 * scale)) ] && grep -q '^not ok' "$RESULTS"; then touch "$dir/hung"; fi
+}
+
+# claim NAME: is the case this machine's? Whoever comes first leaves a link to its own number.
+claim() {
+    local link=$POOL/claims/$SUITE.$1
+    [ -n "$POOL" ] || return 0
+    ln -sT "$MACHINE" "$link" 2> /dev/null || [ "$(readlink "$link")" = "$MACHINE" ] || return 1
+    ! grep -qx "$SUITE/$1" "$POOL/$MACHINE/done"
 }
 
 # In an emulated machine guests may hang one after the other, from some moment on, while in the machine beside it
 # all is well. So a case that failed after a long time ends this machine, and the next one begins with it; if
 # that is the second time, it counts.
 hung_once() {
-    [ -n "${HUNG:-}" ] && [ -e "$work/$1/hung" ] && ! grep -qx "$1" "$HUNG" 2> /dev/null || return 1
+    [ -n "$POOL" ] && [ -e "$work/$1/hung" ] && ! grep -qx "$SUITE/$1" "$POOL/$MACHINE/hung" || return 1
     echo "# $1 hung:"
     grep -v '^ok ' "$work/$1/report" | sed 's/^/#   /'
-    echo "$1" >> "$HUNG"
+    echo "$SUITE/$1" >> "$POOL/$MACHINE/hung"
 }
 
 # In one piece, so that the cases' lines do not mix; and the directory's memory is given back.
@@ -280,7 +281,7 @@ report_case() {
             [ ! -e "$work/$1/$name" ] || cp "$work/$1/$name" "$KEEP/$1.$name"
         done
     fi
-    echo "$1" >> "$DONE"
+    [ -z "$POOL" ] || echo "$SUITE/$1" >> "$POOL/$MACHINE/done"
     rm -rf "${work:?}/$1"
 }
 
@@ -294,7 +295,7 @@ reap() {
 
 # run_cases NAME...: all that a suite has.
 run_cases() {
-    local name turn=0
+    local name
     if [ -n "$list" ]; then
         for name; do
             ! selected "$name" || echo "$name"
@@ -307,10 +308,10 @@ run_cases() {
     "$VIREO" run --dry-run "$CLOUD" > /dev/null
     for name; do
         selected "$name" || continue
-        turn=$((turn + 1))
-        [ $((turn % ${part#*/})) = $((${part%/*} % ${part#*/})) ] || continue
-        ! grep -qx "$name" "$DONE" 2> /dev/null || continue
         [ ${#running[@]} -lt "$JOBS" ] || reap
+        # Whoever started this suite says which were not run.
+        ! too_late || break
+        claim "$name" || continue
         (run_case "$name") &
         running[$!]=$name
     done

@@ -2,8 +2,6 @@
 # Disks whose processes are killed at random moments while a guest works with them. Sourced by
 # tests/integration/devices.
 
-KILLS=50
-
 # reached NAME TIMES: the disk's process was connected to, that often after it was killed.
 reached() {
     [ -e "$dir/go" ] && [ "$(grep -c " $1: a process serves it again" "$dir/stderr")" = "$2" ]
@@ -60,7 +58,7 @@ case_killed() {
     wait "${killers[@]}"
     for name in split packed vhost_user_blk; do
         same "$case: $name: killed, and found again" \
-            "$(grep -c " $name: a process serves it again" "$dir/stderr")" $KILLS
+            "$(grep -c " $name: a process serves it again" "$dir/stderr")" "$KILLS"
     done
     sed -i '/gone, and waited for$/d; /^vireo: info: /d' "$dir/stderr"
     done_with 0

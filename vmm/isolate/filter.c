@@ -78,18 +78,22 @@ static const unsigned long blk_ioctls[] = {BLKDISCARD, BLKSECDISCARD, BLKZEROOUT
 static const unsigned long net_ioctls[] = {TUNSETOFFLOAD, TUNSETQUEUE};
 static const unsigned long console_ioctls[] = {TIOCGWINSZ};
 
+static const unsigned long input_ioctls[] = {_IOC(_IOC_READ, 'E', 0, 0)}; /* EVIOCG...: any */
+
 static const struct list {
     const char *type;
     const int *calls;
     size_t call_count;
     const unsigned long *ioctls;
     size_t ioctl_count;
+    scmp_datum_t ioctl_mask; /* of the bits that are compared; 0: all */
 } lists[] = {
-    {"blk", blk_calls, COUNT(blk_calls), blk_ioctls, COUNT(blk_ioctls)},
-    {"net", NULL, 0, net_ioctls, COUNT(net_ioctls)},
-    {"console", NULL, 0, console_ioctls, COUNT(console_ioctls)},
-    {"rng", NULL, 0, NULL, 0},
-    {"gpu", NULL, 0, NULL, 0}, /* in two dimensions */
+    {"blk", blk_calls, COUNT(blk_calls), blk_ioctls, COUNT(blk_ioctls), 0},
+    {"net", NULL, 0, net_ioctls, COUNT(net_ioctls), 0},
+    {"console", NULL, 0, console_ioctls, COUNT(console_ioctls), 0},
+    {"rng", NULL, 0, NULL, 0, 0},
+    {"gpu", NULL, 0, NULL, 0, 0}, /* in two dimensions */
+    {"input", NULL, 0, input_ioctls, COUNT(input_ioctls), _IOC(_IOC_READ | _IOC_WRITE, 0xff, 0, 0)},
 };
 
 /* What libraries and models try, and go on without. */
@@ -160,10 +164,11 @@ static int add_common(scmp_filter_ctx filter)
 /* The kernel looks at 32 bits of an ioctl's number. */
 static int add_list(scmp_filter_ctx filter, const struct list *list)
 {
+    scmp_datum_t mask = list->ioctl_mask ? list->ioctl_mask : UINT32_MAX;
     int ret = add_calls(filter, list->calls, list->call_count);
 
     for (size_t i = 0; i < list->ioctl_count && !ret; i++)
-        ret = allow_if(filter, SCMP_SYS(ioctl), 1, UINT32_MAX, list->ioctls[i]);
+        ret = allow_if(filter, SCMP_SYS(ioctl), 1, mask, list->ioctls[i]);
     return ret;
 }
 
