@@ -2,32 +2,12 @@
  * virtio-gpu with 3D: what the model makes of commands for the renderer, here one that renders
  * nothing; and fences, which are done when the renderer says so.
  */
-#include "tests/driver/fake_renderer.h"
+#include "tests/driver/gpu_modules.h"
 #include "tests/unit/gpu_fixture.h"
 
-#include <errno.h>
 #include <libdrm/drm_fourcc.h>
 
 #define HOSTMEM (UINT64_C(1) << 20)
-
-extern const struct virtio_model vireo_module_gpu;
-
-/* In the place of base/module.c: the modules are in this program. */
-int module_load(struct module *module, const char *name, struct error *err)
-{
-    if (strcmp(name, "gpu") == 0)
-        module->table = &vireo_module_gpu;
-    else if (strcmp(name, "virgl") == 0)
-        module->table = &fake_renderer_module;
-    else
-        return error_set(err, ENOENT, "no module '%s'", name);
-    return 0;
-}
-
-void module_unload(struct module *module)
-{
-    module->table = NULL;
-}
 
 static const unsigned char bits_3d[] = {GPU_F_VIRGL,         GPU_F_EDID,
                                         GPU_F_RESOURCE_UUID, GPU_F_RESOURCE_BLOB,
