@@ -136,6 +136,7 @@ $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 # They look into the module's parts.
 INPUT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_input*.c))
 $(INPUT_TESTS): TEST_LIBS = $(input_SRC:%.c=$(BUILD)/%.o) $(BUILD)/libvireo.a -levdev
+$(BUILD)/tests/unit/test_input_evdev.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(input_PKG))
 $(INPUT_TESTS): $(BUILD)/vireo-input.so $(input_SRC:%.c=$(BUILD)/%.o)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
