@@ -72,6 +72,17 @@ MODULES += input
 input_SRC = $(wildcard devices/input/model/*.c)
 input_PKG = libevdev
 
+VIEWER_SRC = $(wildcard devices/display/common/*.c)
+MODULES += png sdl vnc
+png_SRC = $(wildcard devices/display/png/*.c) $(VIEWER_SRC)
+png_PKG = libpng
+sdl_SRC = $(wildcard devices/display/sdl/*.c) $(VIEWER_SRC)
+sdl_PKG = sdl2 epoxy
+sdl_LIBS = -Wl,-z,nodelete
+vnc_SRC = $(wildcard devices/display/vnc/*.c) $(VIEWER_SRC)
+vnc_PKG = libvncserver xkbcommon
+vnc_LIBS = -Wl,-z,nodelete
+
 MODULE_FILES = $(MODULES:%=$(BUILD)/vireo-%.so)
 
 DRIVER_OBJ = $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/driver/*.c))
@@ -130,7 +141,14 @@ $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
-$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds: $(BUILD)/vireo-virgl.so
+$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds $(BUILD)/tests/test_gpu_virgl_venus: $(BUILD)/vireo-virgl.so
+$(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
+$(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
+$(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
+$(BUILD)/tests/test_display_vnc: TEST_LIBS = -lvncclient
+$(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
+$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
+$(BUILD)/tests/unit/test_display_sdl.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 # They look into the module's parts.

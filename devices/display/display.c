@@ -148,6 +148,13 @@ const struct display_gl *display_gl(const struct display *d)
     return NULL;
 }
 
+static void tell_outputs(struct display *d)
+{
+    for (struct display_viewer *v = d->viewers; v; v = v->next)
+        if (v->ops->outputs_changed)
+            v->ops->outputs_changed(v);
+}
+
 int display_attach_source(struct display *d, unsigned outputs, const struct display_source_ops *ops,
                           void *opaque, struct error *err)
 {
@@ -156,6 +163,7 @@ int display_attach_source(struct display *d, unsigned outputs, const struct disp
     d->source = ops;
     d->source_opaque = opaque;
     d->output_count = outputs;
+    tell_outputs(d);
     return 0;
 }
 
@@ -167,6 +175,7 @@ void display_detach_source(struct display *d)
     }
     d->source = NULL;
     d->output_count = 0;
+    tell_outputs(d);
 }
 
 /* --- viewers ---------------------------------------------------------------------------------- */
@@ -239,11 +248,11 @@ void display_save(struct display *d)
             v->ops->save(v);
 }
 
-void display_print_timing(struct display *d)
+void display_print_timing(struct display *d, FILE *out)
 {
     for (struct display_viewer *v = d->viewers; v; v = v->next)
         if (v->ops->print_timing)
-            v->ops->print_timing(v);
+            v->ops->print_timing(v, out);
 }
 
 /* --- input ------------------------------------------------------------------------------------ */

@@ -1,9 +1,9 @@
 /*
  * What a machine shows, and what is said to it: where GPUs, input devices and whoever looks meet.
  *
- *     a GPU  -- pictures, damage, cursors -->  display  -->  viewers: a window, a VNC server, a
- * file input devices  <-- keys, motion --  display  <--  viewers a GPU  <-- the size of a window --
- * display  <--  viewers
+ *     a GPU          -- pictures, damage, cursors -->  display  -->  viewers: a window, a file...
+ *     input devices  <-- keys, motion --               display  <--  viewers
+ *     a GPU          <-- the size of a window --       display  <--  viewers
  *
  * One machine has one display, of up to DISPLAY_OUTPUTS_MAX outputs, which one GPU drives. All of
  * it lives on one loop, and so do the GPU, the input devices that it feeds, and the viewers: every
@@ -21,6 +21,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define DISPLAY_OUTPUTS_MAX 16
 #define DISPLAY_SIZE_MAX    16384 /* pixels, width or height */
@@ -52,8 +53,8 @@ enum display_picture_kind { DISPLAY_PIXELS, DISPLAY_TEXTURE, DISPLAY_DMABUF };
 
 /*
  * What an output shows. The GPU's, and valid with all it points to until it shows something else on
- * that output. Kinds other than pixels are given only to viewers that know them (see
- * display_viewer_ops.kinds); for others the GPU has `read`.
+ * that output. Every viewer is given it, whatever its kind: one that does not know the kind
+ * (display_viewer_ops.kinds) calls `read` for what it needs.
  */
 struct display_picture {
     enum display_picture_kind kind;
@@ -64,7 +65,7 @@ struct display_picture {
     /* DISPLAY_PIXELS: 4 bytes a pixel, the first row is the highest. */
     const uint8_t *pixels; /* of the upper left corner that is shown */
     uint32_t stride;       /* bytes */
-    uint32_t fourcc;       /* DRM_FORMAT_... (drm_fourcc.h): of pixels and of dmabufs */
+    uint32_t fourcc;       /* DRM_FORMAT_... (fourcc.h): of pixels and of dmabufs */
 
     struct display_texture texture;
     struct display_dmabuf dmabuf;
@@ -91,9 +92,8 @@ struct display_event {
     int32_t value;
 };
 
-#define DISPLAY_ABSOLUTE_MAX                                            \
-    32767 /* ABS_X, ABS_Y and the like: 0 is left and top of the output \
-           */
+/* Of ABS_X, ABS_Y and the like: 0 is left and top of the output, this right and bottom. */
+#define DISPLAY_ABSOLUTE_MAX 32767
 
 /* What input devices take; what a machine has decides how a viewer grabs the pointer. */
 enum display_input_kind {
@@ -149,7 +149,7 @@ void display_show(struct display *display, unsigned output, const struct display
  * it, or will before the next frame: pixels are then those of that time. */
 void display_damage(struct display *display, unsigned output, const struct display_rect *rect);
 
-/* The pointer's image; NULL: there is none. Its place, of the hot spot. */
+/* The pointer's image, valid until the next; NULL: there is none. Its place, of the hot spot. */
 void display_set_cursor(struct display *display, unsigned output,
                         const struct display_cursor *cursor);
 void display_move_cursor(struct display *display, unsigned output, int32_t x, int32_t y);
@@ -201,10 +201,12 @@ struct display_viewer_ops {
     /* What input devices there are has changed (display_inputs). */
     void (*inputs_changed)(struct display_viewer *viewer);
 
+    /* A GPU came or went (display_outputs). */
+    void (*outputs_changed)(struct display_viewer *viewer);
+
     const struct display_gl *(*gl)(struct display_viewer *viewer);
-    void (*save)(
-        struct display_viewer *viewer); /* write what is shown to a file, if it does that */
-    void (*print_timing)(struct display_viewer *viewer); /* for --timing, at the end */
+    void (*save)(struct display_viewer *viewer); /* write what is shown, if it writes files */
+    void (*print_timing)(struct display_viewer *viewer, FILE *out); /* for --timing, at the end */
     void (*destroy)(struct display_viewer *viewer);
 };
 
@@ -250,6 +252,6 @@ void display_on_close(struct display *display, void (*closed)(void *opaque), voi
 void display_save(struct display *display);
 
 /* Have every viewer say how long frames took, and how many were dropped. */
-void display_print_timing(struct display *display);
+void display_print_timing(struct display *display, FILE *out);
 
 #endif

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-const struct display_viewer_kind *const display_viewer_kinds[] = {NULL};
-
 struct display_viewer_setup {
     const struct display_viewer_kind *kind;
     struct module module;

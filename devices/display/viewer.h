@@ -1,8 +1,9 @@
 /*
  * The kinds of viewers that a user can name: --display KIND[=WHERE][,KEY=VALUE...].
  *
- * A kind is a table here, with its options, and a module vireo-KIND.so with its code. Another one
- * is one file, and one line in display_viewer_kinds (viewer.c).
+ * A kind is a table in viewer_kinds.c, with its options, and a module vireo-KIND.so with its code.
+ * Another one (say, a Wayland client of its own) is one file in a directory, a table and a line in
+ * display_viewer_kinds.
  */
 #ifndef DEVICES_DISPLAY_VIEWER_H
 #define DEVICES_DISPLAY_VIEWER_H
@@ -26,7 +27,7 @@ struct display_viewer_kind {
     size_t option_count, options_size;
 };
 
-/* NULL-terminated. */
+/* NULL-terminated. (viewer_kinds.c; what their options fill is in viewer_kinds.h.) */
 extern const struct display_viewer_kind *const display_viewer_kinds[];
 
 /* The table of a module, `vireo_module_KIND`. */

@@ -8,6 +8,7 @@
 #include "build_directory.h"
 
 #include "base/bytes.h"
+#include "base/sanitizers.h"
 #include "devices/gpu/renderer.h"
 
 #include <setjmp.h>
@@ -20,8 +21,27 @@
 
 #include <string.h>
 
+/*
+ * Mesa keeps memory for the life of a process: what its DRI driver and gbm_create_device allocate
+ * once for each time they are loaded, though they are unloaded. Whole stacks are recorded to tell
+ * it from other leaks, as those libraries have no frame pointers.
+ */
+#if SANITIZE_ADDRESS
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "fast_unwind_on_malloc=0";
+}
+
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:libEGL_mesa.so\nleak:libgbm.so\n";
+}
+#endif
+
 enum { FENCES_MAX = 64 };
-enum { FORMAT_BGRA = 1, FORMAT_RGBA = 67, FORMAT_R8 = 64, FORMAT_Z24S8 = 19 };
+enum { FORMAT_BGRA = 1, FORMAT_RGBA = 67, FORMAT_R8 = 64, FORMAT_Z32 = 18 };
 enum { TARGET_BUFFER = 0, TARGET_2D = 2, TARGET_3D = 3 };
 enum {
     BIND_RENDER_TARGET = 1 << 1,

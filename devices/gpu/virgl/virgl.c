@@ -43,6 +43,8 @@ void virgl_enter(struct gpu_renderer *r)
         return;
     r->entered = true;
     r->thread = pthread_self();
+    if (!r->gl)
+        eglBindAPI(EGL_OPENGL_API); /* a thread's; the library does it on its first alone */
     virgl_renderer_force_ctx_0();
 }
 

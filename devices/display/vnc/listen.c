@@ -1,0 +1,254 @@
+/*
+ * Where clients connect, and which may.
+ */
+#include "devices/display/vnc/vnc.h"
+
+#include "base/bytes.h"
+#include "base/log.h"
+#include "base/option.h"
+#include "base/unix_socket.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FIRST_PORT    5900
+#define NUMBER_MAX    (65535 - FIRST_PORT - DISPLAY_OUTPUTS_MAX)
+#define FAILURES_MAX  5                     /* wrong passwords in a row, and then */
+#define REFUSE_FOR_NS UINT64_C(10000000000) /* nobody may try for so long */
+
+/* --- clients ---------------------------------------------------------------------------------- */
+
+static void client_gone(rfbClientPtr cl)
+{
+    struct vnc_client *c = cl->clientData;
+
+    if (!c)
+        return;
+    vnc_release(c);
+    loop_fd_close(c->screen->owner->loop, &c->fd);
+    atomic_fetch_sub(&c->screen->clients, 1);
+    free(c);
+}
+
+static void client_ready(struct loop_fd *fd, uint32_t events)
+{
+    struct vnc_client *c = container_of(fd, struct vnc_client, fd);
+    struct vnc_screen *s = c->screen;
+
+    (void)events;
+    vnc_screen_process(s); /* which may free the client */
+}
+
+static enum rfbNewClientAction new_client(rfbClientPtr cl)
+{
+    struct vnc_screen *s = cl->screen->screenData;
+    struct vnc_client *c = calloc(1, sizeof(*c));
+
+    if (!c)
+        return RFB_CLIENT_REFUSE;
+    c->screen = s;
+    c->fd = (struct loop_fd){.fd = dup(cl->sock), .events = EPOLLIN, .ready = client_ready};
+    if (c->fd.fd < 0 || loop_fd_add(s->owner->loop, &c->fd, NULL)) {
+        if (c->fd.fd >= 0)
+            close(c->fd.fd);
+        free(c);
+        return RFB_CLIENT_REFUSE;
+    }
+    cl->clientData = c;
+    cl->clientGoneHook = client_gone;
+    atomic_fetch_add(&s->clients, 1);
+    vnc_screen_schedule(s);
+    return RFB_CLIENT_ACCEPT;
+}
+
+static bool is_welcome(struct vnc_screen *s, int fd)
+{
+    struct vnc_viewer *v = s->owner;
+
+    return fd < FD_SETSIZE && /* the library uses select */
+           atomic_load(&s->clients) < v->options->clients && loop_now_ns() >= v->refused_until_ns;
+}
+
+static void listener_ready(struct loop_fd *fd, uint32_t events)
+{
+    struct vnc_screen *s = container_of(fd, struct vnc_listener, fd)->screen;
+    int client = accept4(fd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+    (void)events;
+    if (client < 0)
+        return;
+    if (!is_welcome(s, client)) {
+        log_limited(LOG_WARN, "vnc", "output %u: a client is turned away", s->output);
+        close(client);
+        return;
+    }
+    rfbNewClient(s->rfb, client);
+    vnc_screen_process(s);
+}
+
+/* --- passwords -------------------------------------------------------------------------------- */
+
+static rfbBool check_password(rfbClientPtr cl, const char *response, int length)
+{
+    struct vnc_viewer *v = ((struct vnc_screen *)cl->screen->screenData)->owner;
+
+    if (rfbCheckPasswordByList(cl, response, length)) {
+        v->failures = 0;
+        return TRUE;
+    }
+    if (++v->failures >= FAILURES_MAX) {
+        v->failures = 0;
+        v->refused_until_ns = loop_now_ns() + REFUSE_FOR_NS;
+    }
+    log_limited(LOG_WARN, "vnc", "a client from '%s' had a wrong password", cl->host);
+    return FALSE;
+}
+
+int vnc_read_password(struct vnc_viewer *v, struct error *err)
+{
+    const char *path = v->options->password_file;
+    char line[VNC_PASSWORD_MAX + 3] = "";
+    FILE *file;
+
+    if (!path)
+        return 0;
+    file = fopen(path, "re");
+    if (!file)
+        return error_errno(err, errno, "cannot read the password file '%s'", path);
+    if (!fgets(line, sizeof(line), file))
+        line[0] = '\0';
+    fclose(file);
+    line[strcspn(line, "\r\n")] = '\0';
+    if (!line[0] || strlen(line) > VNC_PASSWORD_MAX)
+        return error_set(err, EINVAL,
+                         "the first line of '%s' is no password of 1 to %d characters, which is "
+                         "all that VNC looks at",
+                         path, VNC_PASSWORD_MAX);
+    memcpy(v->password, line, strlen(line) + 1);
+    v->passwords[0] = v->password;
+    return 0;
+}
+
+/* --- sockets ---------------------------------------------------------------------------------- */
+
+static int add_listener(struct vnc_screen *s, int fd, struct error *err)
+{
+    struct vnc_listener *l = &s->listeners[s->listener_count];
+    int ret;
+
+    *l = (struct vnc_listener){.fd = {.fd = fd, .events = EPOLLIN, .ready = listener_ready},
+                               .screen = s};
+    ret = loop_fd_add(s->owner->loop, &l->fd, err);
+    if (ret)
+        close(fd);
+    else
+        s->listener_count++;
+    return ret;
+}
+
+static int listen_unix(struct vnc_screen *s, const char *path, struct error *err)
+{
+    int fd;
+
+    if (s->output)
+        snprintf(s->socket_path, sizeof(s->socket_path), "%s-%u", path, s->output);
+    else
+        snprintf(s->socket_path, sizeof(s->socket_path), "%s", path);
+    fd = unix_socket_listen(s->socket_path, err);
+    if (fd >= 0)
+        return add_listener(s, fd, err);
+    s->socket_path[0] = '\0';
+    return fd;
+}
+
+static int listen_address(struct vnc_screen *s, const struct addrinfo *address, struct error *err)
+{
+    int fd = socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), one = 1;
+
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (address->ai_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (bind(fd, address->ai_addr, address->ai_addrlen) || listen(fd, 16)) {
+        int ret = -errno;
+
+        close(fd);
+        return ret;
+    }
+    return add_listener(s, fd, err);
+}
+
+/* A name may be in a host's files twice, with one address. */
+static bool came_before(const struct addrinfo *first, const struct addrinfo *a)
+{
+    for (; first != a; first = first->ai_next)
+        if (first->ai_addrlen == a->ai_addrlen &&
+            !memcmp(first->ai_addr, a->ai_addr, a->ai_addrlen))
+            return true;
+    return false;
+}
+
+/* All addresses of the name; that one family is not to be had here is no reason to fail. */
+static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, struct error *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
+    char port[8];
+    int ret = 0;
+
+    snprintf(port, sizeof(port), "%u", FIRST_PORT + number + s->output);
+    ret = getaddrinfo(host, port, &hints, &found);
+    if (ret)
+        return error_set(err, EINVAL, "there is no address '%s': %s", host, gai_strerror(ret));
+    for (const struct addrinfo *a = found;
+         a && s->listener_count < VNC_LISTEN_MAX && ret != -EADDRINUSE; a = a->ai_next)
+        if (!came_before(found, a)) {
+            int failed = listen_address(s, a, err);
+
+            ret = failed ? failed : ret;
+        }
+    freeaddrinfo(found);
+    if (ret == -EADDRINUSE || !s->listener_count) {
+        vnc_listen_end(s);
+        return error_errno(err, -ret, "cannot listen for VNC clients on %s port %s", host, port);
+    }
+    return 0;
+}
+
+int vnc_listen(struct vnc_screen *s, struct error *err)
+{
+    const char *where = s->owner->options->where, *colon = strrchr(where, ':');
+    char host[256];
+    uint64_t number;
+    int ret;
+
+    s->rfb->newClientHook = new_client;
+    s->rfb->passwordCheck = check_password;
+    if (!strncmp(where, "unix:", 5) && where[5])
+        return listen_unix(s, where + 5, err);
+    if (!colon || colon - where >= (int)sizeof(host))
+        return error_set(err, EINVAL, "vnc: '%s' is not :N, ADDRESS:N or unix:PATH", where);
+    ret = option_parse_uint("vnc: the number behind ':'", colon + 1, 0, NUMBER_MAX, &number, err);
+    if (ret)
+        return ret;
+    snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
+    if (host[0] == '[' && host[strlen(host) - 1] == ']') { /* [::1]:0 */
+        host[strlen(host) - 1] = '\0';
+        memmove(host, host + 1, strlen(host));
+    }
+    return listen_tcp(s, host[0] ? host : "localhost", (unsigned)number, err);
+}
+
+void vnc_listen_end(struct vnc_screen *s)
+{
+    for (unsigned i = 0; i < s->listener_count; i++)
+        loop_fd_close(s->owner->loop, &s->listeners[i].fd);
+    s->listener_count = 0;
+    if (s->socket_path[0])
+        unlink(s->socket_path);
+    s->socket_path[0] = '\0';
+}

@@ -1,0 +1,141 @@
+/*
+ * The viewer for VNC clients, on LibVNCServer.
+ *
+ * That library waits within its calls for clients that are slow to send or to take, so it has a
+ * thread and a loop of its own: nothing that a client does or leaves undone holds up the guest. The
+ * two meet in two ways. The display's loop posts "there is something new" to the server's; and the
+ * server, when it has a client and the time for a frame has come, has the display's loop copy what
+ * is damaged into the server's buffer, waiting meanwhile (handoff.h). So each buffer is touched by
+ * one thread at a time without a lock, each damaged byte is copied at most once, and nothing is
+ * copied when nobody looks.
+ *
+ *   vnc.c      opening it; what the display tells
+ *   screen.c   an output as LibVNCServer's screen: frames, size, pointer
+ *   listen.c   sockets, and who may connect
+ *   input.c    what clients type and point
+ *   keymap.c   keysyms to keys
+ *   handoff.c  work for the display's loop
+ */
+#ifndef DEVICES_DISPLAY_VNC_VNC_H
+#define DEVICES_DISPLAY_VNC_VNC_H
+
+#include "devices/display/common/damage.h"
+#include "devices/display/common/timing.h"
+#include "devices/display/display.h"
+#include "devices/display/viewer_kinds.h"
+#include "devices/display/vnc/handoff.h"
+#include "devices/display/vnc/keymap.h"
+
+#include <limits.h>
+#include <linux/input-event-codes.h>
+#include <rfb/rfb.h>
+#include <stdatomic.h>
+
+#define VNC_PASSWORD_MAX 8 /* that is all that VNC's authentication looks at */
+#define VNC_LISTEN_MAX   4 /* addresses of one name */
+
+struct vnc_viewer;
+struct vnc_screen;
+
+struct vnc_listener {
+    struct loop_fd fd;
+    struct vnc_screen *screen;
+};
+
+/* Of one connection: clientData of LibVNCServer's. */
+struct vnc_client {
+    struct vnc_screen *screen;
+    struct loop_fd fd; /* a copy of the socket's, which is the library's to close */
+    uint8_t pressed[(KEY_CNT + 7) / 8];
+    int buttons; /* as VNC has them */
+    int x, y;    /* of the pointer, for its motion */
+    bool placed;
+};
+
+/* What the display's loop keeps for the server. */
+struct vnc_source {
+    struct display_picture picture; /* width 0: there is none, the screen is black */
+    struct display_damage_list damage;
+    bool resized; /* or turned on or off */
+    const struct display_cursor *cursor;
+    int32_t cursor_x, cursor_y;
+    bool cursor_changed, cursor_moved;
+    struct display_timing timing;
+};
+
+/* What it hands over for one frame. */
+struct vnc_frame {
+    struct vnc_screen *screen;
+    bool all;                          /* asked: of the whole picture */
+    struct display_damage_list copied; /* into the buffer */
+    uint8_t *buffer;                   /* a new one of this size; NULL: the old one was used */
+    uint32_t width, height;
+    rfbCursorPtr cursor;
+    bool cursor_changed, cursor_moved;
+    int32_t cursor_x, cursor_y;
+    uint64_t since_ns;
+};
+
+struct vnc_screen {
+    struct vnc_viewer *owner;
+    unsigned output;
+
+    /* The display's loop. */
+    struct vnc_source source;
+    struct loop_task changed; /* posted to the server's */
+
+    /* The server's; `buffer` is written by the display's while the server waits. */
+    rfbScreenInfoPtr rfb; /* NULL: it is not served */
+    uint8_t *buffer;      /* XRGB8888 */
+    struct vnc_listener listeners[VNC_LISTEN_MAX];
+    unsigned listener_count;
+    char socket_path[PATH_MAX]; /* "": it has none */
+    struct loop_timer frame;
+    uint64_t sent_ns;
+    bool stale; /* the buffer is old: nobody looked */
+
+    atomic_uint clients;
+};
+
+struct vnc_viewer {
+    struct display_viewer viewer;
+    const struct display_vnc_options *options;
+    struct loop *loop; /* the server's */
+    bool runs;
+    struct handoff display;
+    struct keymap *keymap;
+    char password[VNC_PASSWORD_MAX + 1];
+    char *passwords[2]; /* as the library wants them: one, and NULL */
+    unsigned failures;  /* wrong passwords in a row */
+    uint64_t refused_until_ns;
+    atomic_uint lights;
+    atomic_uint outputs;
+    struct loop_task outputs_changed;
+    struct vnc_screen screens[DISPLAY_OUTPUTS_MAX];
+};
+
+/* --- screen.c: the server's thread, but for the last --------------------------------------------
+ */
+
+int vnc_screen_open(struct vnc_screen *s, struct error *err);
+void vnc_screen_close(struct vnc_screen *s);
+
+/* A client came or asks for something: soon, a frame. */
+void vnc_screen_schedule(struct vnc_screen *s);
+
+/* Have the library do what there is to do for clients. */
+void vnc_screen_process(struct vnc_screen *s);
+
+/* --- listen.c --------------------------------------------------------------------------------- */
+
+int vnc_listen(struct vnc_screen *s, struct error *err);
+void vnc_listen_end(struct vnc_screen *s);
+int vnc_read_password(struct vnc_viewer *v, struct error *err);
+
+/* --- input.c ---------------------------------------------------------------------------------- */
+
+void vnc_key(rfbBool down, rfbKeySym keysym, rfbClientPtr cl);
+void vnc_pointer(int buttons, int x, int y, rfbClientPtr cl);
+void vnc_release(struct vnc_client *client); /* all that it has pressed */
+
+#endif
