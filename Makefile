@@ -143,7 +143,8 @@ $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
 # It has the module's code in itself, and a renderer of its own.
 $(BUILD)/tests/test_gpu_3d: TEST_LIBS = $(gpu_SRC:%.c=$(BUILD)/%.o)
-$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds $(BUILD)/tests/test_gpu_virgl_venus: $(BUILD)/vireo-virgl.so
+$(filter $(BUILD)/tests/test_gpu_virgl%,$(UNIT_TESTS)): $(BUILD)/vireo-virgl.so
+$(BUILD)/tests/test_gpu_virgl_gl: TEST_LIBS = -lepoxy
 $(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
 $(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
 $(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
