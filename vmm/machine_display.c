@@ -105,7 +105,7 @@ static void end_on_loop(void *arg)
     if (call->save)
         display_save(call->display);
     if (call->timing)
-        display_print_timing(call->display);
+        display_print_timing(call->display, stderr);
     display_end(call->display);
 }
 

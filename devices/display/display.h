@@ -65,7 +65,7 @@ struct display_picture {
     /* DISPLAY_PIXELS: 4 bytes a pixel, the first row is the highest. */
     const uint8_t *pixels; /* of the upper left corner that is shown */
     uint32_t stride;       /* bytes */
-    uint32_t fourcc;       /* DRM_FORMAT_... (fourcc.h): of pixels and of dmabufs */
+    uint32_t fourcc;       /* DRM_FORMAT_... (drm_fourcc.h): of pixels and of dmabufs */
 
     struct display_texture texture;
     struct display_dmabuf dmabuf;
@@ -108,6 +108,10 @@ enum display_input_kind {
 /* `title` is the machine's name, for windows; copied. */
 int display_create(struct loop *loop, const char *title, struct display **out, struct error *err);
 
+/* While the loop still runs, and the guest does not any more: the GPU lets go of what it has of its
+ * viewers (display_source_ops.end), then these are destroyed. */
+void display_end(struct display *display);
+
 /* Nobody is attached any more. NULL is nothing. */
 void display_destroy(struct display *display);
 
@@ -121,6 +125,10 @@ struct display_source_ops {
      * may follow. 0 by 0: nobody looks any more, the output is unplugged. */
     void (*resize)(void *opaque, unsigned output, uint32_t width, uint32_t height,
                    uint32_t width_mm, uint32_t height_mm);
+
+    /* The viewers go, and their GL: a renderer that has contexts of it has to go before. From now
+     * on nothing is shown. NULL: there is nothing to let go of. */
+    void (*end)(void *opaque);
 
     /* A viewer came: show what there is to it (display_show and the rest follow for all). */
     void (*refresh)(void *opaque);

@@ -4,9 +4,8 @@
 #include "tests/unit/display_fixture.h"
 #include "tests/unit/x_server.h"
 
-#include "devices/display/fourcc.h"
-
 #include <SDL.h>
+#include <libdrm/drm_fourcc.h>
 #include <linux/input-event-codes.h>
 #include <time.h>
 

@@ -3,9 +3,8 @@
  */
 #include "tests/unit/display_fixture.h"
 
-#include "devices/display/fourcc.h"
-
 #include <errno.h>
+#include <libdrm/drm_fourcc.h>
 #include <linux/input-event-codes.h>
 #include <rfb/rfbclient.h>
 #include <stdlib.h>
