@@ -109,8 +109,10 @@ static inline int create(struct fixture *f, struct error *err)
     if (ret)
         return ret;
     f->backend->name = "input0";
-    f->backend->events =
-        (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, f, NULL};
+    f->backend->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                       .config_changed = on_config_changed,
+                                                       .needs_reset = on_needs_reset,
+                                                       .opaque = f};
     ret = f->backend->ops->start(f->backend, err);
     if (ret) {
         f->backend->ops->destroy(f->backend);
