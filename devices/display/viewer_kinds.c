@@ -52,11 +52,11 @@ static const char *const vnc_shared[] = {
 static const struct option_spec vnc_options[] = {
     {"where", OPTION_STRING, ROW(vnc, where), .required = true, .metavar = "WHERE",
      .help =
-         ":N (localhost, TCP port 5900+N), ADDRESS:N, or unix:PATH; output M is at N+M, PATH-M"},
+         ":N (localhost), ADDRESS:N, or unix:PATH; output M is at N+M, PATH-M"},
     {"password-file", OPTION_STRING, ROW(vnc, password_file), .metavar = "PATH",
      .help = "clients must know its first line, of 1 to 8 characters"},
     {"shared", OPTION_CHOICE, ROW(vnc, shared), .initial = "ask", .choices = vnc_shared,
-     .help = "may there be several clients: as the newest asks, or never (it takes over)"},
+     .help = "several clients: as the newest asks, or never (it takes over)"},
     {"clients", OPTION_UINT, ROW(vnc, clients), .initial = "8", .min = 1, .max = 64,
      .help = "of one output at a time, at most"},
     {"layout", OPTION_STRING, ROW(vnc, layout), .initial = "us", .metavar = "NAME",
