@@ -151,7 +151,10 @@ $(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
 $(BUILD)/tests/test_display_vnc: TEST_LIBS = -lvncclient
 $(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
 $(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
-$(BUILD)/tests/unit/test_display_sdl.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)
+KEYS_OBJ = $(addprefix $(BUILD)/devices/display/,sdl/keys.o vnc/keymap.o common/damage.o)
+$(BUILD)/tests/test_display_keys: $(KEYS_OBJ)
+$(BUILD)/tests/test_display_keys: TEST_LIBS = $(KEYS_OBJ) -lSDL2 -lxkbcommon
+$(addprefix $(BUILD)/tests/unit/test_display_,sdl.o keys.o): PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 # They look into the module's parts.
