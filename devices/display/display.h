@@ -65,7 +65,7 @@ struct display_picture {
     /* DISPLAY_PIXELS: 4 bytes a pixel, the first row is the highest. */
     const uint8_t *pixels; /* of the upper left corner that is shown */
     uint32_t stride;       /* bytes */
-    uint32_t fourcc;       /* DRM_FORMAT_... (fourcc.h): of pixels and of dmabufs */
+    uint32_t fourcc;       /* DRM_FORMAT_... (drm_fourcc.h): of pixels and of dmabufs */
 
     struct display_texture texture;
     struct display_dmabuf dmabuf;
