@@ -141,6 +141,8 @@ $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
+# It has the module's code in itself, and a renderer of its own.
+$(BUILD)/tests/test_gpu_3d: TEST_LIBS = $(gpu_SRC:%.c=$(BUILD)/%.o)
 $(filter $(BUILD)/tests/test_gpu_virgl%,$(UNIT_TESTS)): $(BUILD)/vireo-virgl.so
 $(BUILD)/tests/test_gpu_virgl_gl: TEST_LIBS = -lepoxy
 $(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
@@ -149,12 +151,16 @@ $(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
 $(BUILD)/tests/test_display_vnc: TEST_LIBS = -lvncclient
 $(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
 $(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
-$(BUILD)/tests/unit/test_display_sdl.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)
+KEYS_OBJ = $(addprefix $(BUILD)/devices/display/,sdl/keys.o vnc/keymap.o common/damage.o)
+$(BUILD)/tests/test_display_keys: $(KEYS_OBJ)
+$(BUILD)/tests/test_display_keys: TEST_LIBS = $(KEYS_OBJ) -lSDL2 -lxkbcommon
+$(addprefix $(BUILD)/tests/unit/test_display_,sdl.o keys.o): PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags sdl2)
 $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 
 # They look into the module's parts.
 INPUT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_input*.c))
 $(INPUT_TESTS): TEST_LIBS = $(input_SRC:%.c=$(BUILD)/%.o) $(BUILD)/libvireo.a -levdev
+$(BUILD)/tests/unit/test_input_evdev.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(input_PKG))
 $(INPUT_TESTS): $(BUILD)/vireo-input.so $(input_SRC:%.c=$(BUILD)/%.o)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a

@@ -250,6 +250,8 @@ void display_save(struct display *d)
 
 void display_print_timing(struct display *d, FILE *out)
 {
+    if (d->source && d->source->print_timing)
+        d->source->print_timing(d->source_opaque, out);
     for (struct display_viewer *v = d->viewers; v; v = v->next)
         if (v->ops->print_timing)
             v->ops->print_timing(v, out);

@@ -65,7 +65,7 @@ struct display_picture {
     /* DISPLAY_PIXELS: 4 bytes a pixel, the first row is the highest. */
     const uint8_t *pixels; /* of the upper left corner that is shown */
     uint32_t stride;       /* bytes */
-    uint32_t fourcc;       /* DRM_FORMAT_... (fourcc.h): of pixels and of dmabufs */
+    uint32_t fourcc;       /* DRM_FORMAT_... (drm_fourcc.h): of pixels and of dmabufs */
 
     struct display_texture texture;
     struct display_dmabuf dmabuf;
@@ -129,6 +129,9 @@ struct display_source_ops {
     /* The viewers go, and their GL: a renderer that has contexts of it has to go before. From now
      * on nothing is shown. NULL: there is nothing to let go of. */
     void (*end)(void *opaque);
+
+    /* For --timing, at the end: what showing has cost. NULL: nothing to say. */
+    void (*print_timing)(void *opaque, FILE *out);
 
     /* A viewer came: show what there is to it (display_show and the rest follow for all). */
     void (*refresh)(void *opaque);
@@ -251,7 +254,8 @@ void display_on_close(struct display *display, void (*closed)(void *opaque), voi
 /* Have those that write files do it now: at SIGUSR2, and before the machine ends. */
 void display_save(struct display *display);
 
-/* Have every viewer say how long frames took, and how many were dropped. */
+/* Have the GPU say what was copied, and every viewer how long frames took and how many were
+ * dropped. */
 void display_print_timing(struct display *display, FILE *out);
 
 #endif

@@ -1,9 +1,9 @@
 #include "tests/driver/fake_gpu.h"
 
 #include "base/bytes.h"
-#include "devices/display/fourcc.h"
 
 #include <errno.h>
+#include <libdrm/drm_fourcc.h>
 #include <stdlib.h>
 
 #define GAP 12 /* bytes between rows */

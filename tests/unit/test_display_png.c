@@ -3,10 +3,9 @@
  */
 #include "tests/unit/display_fixture.h"
 
-#include "devices/display/fourcc.h"
-
 #include <dirent.h>
 #include <errno.h>
+#include <libdrm/drm_fourcc.h>
 #include <png.h>
 #include <stdlib.h>
 

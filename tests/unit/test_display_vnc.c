@@ -3,10 +3,10 @@
  */
 #include "tests/unit/display_fixture.h"
 
-#include "devices/display/fourcc.h"
-
 #include <errno.h>
+#include <libdrm/drm_fourcc.h>
 #include <linux/input-event-codes.h>
+#include <netinet/in.h>
 #include <rfb/rfbclient.h>
 #include <stdlib.h>
 #include <time.h>
@@ -110,6 +110,7 @@ static rfbClient *connect_to(const char *host, int port, char *(*password)(rfbCl
 {
     rfbClient *c = rfbGetClient(8, 3, 4);
 
+    free(c->serverHost);
     c->serverHost = strdup(host);
     c->serverPort = port;
     c->canHandleNewFBSize = TRUE;
@@ -133,6 +134,8 @@ static rfbClient *connect_client(void)
 static void disconnect(rfbClient *c)
 {
     free(c->frameBuffer);
+    free(c->rcSource);
+    free(c->rcMask);
     rfbClientCleanup(c);
 }
 
@@ -310,19 +313,26 @@ static void test_pointer_has_the_guests_shape(void **state)
     disconnect(c);
 }
 
+static void get_wanted(void *arg)
+{
+    *(struct fake_gpu_output *)arg = f.gpu.outputs[0];
+}
+
 static void test_client_resizes(void **state)
 {
     rfbClient *c = connect_client();
+    struct fake_gpu_output output = {0};
 
     (void)state;
     assert_gets_picture(c, WIDTH, HEIGHT, &nothing);
     assert_true(SendExtDesktopSize(c, 800, 600));
-    for (int i = 0; i < 50 && !f.gpu.outputs[0].wanted; i++)
+    for (int i = 0; i < LONG / 20 && !output.wanted; i++) {
         handle(c);
+        loop_call(f.loop, get_wanted, &output);
+    }
+    assert_int_equal(output.wanted_width, 800);
+    assert_int_equal(output.wanted_height, 600);
     disconnect(c);
-    loop_join_thread(f.loop);
-    assert_int_equal(f.gpu.outputs[0].wanted_width, 800);
-    assert_int_equal(f.gpu.outputs[0].wanted_height, 600);
 }
 
 /* --- what is typed and pointed ---------------------------------------------------------------- */
@@ -526,30 +536,42 @@ static void test_bad_places_are_refused(void **state)
     }
 }
 
+/* A socket that is bound to localhost, and its port. */
+static int bound_socket(int *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    for (*port = 5900 + 100 + getpid() % 1000; *port < 20000; ++*port) {
+        address.sin_port = htons((uint16_t)*port);
+        if (!bind(fd, (struct sockaddr *)&address, sizeof(address)))
+            break;
+    }
+    return fd;
+}
+
 /* On localhost's addresses alone; a port that is taken is told of. */
 static void test_tcp(void **state)
 {
     struct error err = ERROR_INIT;
+    int port, taken = bound_socket(&port);
     char text[16];
     rfbClient *c;
-    int number;
 
     (void)state;
     fixture_open(&f, 1, 0);
-    for (number = getpid() % 1000 + 100; number < 5000; number++) {
-        snprintf(text, sizeof(text), ":%d", number);
-        if (!fixture_view(&f, "vnc", text, &err))
-            break;
-        f.viewers = 0;
-    }
+    snprintf(text, sizeof(text), ":%d", port - 5900);
+    assert_int_equal(fixture_view(&f, "vnc", text, &err), -EADDRINUSE);
+    close(taken);
+    assert_int_equal(fixture_view(&f, "vnc", text, &err), 0);
+    assert_int_equal(fixture_view(&f, "vnc", text, &err), -EBUSY); /* it is one for all outputs */
     fake_gpu_show(&f.gpu, 0, WIDTH, HEIGHT, DRM_FORMAT_XRGB8888);
     assert_int_equal(loop_start_thread(f.loop, "display", NULL), 0);
-    c = connect_to("127.0.0.1", 5900 + number, no_password);
+    c = connect_to("127.0.0.1", port, no_password);
     assert_non_null(c);
     assert_gets_picture(c, WIDTH, HEIGHT, &nothing);
     disconnect(c);
     loop_join_thread(f.loop);
-    assert_int_equal(fixture_view(&f, "vnc", text, &err), -EADDRINUSE);
     fixture_close(&f);
 }
 
@@ -558,7 +580,7 @@ static void test_tcp(void **state)
 /* A client that takes nothing, and one that says half a message, hold nobody up but VNC. */
 static void test_machine_does_not_wait_for_clients(void **state)
 {
-    const struct display_rect all = {0, 0, 1920, 1080};
+    const struct display_rect part = {0, 0, 64, 64};
     rfbClient *c = connect_client();
     struct timespec before, after;
 
@@ -567,8 +589,8 @@ static void test_machine_does_not_wait_for_clients(void **state)
     show(0, 1920, 1080, DRM_FORMAT_XRGB8888);
     usleep(50000);
     clock_gettime(CLOCK_MONOTONIC, &before);
-    for (uint32_t i = 0; i < 5; i++)
-        paint(&all, i);
+    for (uint32_t i = 0; i < 100; i++)
+        paint(&part, i);
     clock_gettime(CLOCK_MONOTONIC, &after);
     assert_true(after.tv_sec - before.tv_sec < 2);
     disconnect(c);
@@ -634,6 +656,13 @@ static void test_nobody_looks_nothing_is_copied(void **state)
     assert_gets_picture(c, WIDTH, HEIGHT, &rect);
     assert_int_equal(timing(" copied") - copied, 50 * 50 * 4);
     disconnect(c);
+}
+
+/* LibVNCServer 0.9.14 forgets this for each size that a client asks for. */
+const char *__lsan_default_suppressions(void);
+const char *__lsan_default_suppressions(void)
+{
+    return "leak:rfbGetClientIterator\n";
 }
 
 static void quiet(const char *format, ...)

@@ -1,9 +1,9 @@
 #include "devices/display/common/pixels.h"
 
 #include "base/bytes.h"
-#include "devices/display/fourcc.h"
 
 #include <errno.h>
+#include <libdrm/drm_fourcc.h>
 
 /* Where red, green and blue begin in a format's 32 bits. */
 struct layout {

@@ -7,8 +7,8 @@
 #include "devices/display/display.h"
 
 /* Bring `rect`, which is within the picture, to `out` as DRM_FORMAT_XRGB8888 (the X byte is
- * anything), `stride` bytes a row. -EINVAL for a format that is none of fourcc.h, and what the
- * picture's own `read` says. On the display's loop. */
+ * anything), `stride` bytes a row. -EINVAL for a format that is none of the eight of 32 bits, and
+ * what the picture's own `read` says. On the display's loop. */
 int display_pixels_read(const struct display_picture *picture, const struct display_rect *rect,
                         void *out, size_t stride);
 

@@ -6,12 +6,12 @@
  */
 #include "base/log.h"
 #include "devices/display/common/pixels.h"
-#include "devices/display/fourcc.h"
 #include "devices/display/png/write.h"
 #include "devices/display/viewer.h"
 #include "devices/display/viewer_kinds.h"
 
 #include <errno.h>
+#include <libdrm/drm_fourcc.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>

@@ -8,10 +8,10 @@
 
 #include "base/log.h"
 #include "devices/display/common/pixels.h"
-#include "devices/display/fourcc.h"
 
 #include <epoxy/gl.h>
 #include <errno.h>
+#include <libdrm/drm_fourcc.h>
 #include <stdlib.h>
 
 /* Corners of the rectangle, which fills the viewport, are made of their numbers. `part` is what of

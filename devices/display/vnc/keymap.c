@@ -33,6 +33,7 @@ static const struct entry fixed[] = {
     {XKB_KEY_Sys_Req, {.code = KEY_SYSRQ}},
     {XKB_KEY_Break, {.code = KEY_PAUSE}},
     {XKB_KEY_ISO_Left_Tab, {.code = KEY_TAB}},
+    {XKB_KEY_KP_Decimal, {.code = KEY_KPDOT}},
 };
 
 static bool is_keypad(xkb_keysym_t keysym)

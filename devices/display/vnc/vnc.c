@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdlib.h>
 
+static bool is_open; /* the library has a mutex that it makes anew for each server */
+
 static struct vnc_viewer *vnc_of(struct display_viewer *viewer)
 {
     return (struct vnc_viewer *)viewer;
@@ -113,6 +115,7 @@ static void vnc_destroy(struct display_viewer *viewer)
     loop_destroy(v->loop);
     keymap_destroy(v->keymap);
     free(v);
+    is_open = false;
 }
 
 static const struct display_viewer_ops vnc_ops = {
@@ -193,9 +196,12 @@ static int start(struct vnc_viewer *v, struct error *err)
 
 static int vnc_open(struct display *display, const void *options, struct error *err)
 {
-    struct vnc_viewer *v = calloc(1, sizeof(*v));
+    struct vnc_viewer *v;
     int ret;
 
+    if (is_open)
+        return error_set(err, EBUSY, "there is a VNC server already: it is one for all outputs");
+    v = calloc(1, sizeof(*v));
     if (!v)
         return error_set(err, ENOMEM, "no memory for a VNC server");
     ret = loop_create(&v->loop, err);
@@ -203,6 +209,7 @@ static int vnc_open(struct display *display, const void *options, struct error *
         free(v);
         return ret;
     }
+    is_open = true;
     init(v, display, options);
     ret = start(v, err);
     if (ret)
