@@ -37,7 +37,8 @@ static void vnc_show(struct display_viewer *viewer, unsigned output,
         struct display_rect all = {0, 0, picture->width, picture->height};
 
         display_damage_add(&source->damage, &all);
-        display_timing_damage(&source->timing, &all);
+        if (atomic_load(&s->clients))
+            display_timing_damage(&source->timing, &all);
     }
     tell(s);
 }
