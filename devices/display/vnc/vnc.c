@@ -99,7 +99,7 @@ static void vnc_print_timing(struct display_viewer *viewer, FILE *out)
     struct vnc_viewer *v = vnc_of(viewer);
 
     for (unsigned i = 0; i < DISPLAY_OUTPUTS_MAX; i++)
-        if (v->screens[i].source.timing.damaged)
+        if (v->screens[i].source.picture.width || v->screens[i].source.timing.shown)
             display_timing_print(&v->screens[i].source.timing, "vnc", i, out);
 }
 
