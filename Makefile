@@ -141,7 +141,10 @@ $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
-$(BUILD)/tests/test_gpu_virgl $(BUILD)/tests/test_gpu_virgl_bounds $(BUILD)/tests/test_gpu_virgl_venus: $(BUILD)/vireo-virgl.so
+# It has the module's code in itself, and a renderer of its own.
+$(BUILD)/tests/test_gpu_3d: TEST_LIBS = $(gpu_SRC:%.c=$(BUILD)/%.o)
+$(filter $(BUILD)/tests/test_gpu_virgl%,$(UNIT_TESTS)): $(BUILD)/vireo-virgl.so
+$(BUILD)/tests/test_gpu_virgl_gl: TEST_LIBS = -lepoxy
 $(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
 $(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
 $(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
@@ -157,6 +160,7 @@ $(BUILD)/tests/test_device_process: $(BUILD)/vireo $(BUILD)/vireo-isolate.so
 # They look into the module's parts.
 INPUT_TESTS = $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_input*.c))
 $(INPUT_TESTS): TEST_LIBS = $(input_SRC:%.c=$(BUILD)/%.o) $(BUILD)/libvireo.a -levdev
+$(BUILD)/tests/unit/test_input_evdev.o: PKG_CFLAGS = $(shell $(PKG_CONFIG) --cflags $(input_PKG))
 $(INPUT_TESTS): $(BUILD)/vireo-input.so $(input_SRC:%.c=$(BUILD)/%.o)
 
 $(BUILD)/tests/bench_%: $(BUILD)/tests/bench/bench_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a

@@ -45,12 +45,13 @@ static void on_bus_error(int signal, siginfo_t *info, void *context)
         if (address - atomic_load(&guards[i].start) < atomic_load(&guards[i].length) &&
             replace(&guards[i]))
             return;
-    if (before.sa_flags & SA_SIGINFO)
-        before.sa_sigaction(signal, info, context);
-    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
-        before.sa_handler(signal);
-    else
+    if (before.sa_handler == SIG_DFL || before.sa_handler == SIG_IGN ||
+        before.sa_flags & (int)SA_RESETHAND)
         sigaction(signal, &before, NULL); /* the instruction comes again, and finds that */
+    else if (before.sa_flags & SA_SIGINFO)
+        before.sa_sigaction(signal, info, context);
+    else
+        before.sa_handler(signal);
 }
 
 static int install(struct error *err)

@@ -14,13 +14,16 @@
 
 #define PROTOCOL_BIT(name) (UINT64_C(1) << VHOST_USER_PROTOCOL_F_##name)
 
-/* What we can do, for any device. Nothing here has shared memory (SHMEM) or a page whose being
- * written to it notices (HOST_NOTIFIER), so BACKEND_SEND_FD is not offered either. */
+/* What we can do, for any device. Nothing here has a page whose being written to it notices
+ * (HOST_NOTIFIER). */
 #define PROTOCOL_FEATURES                                                              \
     (PROTOCOL_BIT(MQ) | PROTOCOL_BIT(LOG_SHMFD) | PROTOCOL_BIT(REPLY_ACK) |            \
      PROTOCOL_BIT(BACKEND_REQ) | PROTOCOL_BIT(CONFIG) | PROTOCOL_BIT(INFLIGHT_SHMFD) | \
      PROTOCOL_BIT(RESET_DEVICE) | PROTOCOL_BIT(INBAND_NOTIFICATIONS) |                 \
      PROTOCOL_BIT(CONFIGURE_MEM_SLOTS) | PROTOCOL_BIT(STATUS) | PROTOCOL_BIT(GPA_ADDRESSES))
+
+/* For devices that have shared memory. */
+#define FOR_SHMEM (PROTOCOL_BIT(SHMEM) | PROTOCOL_BIT(BACKEND_SEND_FD))
 
 /* In-band notifications cannot be without these. */
 #define FOR_INBAND (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
@@ -49,6 +52,17 @@ static void on_needs_reset(void *opaque)
     for (uint16_t i = 0; i < server->config.queue_count; i++)
         server_tell_error(server, i);
     on_config_changed(server);
+}
+
+static int on_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
+                         struct error *err)
+{
+    return server_shmem_map(opaque, mapping, err);
+}
+
+static void on_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
+{
+    server_shmem_unmap(opaque, id, offset, length);
 }
 
 /* --- features --- */
@@ -100,6 +114,8 @@ static uint64_t offered_protocol_features(const struct vhost_user_server *server
         offered |= PROTOCOL_BIT(MTU);
     if (config->backend->saves)
         offered |= PROTOCOL_BIT(DEVICE_STATE);
+    if (config->backend->shared_count)
+        offered |= FOR_SHMEM;
     return offered;
 }
 
@@ -137,6 +153,7 @@ static void device_reset(struct vhost_user_server *server)
     server_vrings_disable(server);
     server_state_forget(server);
     server_inflight_clear(server);
+    server_shmem_forget(server);
     backend->ops->reset(backend);
     server->features_set = false;
     atomic_store(&server->status, 0);
@@ -236,6 +253,9 @@ static int handle_question(struct vhost_user_server *server, struct vhost_user_m
         return 1;
     case VHOST_USER_GET_MAX_MEM_SLOTS:
         answer_u64(message, GUEST_MEMORY_REGIONS);
+        return 1;
+    case VHOST_USER_GET_SHMEM_CONFIG:
+        server_shmem_config(server, message);
         return 1;
     case VHOST_USER_GET_STATUS:
         answer_u64(message, atomic_load(&server->status));
@@ -479,6 +499,8 @@ int vhost_user_server_create(const struct vhost_user_server_config *config,
     config->backend->events = (struct virtio_device_events){.notify_queue = on_notify_queue,
                                                             .config_changed = on_config_changed,
                                                             .needs_reset = on_needs_reset,
+                                                            .shared_map = on_shared_map,
+                                                            .shared_unmap = on_shared_unmap,
                                                             .opaque = server};
     ret = server_open(server, err);
     if (ret) {

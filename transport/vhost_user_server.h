@@ -14,19 +14,21 @@
  *   vhost_user_server_inflight.c  the record of buffers in flight, which survives us
  *   vhost_user_server_log.c       the log of what we write to
  *   vhost_user_server_tell.c      what the server says by itself
+ *   vhost_user_server_shmem.c     the device's shared memory, shown to the driver
  *   vhost_user_server_state.c     the device's state, saved and loaded
  *
  * Protocol features that are offered: MQ, LOG_SHMFD, REPLY_ACK, BACKEND_REQ, CONFIG,
  * INFLIGHT_SHMFD, RESET_DEVICE, INBAND_NOTIFICATIONS, CONFIGURE_MEM_SLOTS, STATUS, GPA_ADDRESSES;
  * MTU for a network card that shows one; DEVICE_STATE for models whose state can be saved
- * (virtio/builtin.h).
+ * (virtio/builtin.h); SHMEM and BACKEND_SEND_FD for those that have shared memory.
  *
  * One front end at a time; when it goes, the device is reset and the next one may come. What it
  * says is checked (virtio/vhost_user_channel.h): a request that makes no sense ends the connection,
  * one that cannot be done is answered with an error where the protocol has room for it. Memory that
  * it takes away under us (base/memory_guard.h) ends the connection, too.
  *
- * Thread: all on `loop`, which is the main one; the back end has loops of its own, or the same.
+ * Thread: all on `loop`, which is the main one; the back end has loops of its own, or the same. One
+ * with shared memory has the same.
  */
 #ifndef TRANSPORT_VHOST_USER_SERVER_H
 #define TRANSPORT_VHOST_USER_SERVER_H

@@ -48,10 +48,17 @@ struct server_channel {
     struct loop_task task; /* sends what is due */
 };
 
+/* What of the device's shared memory the front end was asked to map. */
+struct server_shmem {
+    struct vhost_user_mapping *mappings; /* NULL: there were none yet */
+    size_t count;
+};
+
 struct vhost_user_server {
     struct vhost_user_server_config config;
     struct loop_fd listener, connection; /* .fd is -1 when there is none */
     struct server_channel channel;
+    struct server_shmem shmem;
 
     uint64_t features, protocol_features;
     bool features_set;
@@ -125,10 +132,28 @@ void server_channel_init(struct vhost_user_server *server);
 int server_channel_open(struct vhost_user_server *server, int fd, struct error *err);
 void server_channel_close(struct vhost_user_server *server);
 
+/* Send a request of ours, and wait for its acknowledgement, as long as for anything of the front
+ * end's: 0 when it says that it has done it. -EINVAL when it has not, -ENOTSUP when it was not
+ * agreed on or could not be acknowledged. Any other error is the end of the channel. */
+int server_channel_ask(struct vhost_user_server *server, struct vhost_user_message *message,
+                       struct error *err);
+
 /* Any thread; never waits. */
 void server_tell_config(struct vhost_user_server *server);
 void server_tell_call(struct vhost_user_server *server, uint16_t index);
 void server_tell_error(struct vhost_user_server *server, uint16_t index);
+
+/* --- vhost_user_server_shmem.c: see virtio_device_events --- */
+
+void server_shmem_config(const struct vhost_user_server *server,
+                         struct vhost_user_message *message); /* which becomes the answer */
+int server_shmem_map(struct vhost_user_server *server, const struct virtio_shared_mapping *wanted,
+                     struct error *err);
+void server_shmem_unmap(struct vhost_user_server *server, uint8_t id, uint64_t offset,
+                        uint64_t length);
+
+/* The device is reset, or the front end gone. */
+void server_shmem_forget(struct vhost_user_server *server);
 
 /* --- vhost_user_server_state.c --- */
 

@@ -5,7 +5,8 @@
  *
  * Things to say are remembered, not queued: saying one twice is no better than once. With REPLY_ACK
  * each waits for the front end to have heard the one before, so that a front end that listens to
- * none holds up nobody, and misses only these.
+ * none holds up nobody, and misses only these. What the back end needs done before it goes on
+ * (server_channel_ask) is said at once and waited for.
  */
 #include "transport/vhost_user_server_internal.h"
 
@@ -86,29 +87,73 @@ static void say_all(struct loop_task *task)
     close_channel(server);
 }
 
-/* The front end has heard the last one, or closes. It may refuse: that is its affair. */
-static void channel_ready(struct loop_fd *self, uint32_t events)
+/* The front end has heard the last one: 1, and what it says; 0 when it closes. Otherwise, the
+ * channel is closed. */
+static int take_answer(struct vhost_user_server *server, unsigned patience_ms, uint64_t *says,
+                       struct error *err)
 {
-    struct vhost_user_server *server = container_of(self, struct vhost_user_server, channel.socket);
+    struct server_channel *channel = &server->channel;
     struct vhost_user_message answer;
-    struct error err = ERROR_INIT;
-    int ret = vhost_user_receive_within(self->fd, &answer, VHOST_USER_BRIEF_MS, &err);
+    int ret = vhost_user_receive_within(channel->socket.fd, &answer, patience_ms, err);
 
-    (void)events;
     if (ret > 0) {
-        ret = vhost_user_check_answer(&answer, server->channel.asked, true, &err);
+        *says = answer.payload.u64;
+        ret = vhost_user_check_answer(&answer, channel->asked, true, err);
         vhost_user_close_fds(&answer);
         ret = ret ? ret : 1;
     }
-    if (ret <= 0) {
-        if (ret)
-            log_limited(LOG_WARN, "vhost-user", "%s: the answer to %s: %s", server->config.name,
-                        vhost_user_request_name(server->channel.asked, true), err.text);
+    if (ret < 0)
+        error_prefix(err, "the answer to %s", vhost_user_request_name(channel->asked, true));
+    if (ret <= 0)
         close_channel(server);
-        return;
+    channel->asked = 0;
+    return ret;
+}
+
+/* It may refuse: that is its affair. */
+static void channel_ready(struct loop_fd *self, uint32_t events)
+{
+    struct vhost_user_server *server = container_of(self, struct vhost_user_server, channel.socket);
+    struct error err = ERROR_INIT;
+    uint64_t says;
+    int ret = take_answer(server, VHOST_USER_BRIEF_MS, &says, &err);
+
+    (void)events;
+    if (ret < 0)
+        log_limited(LOG_WARN, "vhost-user", "%s: %s", server->config.name, err.text);
+    if (ret > 0)
+        say_all(&server->channel.task);
+}
+
+int server_channel_ask(struct vhost_user_server *server, struct vhost_user_message *message,
+                       struct error *err)
+{
+    struct server_channel *channel = &server->channel;
+    uint32_t request = message->header.request;
+    uint64_t says = 0;
+    int ret = 1;
+
+    if (channel->socket.fd < 0 || !allowed(server, request) ||
+        !server_has(server, VHOST_USER_PROTOCOL_F_REPLY_ACK))
+        return error_set(err, ENOTSUP, "the front end does not take %s",
+                         vhost_user_request_name(request, true));
+    if (channel->asked) /* before this */
+        ret = take_answer(server, VHOST_USER_PATIENCE_MS, &says, err);
+    if (ret > 0) {
+        channel->asked = request;
+        message->header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_NEED_REPLY;
+        ret = vhost_user_send_within(channel->socket.fd, message, VHOST_USER_PATIENCE_MS, err);
+        if (ret)
+            close_channel(server);
+        else
+            ret = take_answer(server, VHOST_USER_PATIENCE_MS, &says, err);
     }
-    server->channel.asked = 0;
-    say_all(&server->channel.task);
+    if (ret <= 0)
+        return ret ? ret : error_set(err, ECONNRESET, "the front end closed its channel");
+    loop_post(server->config.loop, &channel->task); /* what was to be said meanwhile */
+    return says ? error_set(err, EINVAL, "the front end refused %s",
+                            vhost_user_request_name(request, true))
+                : 0;
 }
 
 void server_channel_init(struct vhost_user_server *server)

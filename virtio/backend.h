@@ -24,8 +24,8 @@
 struct dirty_log;
 struct virtio_backend;
 
-/* A shared memory region (2.10): addresses at which the driver sees memory of the device. Transports
- * decode it behind their registers and name it by its id. */
+/* A shared memory region (2.10): addresses at which the driver sees memory of the device.
+ * Transports decode it behind their registers and name it by its id. */
 struct virtio_shared_region {
     uint8_t id;      /* what it is for is the type's affair; unique in the device */
     uint64_t length; /* bytes, a multiple of 4096 */

@@ -5,16 +5,18 @@
  * A region is a range of our addresses without memory. Each mapping is made over a part of it, and
  * shown to the driver there; its place is without memory again afterwards.
  *
- * The files are the peer's, which can truncate them at any time, sealed or not: a virtio-fs server
- * maps files of its users, which have no seals. A guard (base/memory_guard.h) notices, at an access
- * of ours or, when a vCPU finds nothing there, of KVM's (kvm/memory_slot.c). It replaces the whole
- * region, and with it what is memory of the guest, by zeroes, and the device needs a reset.
+ * The files are the peer's, which can truncate them at any time: a virtio-fs server maps files of
+ * its users, which have no seals. A guard (base/memory_guard.h) notices at an access of ours, for
+ * which there is reason when a file was changed (base/file_watch.h) or when KVM found nothing there
+ * (kvm/memory_slot.c). It replaces the whole region, and with it what is memory of the guest, by
+ * zeroes, and the device needs a reset.
  *
  * Thread: the loop, but for vhost_user_shmem_open, which comes before all else.
  */
 #include "virtio/vhost_user_internal.h"
 
 #include "base/bytes.h"
+#include "base/file_watch.h"
 #include "base/log.h"
 #include "base/loop_event.h"
 #include "base/memory_guard.h"
@@ -26,6 +28,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 
 #define PAGE (4 * KIB)
@@ -40,6 +43,8 @@ struct shmem_mapping {
     const struct virtio_shared_region *region;
     uint64_t offset, length;
     bool writable;
+    int watched;      /* the file's name in `watch`; 0: it cannot shrink */
+    uint64_t present; /* bytes the file had when it was mapped; there may be more to come */
 };
 
 struct vhost_user_shmem {
@@ -50,6 +55,7 @@ struct vhost_user_shmem {
     uint8_t *memory[VHOST_USER_SHMEM_REGIONS]; /* of each region */
     int guards[VHOST_USER_SHMEM_REGIONS];      /* -1: none */
     struct loop_fd lost;                       /* what they signal */
+    struct file_watch watch;
 };
 
 /* --- regions ---------------------------------------------------------------------------------- */
@@ -106,17 +112,39 @@ static void memory_lost(struct loop_fd *self, uint32_t events)
     v->backend.events.needs_reset(v->backend.events.opaque);
 }
 
+static uint8_t *memory_of(const struct vhost_user *v, const struct shmem_mapping *mapping)
+{
+    return v->shmem->memory[mapping->region - v->shared] + mapping->offset;
+}
+
+/* A file that was made shorter lost its end: looking there has the guard notice. */
+static void file_changed(struct file_watch *watch)
+{
+    const struct vhost_user_shmem *shmem = container_of(watch, struct vhost_user_shmem, watch);
+
+    for (size_t i = 0; i < shmem->count; i++) {
+        const struct shmem_mapping *mapping = &shmem->mappings[i];
+        const volatile uint8_t *memory = memory_of(shmem->owner, mapping);
+
+        if (mapping->watched && mapping->present)
+            (void)memory[mapping->present - 1];
+    }
+}
+
 static int create(struct vhost_user *v, struct error *err)
 {
     struct vhost_user_shmem *shmem = calloc(1, sizeof(*shmem));
+    int ret;
 
     if (!shmem)
         return error_set(err, ENOMEM, "no memory for a vhost-user device");
     shmem->owner = v;
     for (size_t i = 0; i < ARRAY_SIZE(shmem->guards); i++)
         shmem->guards[i] = -1;
+    shmem->watch.inotify.fd = -1;
     v->shmem = shmem;
-    return loop_event_open(v->loop, &shmem->lost, memory_lost, err);
+    ret = loop_event_open(v->loop, &shmem->lost, memory_lost, err);
+    return ret ? ret : file_watch_open(v->loop, &shmem->watch, file_changed, err);
 }
 
 /* Of a peer that is there again: the driver has seen the regions. */
@@ -167,6 +195,7 @@ void vhost_user_shmem_close(struct vhost_user *v)
             memory_guard_remove(v->shmem->guards[i]);
         munmap(v->shmem->memory[i], v->shared[i].length);
     }
+    file_watch_close(v->loop, &v->shmem->watch);
     loop_fd_close(v->loop, &v->shmem->lost);
     free(v->shmem);
     v->shmem = NULL;
@@ -214,11 +243,6 @@ static int check_file(int fd, uint64_t length, struct error *err)
     return 0;
 }
 
-static uint8_t *memory_of(const struct vhost_user *v, const struct shmem_mapping *mapping)
-{
-    return v->shmem->memory[mapping->region - v->shared] + mapping->offset;
-}
-
 /* The file's pages, over the reservation. */
 static int map_file(const struct shmem_mapping *mapping, uint8_t *at, int fd, uint64_t fd_offset,
                     struct error *err)
@@ -260,11 +284,54 @@ static void hide(struct vhost_user *v, const struct virtio_shared_region *region
     reservation_clear(v->shmem->memory[region - v->shared] + offset, length);
 }
 
+/* Its file, unless another mapping is of the same. */
+static void forget_file(struct vhost_user *v, int watched)
+{
+    for (size_t i = 0; i < v->shmem->count; i++)
+        if (v->shmem->mappings[i].watched == watched)
+            return;
+    file_watch_remove(&v->shmem->watch, watched);
+}
+
+/* A server of files may map more than there is of one. */
+static uint64_t present_of(int fd, uint64_t offset, uint64_t length)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) < 0 || !S_ISREG(status.st_mode))
+        return length;
+    return (uint64_t)status.st_size > offset ? MIN(length, (uint64_t)status.st_size - offset) : 0;
+}
+
+/* All that the driver needs to see it. */
+static int establish(struct vhost_user *v, struct shmem_mapping *mapping, int fd,
+                     uint64_t fd_offset, struct error *err)
+{
+    int ret = map_file(mapping, memory_of(v, mapping), fd, fd_offset, err);
+
+    if (ret)
+        return ret;
+    ret = mapping->watched = file_watch_add(&v->shmem->watch, fd, err);
+    mapping->present = present_of(fd, fd_offset, mapping->length);
+    if (ret >= 0)
+        ret = show(v, mapping, err);
+    if (!ret)
+        return 0;
+    reservation_clear(memory_of(v, mapping), mapping->length);
+    if (mapping->watched > 0)
+        forget_file(v, mapping->watched);
+    return ret;
+}
+
 int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *wanted, int fd,
                          struct error *err)
 {
-    struct shmem_mapping mapping = {region_of(v, wanted), wanted->shm_offset, wanted->length,
-                                    wanted->flags & VHOST_USER_MAPPING_WRITABLE};
+    struct shmem_mapping mapping = {region_of(v, wanted),
+                                    wanted->shm_offset,
+                                    wanted->length,
+                                    wanted->flags & VHOST_USER_MAPPING_WRITABLE,
+                                    0,
+                                    0};
     int ret;
 
     if (!mapping.region || wanted->flags & ~(uint64_t)VHOST_USER_MAPPING_WRITABLE)
@@ -276,13 +343,8 @@ int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *
         return ret;
     if (v->shmem->count == MAPPINGS_MAX)
         return error_set(err, ENOSPC, "more than %d mappings of shared memory", MAPPINGS_MAX);
-    ret = map_file(&mapping, memory_of(v, &mapping), fd, wanted->fd_offset, err);
-    if (ret)
-        return ret;
-    ret = show(v, &mapping, err);
-    if (ret)
-        reservation_clear(memory_of(v, &mapping), mapping.length);
-    else
+    ret = establish(v, &mapping, fd, wanted->fd_offset, err);
+    if (!ret)
         v->shmem->mappings[v->shmem->count++] = mapping;
     return ret;
 }
@@ -291,6 +353,7 @@ int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping
                            struct error *err)
 {
     const struct virtio_shared_region *region = region_of(v, wanted);
+    int watched;
 
     for (size_t i = 0; region && i < v->shmem->count; i++) {
         struct shmem_mapping *mapping = &v->shmem->mappings[i];
@@ -299,7 +362,10 @@ int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping
             mapping->length != wanted->length)
             continue;
         hide(v, region, mapping->offset, mapping->length);
+        watched = mapping->watched;
         *mapping = v->shmem->mappings[--v->shmem->count];
+        if (watched)
+            forget_file(v, watched);
         return 0;
     }
     return error_set(err, EINVAL, "SHMEM_UNMAP of what is not mapped");
@@ -309,7 +375,12 @@ void vhost_user_shmem_clear(struct vhost_user *v)
 {
     if (!v->shmem)
         return;
-    v->shmem->count = 0;
+    while (v->shmem->count) {
+        int watched = v->shmem->mappings[--v->shmem->count].watched;
+
+        if (watched)
+            forget_file(v, watched);
+    }
     for (size_t i = 0; i < v->backend.shared_count; i++)
         hide(v, &v->shared[i], 0, v->shared[i].length);
 }

@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "base/unix_socket.h"
 #include "devices/console/console.h"
+#include "devices/input/input.h"
 #include "devices/net/host.h"
 #include "devices/net/options.h"
 #include "virtio/device.h"
@@ -58,6 +59,9 @@ static int check_isolated(const struct device_setup *setup, const struct device_
 
     if (device_config_on_stdio(config))
         return error_set(err, EINVAL, "%s: isolate: stdio belongs to this process", origin);
+    if (setup->model->id == VIRTIO_ID_INPUT && input_is_fed_by_display(setup->options))
+        return error_set(err, EINVAL, "%s: isolate: who looks at this process's display feeds it",
+                         origin);
     if (setup->model->id == VIRTIO_ID_NET &&
         ((const struct net_options *)setup->options)->host.kind == NET_HOST_USER)
         return error_set(err, EINVAL, "%s: isolate: host=user needs the host's network", origin);

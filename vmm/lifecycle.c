@@ -22,6 +22,32 @@
 /* How often an idle machine is asked whether it has halted for good. */
 #define HALT_CHECK_NS UINT64_C(1000000000)
 
+/* --- crashes ---------------------------------------------------------------------------------- */
+
+/* Whatever becomes of this process, the user's terminal must be usable afterwards. SA_RESETHAND:
+ * the instruction or abort() that brought us here then ends the process as it would have without
+ * us. Installed before devices guard memory (base/memory_guard.h), whose handler comes first. */
+static void crash_handler(int signal)
+{
+    terminal_restore();
+    raise(signal);
+}
+
+static void crash_handlers_install(void)
+{
+    static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
+    static uint8_t stack[8192]; /* the overflow of a thread's own may be what happened */
+    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
+    struct sigaction action = {.sa_handler = crash_handler,
+                               .sa_flags = (int)(SA_RESETHAND | SA_ONSTACK | SA_NODEFER)};
+
+    sigaltstack(&alternate, NULL);
+    for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
+        sigaction(crashes[i], &action, NULL);
+}
+
+/* --- requests --------------------------------------------------------------------------------- */
+
 /*
  * Linux writes the reset mode to the PC BIOS's reset flag before any restart. The default command
  * line has reboot=panic_warm, which makes it 0x1234 ("warm") when a panic restarts it and 0
@@ -69,6 +95,7 @@ static void halt_check(struct loop_timer *timer)
 
 void machine_lifecycle_init(struct machine *machine)
 {
+    crash_handlers_install();
     machine->request_task.run = request_run;
     machine->halt_timer.expired = halt_check;
 }
@@ -166,30 +193,6 @@ static int signals_take(struct machine *machine, struct signal_source *source, s
 static void signals_release(struct machine *machine, struct signal_source *source)
 {
     loop_fd_close(machine->main_loop, &source->fd);
-}
-
-/* --- crashes ---------------------------------------------------------------------------------- */
-
-/* Whatever becomes of this process, the user's terminal must be usable afterwards. SA_RESETHAND:
- * the instruction or abort() that brought us here then ends the process as it would have without
- * us. */
-static void crash_handler(int signal)
-{
-    terminal_restore();
-    raise(signal);
-}
-
-static void crash_handlers_install(void)
-{
-    static const int crashes[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGSYS};
-    static uint8_t stack[8192]; /* the overflow of a thread's own may be what happened */
-    stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
-    struct sigaction action = {.sa_handler = crash_handler,
-                               .sa_flags = (int)(SA_RESETHAND | SA_ONSTACK | SA_NODEFER)};
-
-    sigaltstack(&alternate, NULL);
-    for (size_t i = 0; i < ARRAY_SIZE(crashes); i++)
-        sigaction(crashes[i], &action, NULL);
 }
 
 /* --- running ---------------------------------------------------------------------------------- */
@@ -314,7 +317,6 @@ int machine_run(struct machine *machine, struct error *err)
     struct signal_source signals = {.fd.fd = -1};
     int status;
 
-    crash_handlers_install();
     status = start_hosts(machine, &signals, err);
     if (!status)
         status = run_until_end(machine, err);

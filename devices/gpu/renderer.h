@@ -79,7 +79,7 @@ struct gpu_renderer_mapping {
 };
 
 struct gpu_renderer_module {
-    /* Before the loop runs; destroy: after. `gl`: of the display (display_gl), NULL: it has none.
+    /* On the loop, or before it runs. `gl`: of the display (display_gl), NULL: it has none.
      * -EBUSY when there is one already: a process has one. */
     int (*create)(const struct gpu_renderer_options *options,
                   const struct gpu_renderer_events *events, struct loop *loop,

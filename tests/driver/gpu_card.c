@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "tests/driver/shared.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
@@ -29,6 +30,27 @@ static void on_config_changed(void *opaque)
 static void on_needs_reset(void *opaque)
 {
     ((struct gpu_card *)opaque)->needs_reset = true;
+}
+
+static int on_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
+                         struct error *err)
+{
+    struct gpu_card *card = opaque;
+
+    if (card->refuse_mappings)
+        return error_set(err, EINVAL, "no mappings");
+    card->mapping = *mapping;
+    card->mappings++;
+    return 0;
+}
+
+static void on_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
+{
+    struct gpu_card *card = opaque;
+
+    (void)id;
+    if (card->mappings && card->mapping.offset >= offset && card->mapping.offset - offset < length)
+        card->mappings--;
 }
 
 /* --- the viewer ------------------------------------------------------------------------------- */
@@ -120,6 +142,8 @@ int gpu_card_create(struct gpu_card *card, struct error *err)
     card->backend->events = (struct virtio_device_events){.notify_queue = on_notify,
                                                           .config_changed = on_config_changed,
                                                           .needs_reset = on_needs_reset,
+                                                          .shared_map = on_shared_map,
+                                                          .shared_unmap = on_shared_unmap,
                                                           .opaque = card};
     for (unsigned i = 0; i < GPU_CARD_QUEUES; i++)
         card->kicks[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -246,7 +270,7 @@ void gpu_card_write_config(struct gpu_card *card, uint32_t offset, uint32_t valu
 
 /* --- requests --------------------------------------------------------------------------------- */
 
-static void add(struct gpu_card *card, unsigned q, const struct ring_element *e, unsigned count)
+static int add(struct gpu_card *card, unsigned q, const struct ring_element *e, unsigned count)
 {
     int added;
 
@@ -260,18 +284,53 @@ static void add(struct gpu_card *card, unsigned q, const struct ring_element *e,
     if (added < 0)
         abort();
     eventfd_write(card->kicks[q], 1);
+    return added;
 }
 
-static bool collect(struct gpu_card *card, unsigned q, uint32_t *length)
+/* The next used buffer's id, or -1. */
+static int collect(struct gpu_card *card, unsigned q, uint32_t *length)
 {
     struct packed_used packed;
     struct ring_used used;
-    bool got = card->packed ? packed_ring_collect(&card->packed_rings[q], &packed)
-                            : ring_collect(&card->rings[q], &used);
 
-    if (got)
-        *length = card->packed ? packed.length : used.length;
-    return got;
+    if (card->packed) {
+        if (!packed_ring_collect(&card->packed_rings[q], &packed))
+            return -1;
+        *length = packed.length;
+        return packed.id;
+    }
+    if (!ring_collect(&card->rings[q], &used))
+        return -1;
+    *length = used.length;
+    return (int)used.id;
+}
+
+#define SLOT 4096
+
+void gpu_card_post(struct gpu_card *card, unsigned slot, const void *request, size_t length)
+{
+    const struct ring_element e[] = {
+        {MESSAGES + (uint64_t)slot * SLOT, (uint32_t)length, false},
+        {MESSAGES + MESSAGE_STEP + (uint64_t)slot * SLOT, 64, true},
+    };
+
+    memcpy(gpu_card_at(card, e[0].address, length), request, length);
+    card->posted[slot] = add(card, 0, e, 2);
+    gpu_card_serve(card);
+}
+
+uint32_t gpu_card_answer(struct gpu_card *card, unsigned slot)
+{
+    uint32_t length;
+    int id;
+
+    while ((id = collect(card, 0, &length)) >= 0)
+        for (unsigned i = 0; i < ARRAY_SIZE(card->posted); i++)
+            if (card->posted[i] == id)
+                card->posted[i] = -1;
+    if (card->posted[slot] >= 0)
+        return 0;
+    return load_le32(gpu_card_at(card, MESSAGES + MESSAGE_STEP + (uint64_t)slot * SLOT, 4));
 }
 
 uint32_t gpu_card_ask(struct gpu_card *card, unsigned queue, const void *request, size_t length,
@@ -285,7 +344,7 @@ uint32_t gpu_card_ask(struct gpu_card *card, unsigned queue, const void *request
     memset(gpu_card_at(card, MESSAGES + MESSAGE_STEP, room), 0xee, room);
     add(card, queue, length ? e : e + 1, (length ? 1 : 0) + (room ? 1 : 0));
     gpu_card_serve(card);
-    if (!collect(card, queue, &used))
+    if (collect(card, queue, &used) < 0)
         return 0;
     if (got)
         *got = used;

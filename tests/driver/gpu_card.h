@@ -57,8 +57,12 @@ struct gpu_card {
     int kicks[GPU_CARD_QUEUES];
     unsigned interrupts[GPU_CARD_QUEUES], config_changes;
     bool needs_reset;
-    uint64_t next;     /* guest address not used yet */
-    uint64_t messages; /* where requests and answers are put */
+    uint64_t next;  /* guest address not used yet */
+    int posted[16]; /* ids of the buffers that are in flight, by slot; -1: none */
+
+    struct virtio_shared_mapping mapping; /* the last one in shared memory */
+    unsigned mappings;                    /* that are there */
+    bool refuse_mappings;
 };
 
 /* -EINVAL and others as from the model; then there is nothing to destroy. */
@@ -85,8 +89,13 @@ void gpu_card_write_config(struct gpu_card *card, uint32_t offset, uint32_t valu
 uint32_t gpu_card_ask(struct gpu_card *card, unsigned queue, const void *request, size_t length,
                       void *answer, size_t room, uint32_t *got);
 
-/* The same on the controlq, for requests that are answered with a header only. */
+/* gpu_card_ask on the controlq, for requests that are answered with a header only. */
 uint32_t gpu_card_command(struct gpu_card *card, const void *request, size_t length);
+
+/* Ask on the controlq, serve, and wait for nothing: `slot`, 0 to 15, is where the request and its
+ * answer of up to 64 bytes are. gpu_card_answer: the type of the answer, 0 while there is none. */
+void gpu_card_post(struct gpu_card *card, unsigned slot, const void *request, size_t length);
+uint32_t gpu_card_answer(struct gpu_card *card, unsigned slot);
 
 uint32_t gpu_card_create_2d(struct gpu_card *card, uint32_t id, uint32_t format, uint32_t width,
                             uint32_t height);

@@ -74,8 +74,9 @@ static void create(void)
             (struct input_options){.kind = INPUT_KEYBOARD + i, .grab = true, .display = display};
         REQUIRE(virtio_builtin_create(&vireo_module_input, &options[i], &memory, loop, QUEUES,
                                       QUEUE_SIZE, &backends[i], NULL) == 0);
-        backends[i]->events =
-            (struct virtio_device_events){on_notify, on_config_changed, on_needs_reset, NULL, NULL};
+        backends[i]->events = (struct virtio_device_events){.notify_queue = on_notify,
+                                                            .config_changed = on_config_changed,
+                                                            .needs_reset = on_needs_reset};
         REQUIRE(backends[i]->ops->start(backends[i], NULL) == 0);
     }
     for (int q = 0; q < QUEUES; q++)

@@ -10,6 +10,7 @@
  */
 #include "base/bytes.h"
 #include "base/log.h"
+#include "tests/driver/fake_platform.h"
 #include "tests/driver/vhost_peer.h"
 #include "tests/fuzz/input.h"
 #include "transport/shared_memory.h"
@@ -24,6 +25,7 @@
 
 #define MEMORY    (1 * MIB)
 #define SHARED    (64 * KIB)
+#define SHOWN     UINT64_C(0x1000000000) /* where the driver sees it */
 #define QUEUES    2
 #define OWN_MAX   4 /* requests of the peer's before one answer */
 #define FAULT_MAX VHOST_USER_FDS_MAX
@@ -128,6 +130,21 @@ static bool meddle(struct vhost_peer *self, struct vhost_user_message *answer)
 
 /* --- the front end ---------------------------------------------------------------------------- */
 
+static struct fake_platform fake;
+static struct shared_memory shared;
+
+static int shared_map(void *opaque, const struct virtio_shared_mapping *mapping, struct error *err)
+{
+    (void)opaque;
+    return shared_memory_map(&shared, mapping, err);
+}
+
+static void shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
+{
+    (void)opaque;
+    shared_memory_unmap(&shared, id, offset, length);
+}
+
 static void nothing(void *opaque)
 {
     (void)opaque;
@@ -143,6 +160,7 @@ static void set_up(void)
 {
     log_configure("error");
     signal(SIGPIPE, SIG_IGN);
+    fake_platform_init(&fake);
     guest_memory_init(&memory);
     REQUIRE(guest_memory_add(&memory, 0, MEMORY, GUEST_MEMORY_SHARED, NULL) == 0);
     REQUIRE(loop_create(&loop, NULL) == 0);
@@ -160,13 +178,15 @@ static void advance(struct virtio_device *dev, uint8_t bit)
     serve();
 }
 
-static void touch_shared(struct virtio_device *dev)
+/* What is memory of the guest, and what is trapped. */
+static void touch_shared(void)
 {
     uint64_t bytes = 0;
 
     for (uint64_t at = 0; at < SHARED; at += 2048) {
-        shared_memory_read(dev, at, &bytes, 8);
-        shared_memory_write(dev, at, &bytes, 8);
+        fake_read(&fake, ADDRESS_MMIO, SHOWN + at, 8);
+        shared_memory_read(&shared, at, &bytes, 8);
+        shared_memory_write(&shared, at, &bytes, 8);
     }
 }
 
@@ -190,7 +210,7 @@ static void drive(struct virtio_device *dev)
     advance(dev, VIRTIO_STATUS_DRIVER_OK);
     virtio_device_kick(dev, 0);
     serve();
-    touch_shared(dev);
+    touch_shared();
 }
 
 static void transfer_state(struct virtio_device *dev)
@@ -209,11 +229,15 @@ static void use(struct virtio_backend *backend, uint16_t id)
     static const struct virtio_transport_ops transport = {
         .notify_queue = nothing_of_queue,
         .notify_config = nothing,
+        .shared_map = shared_map,
+        .shared_unmap = shared_unmap,
     };
     static const struct virtio_features none;
     struct virtio_device dev;
 
     REQUIRE(virtio_device_init(&dev, id, "dev0", backend, QUEUES, 64, &none, &none, NULL) == 0);
+    shared_memory_init(&shared, &fake.platform, &dev);
+    shared_memory_place(&shared, SHOWN);
     virtio_device_attach(&dev, &transport, NULL);
     for (int i = 0; i < 2; i++) {
         drive(&dev);
@@ -223,6 +247,8 @@ static void use(struct virtio_backend *backend, uint16_t id)
         serve();
     }
     virtio_device_destroy(&dev);
+    REQUIRE(!fake.memory_count);
+    shared_memory_destroy(&shared);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -55,7 +55,7 @@ case_served_qemu() {
     local type device keys down half
     new_data
     new_spaces host
-    for type in net rng; do
+    for type in net rng input; do
         prepare_$type pci
         back_served $type pci
     done
@@ -66,13 +66,15 @@ case_served_qemu() {
         -chardev "socket,id=net,path=$dir/net-pci.sock" -netdev vhost-user,id=net,chardev=net \
         -device virtio-net-pci,netdev=net,romfile= \
         -chardev "socket,id=rng,path=$dir/rng-pci.sock" -device vhost-user-rng-pci,chardev=rng \
+        -chardev "socket,id=input,path=$dir/input-pci.sock" -device vhost-user-input-pci,chardev=input \
         -kernel "$CLOUD" -initrd "$dir/initrd" \
-        -append "console=ttyS0 quiet cryptomgr.notests panic=-1 vireo.test=cell:net:pci+cell:rng:pci" \
+        -append "console=ttyS0 quiet cryptomgr.notests panic=-1 vireo.test=cell:net:pci+cell:rng:pci+cell:input:pci" \
         < /dev/null 2> "$dir/stderr" | tr -d '\r' > "$dir/console"
     same "$case: QEMU's exit status" "${PIPESTATUS[0]}" 0
     remove_spaces
     succeeds "$case: a card" judge_net pci
     succeeds "$case: a generator" judge_rng pci
+    succeeds "$case: a keyboard" judge_input pci
 }
 
 # A card of ours under DPDK, which answers to pings; their data is compared.

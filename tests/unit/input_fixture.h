@@ -42,6 +42,7 @@ struct driver_ring {
 
 struct fixture {
     bool packed;
+    uint16_t queue_size; /* that the driver chose */
     struct guest_memory memory;
     struct loop *loop;
     struct display *display;
@@ -127,6 +128,7 @@ static inline int set_up(void **state)
     struct fixture *f = calloc(1, sizeof(*f));
 
     f->packed = *state;
+    f->queue_size = QUEUE_SIZE;
     log_configure("error");
     guest_memory_init(&f->memory);
     assert_int_equal(guest_memory_add(&f->memory, 0, MEMORY, 0, NULL), 0);
@@ -149,18 +151,18 @@ static inline void start_queue(struct fixture *f, uint16_t q)
 {
     struct driver_ring *ring = &f->rings[q];
     struct virtio_features features = {0};
-    struct virtqueue_setup setup = {.index = q, .size = QUEUE_SIZE};
+    struct virtqueue_setup setup = {.index = q, .size = f->queue_size};
     uint64_t base = q * 0x8000u;
 
     features_set(&features, VIRTIO_F_VERSION_1, true);
     features_set(&features, VIRTIO_F_RING_PACKED, f->packed);
     if (f->packed) {
-        packed_ring_init(&ring->packed, &f->memory, base, QUEUE_SIZE, false);
+        packed_ring_init(&ring->packed, &f->memory, base, f->queue_size, false);
         setup.desc = GPA(ring->packed.desc);
         setup.driver = GPA(ring->packed.driver_event);
         setup.device = GPA(ring->packed.device_event);
     } else {
-        ring_init(&ring->split, &f->memory, base, QUEUE_SIZE, false);
+        ring_init(&ring->split, &f->memory, base, f->queue_size, false);
         setup.desc = GPA(ring->split.desc);
         setup.driver = GPA(ring->split.avail);
         setup.device = GPA(ring->split.used);

@@ -3,6 +3,8 @@
  */
 #include "base/log.h"
 #include "tests/unit/build_directory.h"
+#include "vmm/arguments.h"
+#include "vmm/device_launch.h"
 #include "vmm/discovery.h"
 
 #include <errno.h>
@@ -208,13 +210,49 @@ static void patience(void **state)
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
 }
 
+/* --- its arguments ---------------------------------------------------------------------------- */
+
+/* A program for the type is told of `keys` by these words, which end with NULL. */
+static void assert_launched(const char *type, const char *keys, const char *const *words)
+{
+    const struct device_launch_place none = {NULL, 0};
+    struct device_config config = {.type = (char *)type};
+    char answer[64], path[128], **arguments = NULL;
+    size_t i = 0;
+
+    snprintf(answer, sizeof(answer), "echo '{\"type\": \"%s\"}'", discovery_type(type));
+    assert_int_equal(check(answer, type), 0);
+    snprintf(path, sizeof(path), "%s/program", base);
+    assert_int_equal(option_list_parse(&config.options, "--device", keys, NULL, &err), 0);
+    assert_int_equal(device_launch_program(&config, path, &none, &arguments, &err), 0);
+    assert_string_equal(arguments[0], path);
+    for (; words[i]; i++)
+        assert_string_equal(arguments[i + 1], words[i]);
+    assert_null(arguments[i + 1]);
+    arguments_free(arguments);
+    option_list_free(&config.options);
+}
+
+/* As the conventions call them: switches are there or not, and one says what ours denies. */
+static void options_by_their_names(void **state)
+{
+    (void)state;
+    assert_launched("blk", "path=a.img,readonly=on",
+                    (const char *[]){"--blk-file=a.img", "--read-only", NULL});
+    assert_launched("blk", "path=a.img,readonly=off", (const char *[]){"--blk-file=a.img", NULL});
+    assert_launched("input", "evdev=/dev/input/event1,grab=off",
+                    (const char *[]){"--evdev-path=/dev/input/event1", "--no-grab", NULL});
+    assert_launched("input", "evdev=/dev/input/event1,grab=on",
+                    (const char *[]){"--evdev-path=/dev/input/event1", NULL});
+}
+
 /* --- our own files ---------------------------------------------------------------------------- */
 
 static const char *directory; /* BUILD */
 
 static void ours_are_valid(void **state)
 {
-    static const char *const types[] = {"blk", "net", "console", "rng"};
+    static const char *const types[] = {"blk", "net", "console", "rng", "input"};
     char command[PATH_MAX + 256], program[64], path[PATH_MAX + 64];
 
     (void)state;
@@ -241,6 +279,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(senseless_files_are_passed_over, set_up, tear_down),
         cmocka_unit_test_setup_teardown(capabilities, set_up, tear_down),
         cmocka_unit_test_setup_teardown(patience, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(options_by_their_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(ours_are_valid, set_up, tear_down),
     };
 

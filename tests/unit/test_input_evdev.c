@@ -5,6 +5,7 @@
 #include "input_fixture.h"
 
 #include <fcntl.h>
+#include <libevdev/libevdev-uinput.h>
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
@@ -414,6 +415,62 @@ static void axes_and_fingers(void **state)
     expect_nothing(f);
 }
 
+/* --- the kernel's own ------------------------------------------------------------------------- */
+
+static struct libevdev_uinput *plug_real(void)
+{
+    struct libevdev *like = libevdev_new();
+    struct libevdev_uinput *device = NULL;
+
+    libevdev_set_name(like, "Vireo test");
+    libevdev_enable_event_code(like, EV_KEY, KEY_F24, NULL);
+    libevdev_enable_event_code(like, EV_KEY, KEY_F23, NULL);
+    libevdev_enable_event_code(like, EV_LED, LED_MISC, NULL);
+    if (libevdev_uinput_create_from_device(like, LIBEVDEV_UINPUT_OPEN_MANAGED, &device))
+        device = NULL;
+    libevdev_free(like);
+    return device;
+}
+
+static void press_real(struct fixture *f, struct libevdev_uinput *device, unsigned code, int value)
+{
+    libevdev_uinput_write_event(device, EV_KEY, code, value);
+    libevdev_uinput_write_event(device, EV_SYN, SYN_REPORT, 0);
+    run_for(f, 50);
+}
+
+/* The same with a device that the kernel makes, where it may. */
+static void real_device(void **state)
+{
+    struct libevdev_uinput *device = plug_real();
+    struct fixture *f = *state;
+    struct input_event light = {0};
+    char path[64];
+
+    if (!device)
+        skip();
+    snprintf(path, sizeof(path), "%s", libevdev_uinput_get_devnode(device));
+    f->options.evdev = path;
+    start(f);
+    assert_memory_equal(selected(f, VIRTIO_INPUT_CFG_ID_NAME, 0).u.string, "Vireo test", 11);
+    assert_true(has_code(f, EV_LED, LED_MISC) && !has_code(f, EV_KEY, KEY_A));
+    press_real(f, device, KEY_F24, 1);
+    expect_key(f, KEY_F24, 1);
+    say(f, EV_LED, LED_MISC, 1);
+    assert_int_equal(read(libevdev_uinput_get_fd(device), &light, sizeof(light)), sizeof(light));
+    assert_int_equal(light.type, EV_LED);
+    assert_int_equal(light.code, LED_MISC);
+    assert_int_equal(light.value, 1);
+    press_real(f, device, KEY_F23, 1);
+    press_real(f, device, KEY_F23, 0);
+    expect_key(f, KEY_F23, 1);
+    expect_key(f, KEY_F23, 0);
+    libevdev_uinput_destroy(device);
+    run_for(f, 50);
+    expect_key(f, KEY_F24, 0);
+    expect_nothing(f);
+}
+
 #define KEYS(test)                                                      \
     {#test " (split)", test, set_up_keys, tear_down_host, NULL},        \
     {                                                                   \
@@ -430,6 +487,7 @@ int main(void)
         KEYS(events_were_dropped),
         KEYS(device_goes),
         KEYS(state_at_the_beginning),
+        cmocka_unit_test_setup_teardown(real_device, set_up, tear_down),
         cmocka_unit_test_setup_teardown(axes_and_fingers, set_up_touch, tear_down_host),
     };
 

@@ -193,6 +193,58 @@ static void nothing_stays_down(void **state)
     assert_false(down[KEY_B]);
 }
 
+/* INP-07: what makes up for lost groups comes in groups, too, as many events as there are buffers.
+ */
+static void repair_is_whole(void **state)
+{
+    struct fixture *f = *state;
+
+    create_kind(f, INPUT_KEYBOARD);
+    driver_start(f);
+    offer(f, 4);
+    press(f, KEY_A, 1);
+    press(f, KEY_B, 1);
+    for (int i = 0; i < 600; i++)
+        press(f, KEY_C, i % 2 == 0);
+    press(f, KEY_A, 0);
+    press(f, KEY_B, 0);
+    for (int i = 0; i < 600; i++)
+        press(f, KEY_C, i % 2 == 0);
+    expect_key(f, KEY_A, 1);
+    expect_key(f, KEY_B, 1);
+    offer(f, 1);
+    expect_nothing(f);
+    offer(f, 1);
+    expect_key(f, KEY_A, 0);
+    offer(f, 2);
+    expect_key(f, KEY_B, 0);
+    expect_nothing(f);
+}
+
+/* A queue of one: an event at a time, also of what makes up for lost groups. */
+static void queue_of_one(void **state)
+{
+    struct display_event event;
+    bool down = false;
+    struct fixture *f = *state;
+
+    f->queue_size = 1;
+    create_kind(f, INPUT_KEYBOARD);
+    driver_start(f);
+    offer(f, 1);
+    press(f, KEY_A, 1);
+    for (int i = 0; i < 1200; i++)
+        press(f, KEY_B, i % 2 == 0);
+    press(f, KEY_A, 0);
+    while (take(f, &event)) {
+        if (event.type == EV_KEY && event.code == KEY_A)
+            down = event.value;
+        offer(f, 1);
+    }
+    assert_false(down);
+    assert_false(f->needs_reset);
+}
+
 static void touch(struct fixture *f, int slot, int id)
 {
     const struct display_event events[] = {
@@ -351,6 +403,8 @@ int main(void)
         BOTH(short_buffers),
         BOTH(group_longer_than_the_queue),
         BOTH(nothing_stays_down),
+        BOTH(repair_is_whole),
+        BOTH(queue_of_one),
         BOTH(no_finger_stays),
         BOTH(events_before_the_driver),
         BOTH(reset_with_events_waiting),

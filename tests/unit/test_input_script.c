@@ -198,69 +198,70 @@ static void kinds_of_scripts(void **state)
     input_script_free(&script);
 }
 
+static const struct {
+    const char *text;
+    unsigned kinds;
+    const char *why;
+} mistaken[] = {
+    {"", 0, "the script does nothing"},
+    {"wait 1s", 0, "the script does nothing"},
+    {"key A\n\nkye B", 0, "line 3: unknown statement 'kye' (key, type, "},
+    {"key", 0, "line 1: must be: key NAME"},
+    {"key A down now", 0, "line 1: must be: key NAME"},
+    {"key A press", 0, "line 1: 'press': must be down or up"},
+    {"key NOSUCH", 0, "line 1: there is no key KEY_NOSUCH"},
+    {"key BTN_LEFT", 0, "line 1: there is no key KEY_BTN_LEFT"},
+    {"key RESERVED", 0, "line 1: there is no key KEY_RESERVED"},
+    {"key MAX", 0, "line 1: there is no key KEY_MAX"},
+    {"key A++B", 0, "line 1: there is no key KEY_ "},
+    {"key A+B+C+D+E+F+G+H+I", 0, "line 1: more than 8 keys"},
+    {"+5 key A", 0, "line 1: '5' is no time"},
+    {"+-5s key A", 0, "line 1: '-5s' is no time"},
+    {"+infs key A", 0, "line 1: 'infs' is no time"},
+    {"+2h key A", 0, "line 1: '2h' is no time"},
+    {"+1e9s key A", 0, "line 1: the time '1e9s' is longer than an hour"},
+    {"+5s", 0, "line 1: a statement is missing behind '+5s'"},
+    {"wait", 0, "line 1: must be: wait TIME"},
+    {"pace 1", 0, "line 1: '1' is no time"},
+    {"type hello", 0, "line 1: the text must be in quotes"},
+    {"type \"hello", 0, "line 1: the text in quotes has no end"},
+    {"type \"hello\\\"", 0, "line 1: the text in quotes has no end"},
+    {"type \"a\"b", 0, "line 1: a space is missing"},
+    {"type \"\\x\"", 0, "line 1: unknown escape '\\x'"},
+    {"type \"\xc3\xa9\"", 0, "line 1: a US keyboard has no key for byte 0xc3"},
+    {"1 2 3 4 5 6 7 8 9", 0, "line 1: too many words"},
+    {"move 1", 0, "line 1: must be: move X Y"},
+    {"move 32768 0", 0, "line 1: '32768' is no number from 0 to 32767"},
+    {"move -1 0", 0, "line 1: '-1' is no number"},
+    {"move 101% 0", 0, "line 1: '101' is no number from 0 to 100"},
+    {"move 5x 0", 0, "line 1: '5x' is no number"},
+    {"rel 1 99999999999999999999", 0, "line 1: '99999999999999999999' is no number"},
+    {"button bottom", 0, "line 1: there is no button 'bottom'"},
+    {"touch 10 down 1 1", 0, "line 1: '10' is no number from 0 to 9"},
+    {"touch 0 up", 0, "line 1: finger 0 is not down"},
+    {"touch 0 move 1 1", 0, "line 1: finger 0 is not down"},
+    {"touch 0 down 1 1\ntouch 0 down 1 1", 0, "line 2: finger 0 is down already"},
+    {"touch 0 down 1", 0, "line 1: touch N down takes two places"},
+    {"touch 0 down 1 1\ntouch 0 up 1 1", 0, "line 2: touch N up takes nothing more"},
+    {"touch 0 press 1 1", 0, "line 1: 'press': must be down, move or up"},
+    {"rel 1 1\nmove 1 1", 0, "line 2: 'move' is not for the same device"},
+    {"button left\ntouch 0 down 1 1", 0, "line 2: 'touch' is not for the same device"},
+    {"touch 0 down 1 1\nwheel 1", 0, "line 2: 'wheel' is not for the same device"},
+    {"key A\nmove 1 1", DISPLAY_KEYS, "line 2: 'move' is not for a device of this kind="},
+    {"button left", DISPLAY_KEYS, "line 1: 'button' is not for a device of this kind="},
+};
+
 /* Each names the line and the reason. */
 static void mistakes(void **state)
 {
-    static const struct {
-        const char *text;
-        unsigned kinds;
-        const char *why;
-    } cases[] = {
-        {"", 0, "the script does nothing"},
-        {"wait 1s", 0, "the script does nothing"},
-        {"key A\n\nkye B", 0, "line 3: unknown statement 'kye' (key, type, "},
-        {"key", 0, "line 1: must be: key NAME"},
-        {"key A down now", 0, "line 1: must be: key NAME"},
-        {"key A press", 0, "line 1: 'press': must be down or up"},
-        {"key NOSUCH", 0, "line 1: there is no key KEY_NOSUCH"},
-        {"key BTN_LEFT", 0, "line 1: there is no key KEY_BTN_LEFT"},
-        {"key RESERVED", 0, "line 1: there is no key KEY_RESERVED"},
-        {"key MAX", 0, "line 1: there is no key KEY_MAX"},
-        {"key A++B", 0, "line 1: there is no key KEY_ "},
-        {"key A+B+C+D+E+F+G+H+I", 0, "line 1: more than 8 keys"},
-        {"+5 key A", 0, "line 1: '5' is no time"},
-        {"+-5s key A", 0, "line 1: '-5s' is no time"},
-        {"+infs key A", 0, "line 1: 'infs' is no time"},
-        {"+2h key A", 0, "line 1: '2h' is no time"},
-        {"+1e9s key A", 0, "line 1: the time '1e9s' is longer than an hour"},
-        {"+5s", 0, "line 1: a statement is missing behind '+5s'"},
-        {"wait", 0, "line 1: must be: wait TIME"},
-        {"pace 1", 0, "line 1: '1' is no time"},
-        {"type hello", 0, "line 1: the text must be in quotes"},
-        {"type \"hello", 0, "line 1: the text in quotes has no end"},
-        {"type \"hello\\\"", 0, "line 1: the text in quotes has no end"},
-        {"type \"a\"b", 0, "line 1: a space is missing"},
-        {"type \"\\x\"", 0, "line 1: unknown escape '\\x'"},
-        {"type \"\xc3\xa9\"", 0, "line 1: a US keyboard has no key for byte 0xc3"},
-        {"1 2 3 4 5 6 7 8 9", 0, "line 1: too many words"},
-        {"move 1", 0, "line 1: must be: move X Y"},
-        {"move 32768 0", 0, "line 1: '32768' is no number from 0 to 32767"},
-        {"move -1 0", 0, "line 1: '-1' is no number"},
-        {"move 101% 0", 0, "line 1: '101' is no number from 0 to 100"},
-        {"move 5x 0", 0, "line 1: '5x' is no number"},
-        {"rel 1 99999999999999999999", 0, "line 1: '99999999999999999999' is no number"},
-        {"button bottom", 0, "line 1: there is no button 'bottom'"},
-        {"touch 10 down 1 1", 0, "line 1: '10' is no number from 0 to 9"},
-        {"touch 0 up", 0, "line 1: finger 0 is not down"},
-        {"touch 0 move 1 1", 0, "line 1: finger 0 is not down"},
-        {"touch 0 down 1 1\ntouch 0 down 1 1", 0, "line 2: finger 0 is down already"},
-        {"touch 0 down 1", 0, "line 1: touch N down takes two places"},
-        {"touch 0 down 1 1\ntouch 0 up 1 1", 0, "line 2: touch N up takes nothing more"},
-        {"touch 0 press 1 1", 0, "line 1: 'press': must be down, move or up"},
-        {"rel 1 1\nmove 1 1", 0, "line 2: 'move' is not for the same device"},
-        {"button left\ntouch 0 down 1 1", 0, "line 2: 'touch' is not for the same device"},
-        {"touch 0 down 1 1\nwheel 1", 0, "line 2: 'wheel' is not for the same device"},
-        {"key A\nmove 1 1", DISPLAY_KEYS, "line 2: 'move' is not for a device of this kind="},
-        {"button left", DISPLAY_KEYS, "line 1: 'button' is not for a device of this kind="},
-    };
-
     (void)state;
-    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+    for (size_t i = 0; i < ARRAY_SIZE(mistaken); i++) {
         struct error err = ERROR_INIT;
 
-        assert_int_equal(input_script_parse(&script, cases[i].text, cases[i].kinds, &err), -EINVAL);
-        if (strncmp(err.text, cases[i].why, strlen(cases[i].why)) != 0)
-            fail_msg("%s: '%s' instead of '%s'", cases[i].text, err.text, cases[i].why);
+        assert_int_equal(input_script_parse(&script, mistaken[i].text, mistaken[i].kinds, &err),
+                         -EINVAL);
+        if (strncmp(err.text, mistaken[i].why, strlen(mistaken[i].why)) != 0)
+            fail_msg("%s: '%s' instead of '%s'", mistaken[i].text, err.text, mistaken[i].why);
         assert_int_equal(script.count, 0);
     }
 }

@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/input.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -184,6 +185,23 @@ static void others_end_it(void **state)
         assert_killed("blk", acts[i]);
 }
 
+/* Of an event device: what it is may be asked for, however long the answer... */
+static int ask_for_keys(void)
+{
+    uint8_t keys[96], slots[20];
+
+    ioctl(STDIN_FILENO, EVIOCGKEY(sizeof(keys)), keys);
+    ioctl(STDIN_FILENO, EVIOCGMTSLOTS(sizeof(slots)), slots);
+    return CONFINED;
+}
+
+/* ...and nothing be set. */
+static int set_repeat(void)
+{
+    ioctl(STDIN_FILENO, EVIOCSREP, (unsigned[]){0, 0});
+    return CONFINED;
+}
+
 /* Each type's own. */
 static void lists_differ(void **state)
 {
@@ -192,6 +210,9 @@ static void lists_differ(void **state)
     assert_exits(confined("blk", do_discard), CONFINED);
     assert_killed("net", do_discard);
     assert_killed("rng", do_discard);
+    assert_exits(confined("input", ask_for_keys), CONFINED);
+    assert_killed("rng", ask_for_keys);
+    assert_killed("input", set_repeat);
 }
 
 /* --- what is given up ------------------------------------------------------------------------- */

@@ -462,6 +462,24 @@ static void shared_memory_shrinks(void **state)
     close(fd);
 }
 
+/* Nobody but vCPUs looks, which KVM has wait for what is gone. */
+static void shared_memory_shrinks_unseen(void **state)
+{
+    struct front *f = *state;
+    int fd = make_file();
+
+    share(f);
+    assert_int_equal(map(f, 0, 4096, VHOST_USER_MAPPING_WRITABLE, fd), 0);
+    assert_int_equal(map(f, 16384, 16384, 0, fd), 0); /* more than there is */
+    assert_int_equal(pwrite(fd, "efgh", 4, 8192), 4);
+    assert_int_equal(unmap(f, 16384, 16384), 0); /* the file is watched still */
+    assert_false(front_needs_reset(f));
+    assert_int_equal(ftruncate(fd, 4096), 0);
+    front_wait(f, front_needs_reset);
+    assert_int_equal(load_le32(guest_memory_at(f, 0, true)), 0);
+    close(fd);
+}
+
 /* --- state ------------------------------------------------------------------------------------ */
 
 static void device_state(void **state)
@@ -527,6 +545,7 @@ int main(void)
         FRONT_TEST(shared_memory),
         FRONT_TEST(mappings_that_cannot_be),
         FRONT_TEST(shared_memory_shrinks),
+        FRONT_TEST(shared_memory_shrinks_unseen),
         FRONT_TEST(device_state),
         FRONT_TEST(device_state_that_cannot_be),
     };

@@ -42,7 +42,7 @@ static int read_image(struct gpu *gpu, const struct gpu_resource *resource, uint
     const struct display_rect whole = {0, 0, GPU_CURSOR_SIZE, GPU_CURSOR_SIZE};
 
     if (resource->kind == GPU_RESOURCE_BLOB)
-        return gpu_rows_fit(&rows, resource->backing.size)
+        return gpu_rows_fit(&rows, resource->blob_size)
                    ? gpu_backing_read(gpu->memory, &resource->backing, &rows)
                    : -1;
     if (resource->layout.width != GPU_CURSOR_SIZE || resource->layout.height != GPU_CURSOR_SIZE)

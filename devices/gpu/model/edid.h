@@ -13,7 +13,7 @@
 
 struct edid_monitor {
     uint32_t width, height;       /* of the preferred mode: pixels, 1 to 16384 */
-    uint32_t refresh;             /* Hz, at most 1000 */
+    uint32_t refresh;             /* Hz, 10 to 1000 */
     uint32_t width_mm, height_mm; /* 0: as if of 96 dpi */
     uint32_t serial;
 };

@@ -41,7 +41,8 @@ static bool take_output(const char **text, struct gpu_output *out)
     if (**text != '@')
         return true;
     (*text)++;
-    return take_number(text, &out->refresh) && out->refresh && out->refresh <= GPU_REFRESH_MAX;
+    return take_number(text, &out->refresh) && out->refresh >= GPU_REFRESH_MIN &&
+           out->refresh <= GPU_REFRESH_MAX;
 }
 
 int gpu_outputs_parse(const char *text, struct gpu_output *outputs, unsigned *count,
@@ -53,8 +54,8 @@ int gpu_outputs_parse(const char *text, struct gpu_output *outputs, unsigned *co
         if (!take_output(&p, &outputs[(*count)++]))
             return error_set(err, EINVAL,
                              "outputs: '%s' is not like 1920x1080 or 1280x800@75+1024x768, of at "
-                             "most %u pixels and %u Hz",
-                             text, DISPLAY_SIZE_MAX, GPU_REFRESH_MAX);
+                             "most %u pixels, and of %u to %u Hz",
+                             text, DISPLAY_SIZE_MAX, GPU_REFRESH_MIN, GPU_REFRESH_MAX);
         if (!*p)
             return 0;
         if (*p++ != '+')

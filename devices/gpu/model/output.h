@@ -13,6 +13,7 @@ struct gpu;
 struct gpu_request;
 
 #define GPU_REFRESH_DEFAULT 60 /* Hz */
+#define GPU_REFRESH_MIN     10
 #define GPU_REFRESH_MAX     500
 
 struct gpu_output {

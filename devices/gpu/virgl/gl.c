@@ -16,7 +16,8 @@ static void destroy_context(void *cookie, virgl_renderer_gl_context context)
 {
     struct gpu_renderer *r = cookie;
 
-    r->gl->destroy_context(r->gl->viewer, context);
+    if (context) /* that for blits is destroyed though it never was made */
+        r->gl->destroy_context(r->gl->viewer, context);
 }
 
 static int make_current(void *cookie, int scanout, virgl_renderer_gl_context context)

@@ -39,8 +39,8 @@ int virgl_result(int ret)
 
 void virgl_enter(struct gpu_renderer *r)
 {
-    if (r->entered && pthread_equal(r->thread, pthread_self()))
-        return;
+    if (!r->gl && r->entered && pthread_equal(r->thread, pthread_self()))
+        return; /* with the viewer's GL, that one has drawn since, as far as is known */
     r->entered = true;
     r->thread = pthread_self();
     if (!r->gl)

@@ -75,8 +75,8 @@ static void add_tablet(struct input_capabilities *c)
 {
     add_range(c, EV_KEY, BTN_LEFT, BTN_TASK);
     add_wheels(c);
-    add_axis(c, ABS_X, INPUT_ABSOLUTE_MAX);
-    add_axis(c, ABS_Y, INPUT_ABSOLUTE_MAX);
+    add_axis(c, ABS_X, DISPLAY_ABSOLUTE_MAX);
+    add_axis(c, ABS_Y, DISPLAY_ABSOLUTE_MAX);
 }
 
 static void add_multitouch(struct input_capabilities *c)
@@ -84,8 +84,8 @@ static void add_multitouch(struct input_capabilities *c)
     input_add(c, EV_KEY, BTN_TOUCH);
     add_axis(c, ABS_MT_SLOT, INPUT_SLOTS - 1);
     add_axis(c, ABS_MT_TRACKING_ID, UINT16_MAX);
-    add_axis(c, ABS_MT_POSITION_X, INPUT_ABSOLUTE_MAX);
-    add_axis(c, ABS_MT_POSITION_Y, INPUT_ABSOLUTE_MAX);
+    add_axis(c, ABS_MT_POSITION_X, DISPLAY_ABSOLUTE_MAX);
+    add_axis(c, ABS_MT_POSITION_Y, DISPLAY_ABSOLUTE_MAX);
     c->properties[INPUT_PROP_DIRECT / 8] |= 1u << INPUT_PROP_DIRECT % 8;
 }
 

@@ -29,8 +29,8 @@ enum input_config_select {
     INPUT_SELECT_ABS_INFO = 0x12,
 };
 
-#define INPUT_ABSOLUTE_MAX 32767 /* of the axes of a tablet and of a touch screen */
-#define INPUT_SLOTS        10    /* fingers of a touch screen */
+#define INPUT_SLOTS       10  /* fingers of a touch screen */
+#define INPUT_WHEEL_NOTCH 120 /* in REL_WHEEL_HI_RES */
 
 struct input_capabilities {
     char name[INPUT_ANSWER_MAX + 1], serial[INPUT_ANSWER_MAX + 1];

@@ -128,6 +128,19 @@ static const struct virtio_model_state state = {STATE_BYTES, state_save, state_l
 
 /* --- life ------------------------------------------------------------------------------------- */
 
+unsigned input_kinds_of(const struct input_options *options)
+{
+    static const unsigned kinds[] = {
+        [INPUT_AUTO] = 0,
+        [INPUT_KEYBOARD] = DISPLAY_KEYS,
+        [INPUT_MOUSE] = DISPLAY_RELATIVE,
+        [INPUT_TABLET] = DISPLAY_ABSOLUTE,
+        [INPUT_MULTITOUCH] = DISPLAY_TOUCH,
+    };
+
+    return kinds[options->kind];
+}
+
 void input_name_kinds(struct input *in, unsigned kinds)
 {
     static const struct {

@@ -85,7 +85,12 @@ int input_source_display(struct input *input, struct error *err);
 int input_source_evdev(struct input *input, struct error *err);
 int input_source_script(struct input *input, struct error *err);
 
-/* Their part of what the device is called, unless the user said otherwise. */
+/* --- model.c, for sources --- */
+
+/* kind= as enum display_input_kind; 0 for INPUT_AUTO. */
+unsigned input_kinds_of(const struct input_options *options);
+
+/* What the device is called by its kinds, unless the user says otherwise. */
 void input_name_kinds(struct input *input, unsigned kinds);
 
 #endif

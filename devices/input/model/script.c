@@ -8,10 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PACE_NS     (UINT64_C(10) * 1000000)
-#define CHORD_MAX   8
-#define BUTTONS     (DISPLAY_RELATIVE | DISPLAY_ABSOLUTE) /* kinds that have buttons and wheels */
-#define WHEEL_NOTCH 120                                   /* in REL_WHEEL_HI_RES */
+#define PACE_NS   (UINT64_C(10) * 1000000)
+#define CHORD_MAX 8
+#define BUTTONS   (DISPLAY_RELATIVE | DISPLAY_ABSOLUTE) /* kinds that have buttons and wheels */
 
 struct parser {
     struct input_script *script;
@@ -131,7 +130,8 @@ static int say_rel(struct parser *p, char **words, size_t count, struct error *e
 
     (void)count;
     for (unsigned i = 0; i < 2 && !ret; i++)
-        ret = input_parse_number(words[i], -INPUT_ABSOLUTE_MAX, INPUT_ABSOLUTE_MAX, &by[i], err);
+        ret =
+            input_parse_number(words[i], -DISPLAY_ABSOLUTE_MAX, DISPLAY_ABSOLUTE_MAX, &by[i], err);
     for (unsigned i = 0; i < 2 && !ret; i++)
         if (by[i])
             ret = emit(p, EV_REL, REL_X + i, by[i], err);
@@ -147,7 +147,7 @@ static int turn_wheel(struct parser *p, const char *word, unsigned coarse, unsig
     if (!ret)
         ret = emit(p, EV_REL, coarse, notches, err);
     if (!ret)
-        ret = emit(p, EV_REL, fine, notches * WHEEL_NOTCH, err);
+        ret = emit(p, EV_REL, fine, notches * INPUT_WHEEL_NOTCH, err);
     return ret ? ret : emit_end(p, err);
 }
 

@@ -1,6 +1,7 @@
 #include "devices/input/model/script_words.h"
 
 #include "base/bytes.h"
+#include "devices/display/display.h"
 #include "devices/input/model/capabilities.h"
 
 #include <ctype.h>
@@ -117,10 +118,10 @@ int input_parse_place(const char *word, int32_t *out, struct error *err)
     int ret;
 
     if (length == 0 || word[length - 1] != '%' || length > sizeof(number))
-        return input_parse_number(word, 0, INPUT_ABSOLUTE_MAX, out, err);
+        return input_parse_number(word, 0, DISPLAY_ABSOLUTE_MAX, out, err);
     snprintf(number, sizeof(number), "%.*s", (int)length - 1, word);
     ret = input_parse_number(number, 0, 100, out, err);
-    *out = ret ? 0 : *out * INPUT_ABSOLUTE_MAX / 100;
+    *out = ret ? 0 : *out * DISPLAY_ABSOLUTE_MAX / 100;
     return ret;
 }
 

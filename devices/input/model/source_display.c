@@ -8,19 +8,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define NOTCH 120 /* of a wheel, in REL_WHEEL_HI_RES */
-
 struct display_feed {
     struct input *input;
     struct display_sink sink; /* attached while the driver is ready */
     uint32_t lights;
-};
-
-static const unsigned kind_of[] = {
-    [INPUT_KEYBOARD] = DISPLAY_KEYS,
-    [INPUT_MOUSE] = DISPLAY_RELATIVE,
-    [INPUT_TABLET] = DISPLAY_ABSOLUTE,
-    [INPUT_MULTITOUCH] = DISPLAY_TOUCH,
 };
 
 /* Today's guests look at nothing but the finer axis, where there is one. */
@@ -36,7 +27,7 @@ static void add_fine_wheel(struct input *in, const struct display_event *events,
             notches = events[i].value;
     }
     if (notches)
-        input_event(in, EV_REL, fine, notches * NOTCH);
+        input_event(in, EV_REL, fine, notches * INPUT_WHEEL_NOTCH);
 }
 
 static void take_events(struct display_sink *sink, const struct display_event *events, size_t count)
@@ -108,7 +99,7 @@ static int take_output(const char *text, unsigned *out, struct error *err)
 int input_source_display(struct input *in, struct error *err)
 {
     struct display_feed *feed = calloc(1, sizeof(*feed));
-    unsigned kinds = kind_of[in->options->kind];
+    unsigned kinds = input_kinds_of(in->options);
 
     if (!feed)
         return error_set(err, ENOMEM, "no memory for an input device");

@@ -18,8 +18,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define TURN_EVENTS 512 /* then others of the loop get their turn */
-
 struct evdev_feed {
     struct input *input;
     struct libevdev *device;
@@ -64,13 +62,14 @@ static void device_lost(struct evdev_feed *feed, int reason)
     release_all(feed);
 }
 
+/* To the last one: libevdev keeps what it has read, and nobody would say that there is more. */
 static void device_readable(struct loop_fd *self, uint32_t events)
 {
     struct evdev_feed *feed = container_of(self, struct evdev_feed, fd);
     struct input_event event;
 
     (void)events;
-    for (int i = 0; i < TURN_EVENTS || feed->behind; i++) {
+    for (;;) {
         unsigned how = feed->behind ? LIBEVDEV_READ_FLAG_SYNC : LIBEVDEV_READ_FLAG_NORMAL;
         int r = libevdev_next_event(feed->device, how, &event);
 

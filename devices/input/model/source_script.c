@@ -99,14 +99,6 @@ static const struct input_source source_script = {
     .destroy = feed_destroy,
 };
 
-static const unsigned kinds_of[] = {
-    [INPUT_AUTO] = 0,
-    [INPUT_KEYBOARD] = DISPLAY_KEYS,
-    [INPUT_MOUSE] = DISPLAY_RELATIVE,
-    [INPUT_TABLET] = DISPLAY_ABSOLUTE,
-    [INPUT_MULTITOUCH] = DISPLAY_TOUCH,
-};
-
 int input_source_script(struct input *in, struct error *err)
 {
     struct script_feed *feed = calloc(1, sizeof(*feed));
@@ -118,7 +110,7 @@ int input_source_script(struct input *in, struct error *err)
     feed->timer.expired = timer_expired;
     in->feed = feed;
     in->source = &source_script;
-    ret = input_script_load(&feed->script, in->options->script, kinds_of[in->options->kind], err);
+    ret = input_script_load(&feed->script, in->options->script, input_kinds_of(in->options), err);
     if (ret)
         return ret;
     input_add_kinds(&in->capabilities, feed->script.kinds);
