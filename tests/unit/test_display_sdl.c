@@ -148,6 +148,12 @@ static int setup_gl(void **state)
     return open_with(1, 0, "gl=on");
 }
 
+static int setup_gl_mouse(void **state)
+{
+    (void)state;
+    return open_with(1, DISPLAY_KEYS | DISPLAY_RELATIVE, "gl=on");
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -361,8 +367,9 @@ static void test_grabbed_pointer_is_drawn(void **state)
     display_move_cursor(f.display, 0, 50, 60);
     xdotool("mousemove --window %s 100 100 click 1");
     display_move_cursor(f.display, 0, 80, 90);
-    fixture_run(&f, 60);
+    fixture_run(&f, 100);
     rgb = x_photograph(window("a machine.*"), WIDTH, HEIGHT);
+    assert_non_null(rgb);
     assert_int_equal(at(rgb, WIDTH, 79, 90), 0xff0000);
     assert_int_equal(at(rgb, WIDTH, 80, 90), 0x00ff00);
     assert_int_equal(at(rgb, WIDTH, 50, 60), fake_gpu_colour(50, 60, 0));
@@ -467,6 +474,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_tablet, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_mouse_is_grabbed, setup_mouse, teardown),
         cmocka_unit_test_setup_teardown(test_grabbed_pointer_is_drawn, setup_mouse, teardown),
+        cmocka_unit_test_setup_teardown(test_grabbed_pointer_is_drawn, setup_gl_mouse, teardown),
         cmocka_unit_test_setup_teardown(test_pointer_has_the_guests_shape, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_touch, setup_touch, teardown),
         cmocka_unit_test_setup_teardown(test_closing_asks_the_machine, setup_one, teardown),
