@@ -204,4 +204,5 @@ const struct virtio_model vireo_module_gpu = {
     .queue_ready = gpu_queue_ready,
     .queue_drain = gpu_queue_drain,
     .reset = gpu_reset,
+    .memory_changes = gpu_memory_changes,
 };

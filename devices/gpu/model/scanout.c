@@ -216,6 +216,31 @@ void gpu_scanout_forget(struct gpu *gpu, const struct gpu_resource *resource)
             gpu_scanout_disable(gpu, i);
 }
 
+/* --- guest memory that moves ------------------------------------------------------------------ */
+
+static bool shows_guest_memory(const struct gpu_scanout *s)
+{
+    return s->resource && s->resource->kind == GPU_RESOURCE_BLOB && !s->shadow &&
+           s->resource->blob_memory == VIRTIO_GPU_BLOB_MEM_GUEST;
+}
+
+void gpu_scanout_lose_memory(struct gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->output_count; i++)
+        if (shows_guest_memory(&gpu->scanouts[i]))
+            display_show(gpu->display, i, NULL);
+}
+
+void gpu_scanout_find_memory(struct gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->output_count; i++) {
+        struct gpu_scanout s = gpu->scanouts[i];
+
+        if (shows_guest_memory(&s) && gpu_scanout_show(gpu, i, s.resource, &s.layout, &s.rect) < 0)
+            gpu_scanout_disable(gpu, i);
+    }
+}
+
 /* --- flushing --------------------------------------------------------------------------------- */
 
 static int copy_to_shadow(struct gpu *gpu, struct gpu_scanout *s, const struct display_rect *part)
