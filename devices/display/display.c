@@ -132,6 +132,11 @@ void display_move_cursor(struct display *d, unsigned output, int32_t x, int32_t 
             v->ops->move_cursor(v, output, x, y);
 }
 
+bool display_is_watched(const struct display *d)
+{
+    return d->viewers;
+}
+
 bool display_knows(const struct display *d, enum display_picture_kind kind)
 {
     for (const struct display_viewer *v = d->viewers; v; v = v->next)

@@ -157,6 +157,9 @@ void display_set_cursor(struct display *display, unsigned output,
                         const struct display_cursor *cursor);
 void display_move_cursor(struct display *display, unsigned output, int32_t x, int32_t y);
 
+/* Whether there is a viewer. Without one pictures need not be kept up to date, until `refresh`. */
+bool display_is_watched(const struct display *display);
+
 /* Whether every viewer can show pictures of this kind; true when there is none. */
 bool display_knows(const struct display *display, enum display_picture_kind kind);
 

@@ -127,6 +127,7 @@ static const struct display_source_ops source_ops = {
     .print_timing = gpu_print_timing,
     .resize = gpu_output_resize,
     .end = gpu_display_end,
+    .refresh = gpu_scanout_refresh,
 };
 
 static int attach(struct gpu *gpu, const struct gpu_options *options, struct error *err)
