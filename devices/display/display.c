@@ -132,6 +132,11 @@ void display_move_cursor(struct display *d, unsigned output, int32_t x, int32_t 
             v->ops->move_cursor(v, output, x, y);
 }
 
+bool display_is_watched(const struct display *d)
+{
+    return d->viewers;
+}
+
 bool display_knows(const struct display *d, enum display_picture_kind kind)
 {
     for (const struct display_viewer *v = d->viewers; v; v = v->next)
@@ -250,6 +255,8 @@ void display_save(struct display *d)
 
 void display_print_timing(struct display *d, FILE *out)
 {
+    if (d->source && d->source->print_timing)
+        d->source->print_timing(d->source_opaque, out);
     for (struct display_viewer *v = d->viewers; v; v = v->next)
         if (v->ops->print_timing)
             v->ops->print_timing(v, out);

@@ -130,6 +130,9 @@ struct display_source_ops {
      * on nothing is shown. NULL: there is nothing to let go of. */
     void (*end)(void *opaque);
 
+    /* For --timing, at the end: what showing has cost. NULL: nothing to say. */
+    void (*print_timing)(void *opaque, FILE *out);
+
     /* A viewer came: show what there is to it (display_show and the rest follow for all). */
     void (*refresh)(void *opaque);
 };
@@ -153,6 +156,9 @@ void display_damage(struct display *display, unsigned output, const struct displ
 void display_set_cursor(struct display *display, unsigned output,
                         const struct display_cursor *cursor);
 void display_move_cursor(struct display *display, unsigned output, int32_t x, int32_t y);
+
+/* Whether there is a viewer. Without one pictures need not be kept up to date, until `refresh`. */
+bool display_is_watched(const struct display *display);
 
 /* Whether every viewer can show pictures of this kind; true when there is none. */
 bool display_knows(const struct display *display, enum display_picture_kind kind);
@@ -251,7 +257,8 @@ void display_on_close(struct display *display, void (*closed)(void *opaque), voi
 /* Have those that write files do it now: at SIGUSR2, and before the machine ends. */
 void display_save(struct display *display);
 
-/* Have every viewer say how long frames took, and how many were dropped. */
+/* Have the GPU say what was copied, and every viewer how long frames took and how many were
+ * dropped. */
 void display_print_timing(struct display *display, FILE *out);
 
 #endif
