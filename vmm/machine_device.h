@@ -79,7 +79,7 @@ struct device_site {
     const struct guest_memory *memory;
     struct iothreads *iothreads;
     struct pci_bus *bus;
-    struct display *display; /* NULL: no device has to do with one */
+    struct display *display;  /* NULL: no device has to do with one */
     struct pci_window shared; /* addresses left for shared memory of virtio-mmio devices */
     unsigned cpus;
     bool dry_run;       /* no processes of ours */
