@@ -147,10 +147,11 @@ bool display_knows(const struct display *d, enum display_picture_kind kind)
 
 const struct display_gl *display_gl(const struct display *d)
 {
-    for (struct display_viewer *v = d->viewers; v; v = v->next)
-        if (v->ops->gl)
-            return v->ops->gl(v);
-    return NULL;
+    const struct display_gl *gl = NULL;
+
+    for (struct display_viewer *v = d->viewers; v && !gl; v = v->next)
+        gl = v->ops->gl ? v->ops->gl(v) : NULL;
+    return gl;
 }
 
 static void tell_outputs(struct display *d)

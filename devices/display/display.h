@@ -210,7 +210,7 @@ struct display_viewer_ops {
     /* A GPU came or went (display_outputs). */
     void (*outputs_changed)(struct display_viewer *viewer);
 
-    const struct display_gl *(*gl)(struct display_viewer *viewer);
+    const struct display_gl *(*gl)(struct display_viewer *viewer); /* NULL: it has none now */
     void (*save)(struct display_viewer *viewer); /* write what is shown, if it writes files */
     void (*print_timing)(struct display_viewer *viewer, FILE *out); /* for --timing, at the end */
     void (*destroy)(struct display_viewer *viewer);
