@@ -72,6 +72,9 @@ MODULES += input
 input_SRC = $(wildcard devices/input/model/*.c)
 input_PKG = libevdev
 
+MODULES += vhost_user_gpu
+vhost_user_gpu_SRC = $(wildcard devices/gpu/vhost_user/*.c) devices/gpu/model/output.c \
+		     devices/gpu/model/edid.c devices/display/common/pixels.c
 VIEWER_SRC = $(wildcard devices/display/common/*.c)
 MODULES += png sdl vnc
 png_SRC = $(wildcard devices/display/png/*.c) $(VIEWER_SRC)
@@ -140,6 +143,10 @@ $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
+# (-u: what the module calls of the core, and these programs do not.)
+VHOST_USER_GPU_TESTS = $(filter $(BUILD)/tests/test_vhost_user_gpu%,$(UNIT_TESTS))
+$(VHOST_USER_GPU_TESTS): $(BUILD)/vireo-vhost_user_gpu.so
+$(VHOST_USER_GPU_TESTS): TEST_LIBS = -Wl,-u,guarded_map_create,-u,loop_event_open,-u,virtio_builtin_config_changed
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
 # It has the module's code in itself, and a renderer of its own.
 $(BUILD)/tests/test_gpu_3d: TEST_LIBS = $(gpu_SRC:%.c=$(BUILD)/%.o)

@@ -294,6 +294,16 @@ static int handle_question(struct vhost_user_server *server, struct vhost_user_m
     }
 }
 
+static int set_gpu_socket(struct vhost_user_server *server, struct vhost_user_message *message,
+                          struct error *err)
+{
+    const struct vhost_user_server_config *config = &server->config;
+
+    if (!config->show)
+        return not_supported(message, err);
+    return config->show(config->opaque, vhost_user_take_fd(message, 0), err);
+}
+
 /* Any other: 0, or a negative errno. */
 static int handle_order(struct vhost_user_server *server, struct vhost_user_message *message,
                         struct error *err)
@@ -327,6 +337,8 @@ static int handle_order(struct vhost_user_server *server, struct vhost_user_mess
         return server_inflight_set(server, message, err);
     case VHOST_USER_SET_BACKEND_REQ_FD:
         return server_channel_open(server, vhost_user_take_fd(message, 0), err);
+    case VHOST_USER_GPU_SET_SOCKET:
+        return set_gpu_socket(server, message, err);
     case VHOST_USER_SET_CONFIG:
         return set_config(server, message, err);
     case VHOST_USER_SET_STATUS:

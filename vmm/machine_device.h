@@ -62,6 +62,7 @@ struct machine_device {
     char **arguments;                            /* of a process to start; NULL: none */
     struct device_process *process;              /* that serves it, if we start one */
     struct vhost_user_process process_callbacks; /* how the back end reaches it */
+    struct vhost_user_front_part *front_part;    /* what we do ourselves for it; NULL: nothing */
     struct virtio_device virtio;
     bool virtio_ready;
     struct virtio_mmio *mmio; /* one of the two, by slot.transport */

@@ -28,6 +28,11 @@
 
 #include <stdatomic.h>
 
+/* A request that waits until it is known what outputs there are (display_ask). */
+struct gpu_asking {
+    struct virtqueue *queue; /* NULL: there is none */
+    struct virtqueue_buffer *buffer;
+};
 struct gpu_render;
 
 struct gpu {
@@ -43,6 +48,8 @@ struct gpu {
     struct gpu_scanout scanouts[DISPLAY_OUTPUTS_MAX];
     struct gpu_cursor *cursors; /* as many */
     struct gpu_render *render;  /* render.h; NULL: there is no 3D */
+
+    struct gpu_asking asking;
 
     /* Any thread. */
     atomic_uint events;    /* VIRTIO_GPU_EVENT_... */
