@@ -72,6 +72,9 @@ MODULES += input
 input_SRC = $(wildcard devices/input/model/*.c)
 input_PKG = libevdev
 
+MODULES += vhost_user_gpu
+vhost_user_gpu_SRC = $(wildcard devices/gpu/vhost_user/*.c) devices/gpu/model/output.c \
+		     devices/gpu/model/edid.c devices/display/common/pixels.c
 VIEWER_SRC = $(wildcard devices/display/common/*.c)
 MODULES += png sdl vnc
 png_SRC = $(wildcard devices/display/png/*.c) $(VIEWER_SRC)
@@ -140,6 +143,10 @@ $(BUILD)/tests/test_config: $(BUILD)/vireo-config.so
 $(BUILD)/tests/test_net_host_user: $(BUILD)/vireo-user.so
 $(BUILD)/tests/test_isolate: $(BUILD)/vireo-isolate.so
 $(BUILD)/tests/test_discovery: $(BUILD)/vireo-discovery.so
+# (-u: what the module calls of the core, and these programs do not.)
+VHOST_USER_GPU_TESTS = $(filter $(BUILD)/tests/test_vhost_user_gpu%,$(UNIT_TESTS))
+$(VHOST_USER_GPU_TESTS): $(BUILD)/vireo-vhost_user_gpu.so
+$(VHOST_USER_GPU_TESTS): TEST_LIBS = -Wl,-u,guarded_map_create,-u,loop_event_open,-u,virtio_builtin_config_changed
 $(filter $(BUILD)/tests/test_gpu_%,$(UNIT_TESTS)): $(BUILD)/vireo-gpu.so
 # It has the module's code in itself, and a renderer of its own.
 $(BUILD)/tests/test_gpu_3d: TEST_LIBS = $(gpu_SRC:%.c=$(BUILD)/%.o)
@@ -153,7 +160,7 @@ PATIENCE_OBJ = $(BUILD)/devices/display/vnc/patience.o
 $(BUILD)/tests/test_display_vnc_hostile: $(BUILD)/vireo-vnc.so $(PATIENCE_OBJ)
 $(BUILD)/tests/test_display_vnc_hostile: TEST_LIBS = $(PATIENCE_OBJ) $(BUILD)/libvireo.a
 $(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
-$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
+$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2 -lepoxy
 KEYS_OBJ = $(addprefix $(BUILD)/devices/display/,sdl/keys.o vnc/keymap.o common/damage.o)
 $(BUILD)/tests/test_display_keys: $(KEYS_OBJ)
 $(BUILD)/tests/test_display_keys: TEST_LIBS = $(KEYS_OBJ) -lSDL2 -lxkbcommon

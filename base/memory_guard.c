@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -19,6 +20,7 @@ struct guard {
 
 static struct guard guards[MEMORY_GUARDS];
 static struct sigaction before; /* what SIGBUS did */
+static pthread_mutex_t adding = PTHREAD_MUTEX_INITIALIZER;
 static atomic_uint losses;
 
 static bool replace(const struct guard *guard)
@@ -68,11 +70,9 @@ static int install(struct error *err)
                                                    : 0;
 }
 
-int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
+static int take_guard(void *start, size_t length, int lost_fd, struct error *err)
 {
-    int ret = install(err);
-
-    for (int i = 0; i < MEMORY_GUARDS && !ret; i++) {
+    for (int i = 0; i < MEMORY_GUARDS; i++) {
         if (atomic_load(&guards[i].length))
             continue;
         atomic_store(&guards[i].start, (uintptr_t)start);
@@ -80,7 +80,19 @@ int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
         atomic_store(&guards[i].length, length);
         return i;
     }
-    return ret ? ret : error_set(err, ENOSPC, "more than %d mappings are guarded", MEMORY_GUARDS);
+    return error_set(err, ENOSPC, "more than %d mappings are guarded", MEMORY_GUARDS);
+}
+
+int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err)
+{
+    int ret;
+
+    pthread_mutex_lock(&adding);
+    ret = install(err);
+    if (!ret)
+        ret = take_guard(start, length, lost_fd, err);
+    pthread_mutex_unlock(&adding);
+    return ret;
 }
 
 void memory_guard_remove(int guard)
@@ -104,8 +116,8 @@ static size_t whole_blocks(const struct stat *status, uint64_t length)
     return is_power_of_two(block) ? align_up(length, block) : length;
 }
 
-int guarded_map_create(struct guarded_map *map, int fd, uint64_t length, int lost_fd,
-                       struct error *err)
+static int create_map(struct guarded_map *map, int fd, uint64_t length, int protection, int lost_fd,
+                      struct error *err)
 {
     struct stat status;
 
@@ -115,13 +127,25 @@ int guarded_map_create(struct guarded_map *map, int fd, uint64_t length, int los
         return error_set(err, EINVAL, "what is to be mapped is beyond the end of its file");
     map->length = whole_blocks(&status, length);
     /* Huge pages are its owner's to reserve: one that is not to be had is as one that is gone. */
-    map->base = mmap(NULL, map->length, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    map->base = mmap(NULL, map->length, protection, MAP_SHARED | MAP_NORESERVE, fd, 0);
     if (map->base == MAP_FAILED)
         return error_errno(err, errno, "cannot map a file");
     map->guard = memory_guard_add(map->base, map->length, lost_fd, err);
     if (map->guard < 0)
         munmap(map->base, map->length);
     return MIN(map->guard, 0);
+}
+
+int guarded_map_create(struct guarded_map *map, int fd, uint64_t length, int lost_fd,
+                       struct error *err)
+{
+    return create_map(map, fd, length, PROT_READ | PROT_WRITE, lost_fd, err);
+}
+
+int guarded_map_create_to_read(struct guarded_map *map, int fd, uint64_t length, int lost_fd,
+                               struct error *err)
+{
+    return create_map(map, fd, length, PROT_READ, lost_fd, err);
 }
 
 void guarded_map_destroy(struct guarded_map *map)

@@ -18,8 +18,7 @@
 
 /*
  * Guard [start, start + length), a whole mapping. `lost_fd` is an eventfd, borrowed, written to at
- * the first access to what is gone. Returns what names the guard, or -ENOSPC. [one thread at a
- * time]
+ * the first access to what is gone. Returns what names the guard, or -ENOSPC. [any]
  */
 int memory_guard_add(void *start, size_t length, int lost_fd, struct error *err);
 
@@ -41,6 +40,10 @@ struct guarded_map {
  * it does not have them, -ENOSPC, -errno. */
 int guarded_map_create(struct guarded_map *map, int fd, uint64_t length, int lost_fd,
                        struct error *err);
+
+/* The same, to read only. */
+int guarded_map_create_to_read(struct guarded_map *map, int fd, uint64_t length, int lost_fd,
+                               struct error *err);
 void guarded_map_destroy(struct guarded_map *map);
 
 #endif

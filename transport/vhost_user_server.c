@@ -208,6 +208,14 @@ static void answer_u64(struct vhost_user_message *message, uint64_t value)
     message->header.size = sizeof(value);
 }
 
+static void tell_of_memory(struct vhost_user_server *server, bool done)
+{
+    struct virtio_backend *backend = server->config.backend;
+
+    if (backend->ops->memory_changes)
+        backend->ops->memory_changes(backend, done);
+}
+
 /* Memory changes while nothing uses it. */
 static int change_memory(struct vhost_user_server *server, struct vhost_user_message *message,
                          struct error *err)
@@ -215,6 +223,7 @@ static int change_memory(struct vhost_user_server *server, struct vhost_user_mes
     int ret;
 
     server_vrings_stop(server);
+    tell_of_memory(server, false);
     switch (message->header.request) {
     case VHOST_USER_SET_MEM_TABLE:
         ret = server_memory_set(server, message, err);
@@ -226,6 +235,7 @@ static int change_memory(struct vhost_user_server *server, struct vhost_user_mes
         ret = server_memory_remove(server, message, err);
         break;
     }
+    tell_of_memory(server, true);
     return ret ? ret : server_vrings_update(server, err);
 }
 
@@ -284,6 +294,16 @@ static int handle_question(struct vhost_user_server *server, struct vhost_user_m
     }
 }
 
+static int set_gpu_socket(struct vhost_user_server *server, struct vhost_user_message *message,
+                          struct error *err)
+{
+    const struct vhost_user_server_config *config = &server->config;
+
+    if (!config->show)
+        return not_supported(message, err);
+    return config->show(config->opaque, vhost_user_take_fd(message, 0), err);
+}
+
 /* Any other: 0, or a negative errno. */
 static int handle_order(struct vhost_user_server *server, struct vhost_user_message *message,
                         struct error *err)
@@ -317,6 +337,8 @@ static int handle_order(struct vhost_user_server *server, struct vhost_user_mess
         return server_inflight_set(server, message, err);
     case VHOST_USER_SET_BACKEND_REQ_FD:
         return server_channel_open(server, vhost_user_take_fd(message, 0), err);
+    case VHOST_USER_GPU_SET_SOCKET:
+        return set_gpu_socket(server, message, err);
     case VHOST_USER_SET_CONFIG:
         return set_config(server, message, err);
     case VHOST_USER_SET_STATUS:

@@ -55,6 +55,11 @@ struct vhost_user_server_config {
 
     /* The front end of a connected socket is gone. On the loop. */
     void (*ended)(void *opaque);
+
+    /* The front end hands over a socket for what the device shows (VHOST_USER_GPU_SET_SOCKET),
+     * whose owner is whoever is called. 0 or a negative errno. On the loop; NULL: there is nothing
+     * to show. */
+    int (*show)(void *opaque, int socket, struct error *err);
     void *opaque;
 };
 

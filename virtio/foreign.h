@@ -15,6 +15,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct display;
+struct vhost_user_front_part;
+
 #define VIRTIO_FOREIGN_CONFIG_MAX 256
 
 /* What the driver sees where the back end serves no configuration (virtiofsd, DPDK). */
@@ -47,6 +50,12 @@ struct virtio_foreign_type {
     /* Complete *out by the options: id and config_size are what the type's model says, queue_count
      * is the number that queues= says, the rest is 0. -EINVAL and others name the key. */
     int (*describe)(const void *options, struct virtio_foreign *out, struct error *err);
+
+    /* What the front end of such a device does itself (virtio/vhost_user.h): made before its back
+     * end, destroyed after it. `options` are those above, or the model's where the process runs it
+     * for us (`own`). NULL: nothing. */
+    int (*make_front_part)(const void *options, bool own, struct display *display, const char *name,
+                           struct vhost_user_front_part **out, struct error *err);
 };
 
 #endif

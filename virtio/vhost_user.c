@@ -144,6 +144,8 @@ static void vhost_user_config_read(struct virtio_backend *backend, uint32_t offs
         memcpy(data, v->config + offset, there);
     else
         complain(v, &err);
+    if (v->options.front_part)
+        v->options.front_part->ops->config_read(v->options.front_part, offset, data, there);
 }
 
 static void vhost_user_config_write(struct virtio_backend *backend, uint32_t offset,
@@ -158,6 +160,8 @@ static void vhost_user_config_write(struct virtio_backend *backend, uint32_t off
 
     if (stands_in(v) || offset > v->options.config_size || len > v->options.config_size - offset)
         return;
+    if (v->options.front_part)
+        v->options.front_part->ops->config_write(v->options.front_part, offset, data, len);
     memcpy(message.payload.config.bytes, data, len);
     if (vhost_user_tell(v, &message, &err))
         complain(v, &err);
@@ -324,6 +328,8 @@ static void vhost_user_reset(struct virtio_backend *backend)
     else if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
         (void)vhost_user_tell_u64(v, VHOST_USER_SET_STATUS, 0, &err);
     pthread_mutex_unlock(&v->lock);
+    if (v->options.front_part)
+        v->options.front_part->ops->reset(v->options.front_part);
     loop_call(v->loop, reset_on_loop, backend);
 }
 
@@ -338,7 +344,11 @@ static int vhost_user_command(struct virtio_backend *backend, const char *name,
                               const char *argument, struct error *err)
 {
     const struct vhost_user_process *process = vhost_user_of(backend)->options.process;
+    struct vhost_user_front_part *part = vhost_user_of(backend)->options.front_part;
+    int ret = part ? part->ops->command(part, name, argument, err) : -ENOENT;
 
+    if (ret != -ENOENT)
+        return ret;
     if (!process)
         return error_set(err, ENOENT, "%s takes no commands", backend->name);
     return process->command(process->opaque, name, argument, err);
@@ -425,6 +435,8 @@ int vhost_user_create(const struct vhost_user_options *options, const struct gue
     v->path = options->path ? strdup(options->path) : NULL;
     if (options->stand_in)
         v->stand_in = *options->stand_in;
+    if (options->front_part)
+        options->front_part->backend = &v->backend;
     v->loop = loop;
     v->queue_count = options->queue_count;
     v->socket.fd = v->backend_socket.fd = v->inflight_fd = v->reconnect.listener.fd = -1;

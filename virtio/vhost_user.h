@@ -63,6 +63,37 @@ struct vhost_user_process {
     void *opaque;
 };
 
+/*
+ * What a front end does itself for a device of this type: it holds one end of a socket whose other
+ * end the peer is given (VHOST_USER_GPU_SET_SOCKET), and some bytes of the configuration are its
+ * own. Calls come from any thread; none waits for a loop but `command` and
+ * `destroy`.
+ */
+struct vhost_user_front_part_ops {
+    /* A descriptor for the peer, the back end's from now on, or a negative errno: for each
+     * connection one, before its queues run. */
+    int (*socket)(struct vhost_user_front_part *part, struct error *err);
+
+    /* Replace what is its own in bytes that are read; take note of what the driver writes, which
+     * the peer is told, too. */
+    void (*config_read)(struct vhost_user_front_part *part, uint32_t offset, void *data,
+                        uint32_t len);
+    void (*config_write)(struct vhost_user_front_part *part, uint32_t offset, const void *data,
+                         uint32_t len);
+
+    /* As of virtio_backend_ops; -ENOENT: the process is asked, if it is one of ours. */
+    int (*command)(struct vhost_user_front_part *part, const char *name, const char *argument,
+                   struct error *err);
+
+    void (*reset)(struct vhost_user_front_part *part);   /* by the driver */
+    void (*destroy)(struct vhost_user_front_part *part); /* the back end is gone by then */
+};
+
+struct vhost_user_front_part {
+    const struct vhost_user_front_part_ops *ops;
+    struct virtio_backend *backend; /* set by vhost_user_create: for its config_changed */
+};
+
 struct vhost_user_options {
     const char *path; /* of the socket to connect to, or... */
     int fd;           /* ...a connected one, owned by the back end from now on; else -1 */
@@ -80,7 +111,8 @@ struct vhost_user_options {
     uint32_t config_size;                            /* bytes of the type's configuration */
     const struct virtio_feature_name *feature_names; /* of the type */
     size_t feature_count;
-    const struct virtio_stand_in *stand_in; /* for a peer that serves no configuration, or NULL */
+    const struct virtio_stand_in *stand_in;   /* for a peer that serves no configuration, or NULL */
+    struct vhost_user_front_part *front_part; /* borrowed; NULL: there is none */
 };
 
 /*

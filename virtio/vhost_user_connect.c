@@ -216,6 +216,22 @@ static int agree(struct vhost_user *v, struct error *err)
     return ret ? ret : vhost_user_relay_open(v, err);
 }
 
+/* GPU_SET_SOCKET: the peer says on it what the device shows. */
+static int give_socket(struct vhost_user *v, struct error *err)
+{
+    struct vhost_user_message message = {.header = {.request = VHOST_USER_GPU_SET_SOCKET}};
+    struct vhost_user_front_part *part = v->options.front_part;
+    int ret, fd = part ? part->ops->socket(part, err) : 0;
+
+    if (!part || fd < 0)
+        return fd;
+    message.fds[0] = fd;
+    message.fd_count = 1;
+    ret = vhost_user_tell(v, &message, err);
+    close(fd);
+    return ret;
+}
+
 /* Only the first time may take long. */
 static int open_socket(struct vhost_user *v, struct error *err)
 {
@@ -253,6 +269,8 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
         ret = vhost_user_set_memory(v, err);
     if (!ret)
         ret = vhost_user_tell_log(v, err);
+    if (!ret)
+        ret = give_socket(v, err);
     v->deadline_ns = 0;
     if (ret) {
         v->lost = true; /* the next attempt, or the next reset, looks again */

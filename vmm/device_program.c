@@ -2,6 +2,9 @@
 
 #include "base/bytes.h"
 #include "base/unix_socket.h"
+#include "devices/gpu/foreign.h"
+#include "devices/gpu/gpu.h"
+#include "devices/gpu/vhost_user_gpu.h"
 #include "transport/vhost_user_server.h"
 #include "vmm/arguments.h"
 #include "vmm/device_launch.h"
@@ -40,6 +43,7 @@ struct program {
     struct guest_memory memory; /* the front end's */
     struct loop *loop;
     struct display *display; /* NULL: its type has nothing to do with one */
+    const struct gpu_vhost_user_module *vhost_user_gpu; /* for a GPU: who shows it; else NULL */
     struct virtio_backend *backend;
     struct vhost_user_server *server;
     struct loop_fd signals;
@@ -104,6 +108,14 @@ static int take_signals(struct program *program, struct error *err)
     return loop_fd_add(program->loop, &program->signals, err);
 }
 
+/* The front end shows what the device does: it is a viewer like any other. */
+static int show(void *opaque, int socket, struct error *err)
+{
+    struct program *program = opaque;
+
+    return program->vhost_user_gpu->viewer_attach(program->display, socket, err);
+}
+
 static int open_server(struct program *program, struct error *err)
 {
     struct vhost_user_server_config config = {
@@ -114,6 +126,7 @@ static int open_server(struct program *program, struct error *err)
         .loop = program->loop,
         .name = program->setup.common.id,
         .ended = stop,
+        .show = program->vhost_user_gpu ? show : NULL,
         .opaque = program,
     };
     char origin[64];
@@ -179,6 +192,14 @@ static void mask_lookups(struct device_setup *setup)
             features_set(&setup->masked, model->features[i].bit, true);
 }
 
+/* What it is held to: what renders for a GPU does more than a model of ours. */
+static const char *confined_as(const struct device_setup *setup)
+{
+    if (setup->model == &gpu_model && ((const struct gpu_options *)setup->options)->virgl)
+        return "gpu-3d";
+    return setup->model->name;
+}
+
 static int open_isolation(struct program *program, struct error *err)
 {
     const struct program_place *place = &program->place;
@@ -193,7 +214,15 @@ static int open_isolation(struct program *program, struct error *err)
     mask_lookups(&program->setup);
     snprintf(name, sizeof(name), "vireo-%s", type); /* for ps: it may have been started by /proc */
     prctl(PR_SET_NAME, name);
-    return isolate_prepare(&program->isolate, type, program->setup.common.id, err);
+    return isolate_prepare(&program->isolate, confined_as(&program->setup),
+                           program->setup.common.id, err);
+}
+
+/* Its front end has the screens, and says how many. */
+static int open_gpu(struct program *program, struct error *err)
+{
+    ((struct gpu_options *)program->setup.options)->all_outputs = true;
+    return gpu_vhost_user_load(&program->vhost_user_gpu, err);
 }
 
 static int open_display(struct program *program, struct error *err)
@@ -204,7 +233,7 @@ static int open_display(struct program *program, struct error *err)
                   : 0;
 
     device_setup_display(setup, program->display);
-    return ret;
+    return ret || setup->model != &gpu_model ? ret : open_gpu(program, err);
 }
 
 static int program_open(struct program *program, struct error *err)

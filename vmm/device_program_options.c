@@ -56,6 +56,8 @@ static const struct alias {
     {"blk", "read-only", "readonly", false},
     {"input", "evdev-path", "evdev", false},
     {"input", "no-grab", "grab", true},
+    {"gpu", "render-node", "rendernode", false},
+    {"gpu", "virgl", "virgl", false},
 };
 
 static const struct alias *find_ours(const char *type, const char *name)

@@ -125,6 +125,8 @@ void machine_device_destroy(struct machine_device *device)
         virtio_pci_destroy(device->pci);
     if (device->virtio_ready)
         virtio_device_destroy(&device->virtio);
+    if (device->front_part)
+        device->front_part->ops->destroy(device->front_part);
     if (device->process) {
         device_process_destroy(device->process);
         if (device->slot.isolate)

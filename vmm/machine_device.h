@@ -62,6 +62,7 @@ struct machine_device {
     char **arguments;                            /* of a process to start; NULL: none */
     struct device_process *process;              /* that serves it, if we start one */
     struct vhost_user_process process_callbacks; /* how the back end reaches it */
+    struct vhost_user_front_part *front_part;    /* what we do ourselves for it; NULL: nothing */
     struct virtio_device virtio;
     bool virtio_ready;
     struct virtio_mmio *mmio; /* one of the two, by slot.transport */
@@ -79,7 +80,7 @@ struct device_site {
     const struct guest_memory *memory;
     struct iothreads *iothreads;
     struct pci_bus *bus;
-    struct display *display; /* NULL: no device has to do with one */
+    struct display *display;  /* NULL: no device has to do with one */
     struct pci_window shared; /* addresses left for shared memory of virtio-mmio devices */
     unsigned cpus;
     bool dry_run;       /* no processes of ours */

@@ -55,10 +55,23 @@ static int make_process(struct machine_device *device, char **arguments, struct 
     return ret;
 }
 
+/* What we do ourselves for a device of the type that a process serves. */
+static int make_front_part(struct machine_device *device, const struct device_site *site,
+                           struct error *err)
+{
+    const struct device_setup *setup = &device->setup;
+    const struct virtio_foreign_type *foreign = setup->model->foreign;
+
+    if (!foreign || !foreign->make_front_part)
+        return 0;
+    return foreign->make_front_part(setup->options, !setup->elsewhere, site->display,
+                                    setup->common.id, &device->front_part, err);
+}
+
 /* By a process that is there, or that we start. */
-static int make_vhost_user(struct machine_device *device, const struct device_site *site,
-                           const struct virtio_foreign *foreign, struct loop *loop,
-                           struct virtio_backend **out, struct error *err)
+static int connect_vhost_user(struct machine_device *device, const struct device_site *site,
+                              const struct virtio_foreign *foreign, struct loop *loop,
+                              struct virtio_backend **out, struct error *err)
 {
     const struct virtio_model *model = device->setup.model;
     const struct vhost_user_options options = {
@@ -76,12 +89,22 @@ static int make_vhost_user(struct machine_device *device, const struct device_si
         .feature_names = model->features,
         .feature_count = model->feature_count,
         .stand_in = foreign->has_stand_in ? &foreign->stand_in : NULL,
+        .front_part = device->front_part,
     };
     int ret = vhost_user_create(&options, site->memory, loop, out, err);
 
     if (ret && device->process)
         device_process_explain(device->process, err);
     return ret;
+}
+
+static int make_vhost_user(struct machine_device *device, const struct device_site *site,
+                           const struct virtio_foreign *foreign, struct loop *loop,
+                           struct virtio_backend **out, struct error *err)
+{
+    int ret = make_front_part(device, site, err);
+
+    return ret ? ret : connect_vhost_user(device, site, foreign, loop, out, err);
 }
 
 /* --- any -------------------------------------------------------------------------------------- */
@@ -146,10 +169,11 @@ static int describe(const struct machine_device *device, const struct device_sit
     return 0;
 }
 
-/* Whatever has to do with the display lives on its thread. */
+/* A device of ours that has to do with the display lives on its thread. A process may keep its
+ * front end waiting, and not the display. */
 static const char *thread_of(const struct machine_device *device)
 {
-    if (device->setup.model->display)
+    if (device->setup.model->display && !device->setup.elsewhere && !device->slot.isolate)
         return IOTHREAD_DISPLAY;
     return device->slot.iothread ? device->slot.iothread : IOTHREAD_DEFAULT;
 }

@@ -190,7 +190,8 @@ static int check_slot(const struct machine_device *device, const char *origin, s
     if (slot->backend == BACKEND_VHOST_USER && !slot->socket && !slot->socket_fd &&
         !device->arguments)
         return error_set(err, EINVAL, "%s: backend: vhost-user needs a socket=", origin);
-    if (slot->iothread && device->setup.model->display)
+    if (slot->iothread && device->setup.model->display && slot->backend == BACKEND_BUILTIN &&
+        !slot->isolate)
         return error_set(err, EINVAL, "%s: iothread: the display's thread serves it", origin);
     if (slot->backend != BACKEND_BUILTIN && slot->isolate)
         return error_set(err, EINVAL, "%s: isolate: is for devices of our own", origin);

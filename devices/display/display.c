@@ -23,6 +23,7 @@ struct display {
     void *source_opaque;
     unsigned output_count;
     struct display_output outputs[DISPLAY_OUTPUTS_MAX];
+    unsigned asked; /* viewers that have yet to answer display_ask */
     uint32_t lights;
     void (*closed)(void *opaque);
     void *closed_opaque;
@@ -141,6 +142,20 @@ void display_move_cursor(struct display *d, unsigned output, int32_t x, int32_t 
             v->ops->move_cursor(v, output, o->cursor_x, o->cursor_y);
 }
 
+bool display_is_watched(const struct display *d)
+{
+    return d->viewers;
+}
+
+bool display_ask(struct display *d)
+{
+    if (d->asked)
+        return true;
+    for (struct display_viewer *v = d->viewers; v; v = v->next)
+        d->asked += v->ops->ask && v->ops->ask(v);
+    return d->asked;
+}
+
 bool display_knows(const struct display *d, enum display_picture_kind kind)
 {
     for (const struct display_viewer *v = d->viewers; v; v = v->next)
@@ -151,10 +166,11 @@ bool display_knows(const struct display *d, enum display_picture_kind kind)
 
 const struct display_gl *display_gl(const struct display *d)
 {
-    for (struct display_viewer *v = d->viewers; v; v = v->next)
-        if (v->ops->gl)
-            return v->ops->gl(v);
-    return NULL;
+    const struct display_gl *gl = NULL;
+
+    for (struct display_viewer *v = d->viewers; v && !gl; v = v->next)
+        gl = v->ops->gl ? v->ops->gl(v) : NULL;
+    return gl;
 }
 
 static void tell_outputs(struct display *d)
@@ -236,6 +252,12 @@ void display_resize(struct display *d, unsigned output, uint32_t width, uint32_t
     if (d->source && d->source->resize && output < d->output_count)
         d->source->resize(d->source_opaque, output, MIN(width, (uint32_t)DISPLAY_SIZE_MAX),
                           MIN(height, (uint32_t)DISPLAY_SIZE_MAX), width_mm, height_mm);
+}
+
+void display_answered(struct display *d)
+{
+    if (--d->asked == 0 && d->source && d->source->answered)
+        d->source->answered(d->source_opaque);
 }
 
 void display_on_close(struct display *d, void (*closed)(void *opaque), void *opaque)

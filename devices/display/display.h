@@ -135,6 +135,10 @@ struct display_source_ops {
 
     /* A viewer came: show what there is to it (display_show and the rest follow for all). */
     void (*refresh)(void *opaque);
+
+    /* What display_ask asked for is known, and `resize` has told of what is new. NULL: the source
+     * never asks. */
+    void (*answered)(void *opaque);
 };
 
 /* -EBUSY when there is a source already. `outputs` at most DISPLAY_OUTPUTS_MAX. */
@@ -158,6 +162,14 @@ void display_damage(struct display *display, unsigned output, const struct displ
 void display_set_cursor(struct display *display, unsigned output,
                         const struct display_cursor *cursor);
 void display_move_cursor(struct display *display, unsigned output, int32_t x, int32_t y);
+
+/* Whether there is a viewer. Without one pictures need not be kept up to date, until `refresh`. */
+bool display_is_watched(const struct display *display);
+
+/* The guest wants to know what outputs there are, and of which size. True: a viewer has to ask
+ * somebody else first, and the guest waits until the source is told (display_source_ops.answered);
+ * not from within this call. */
+bool display_ask(struct display *display);
 
 /* Whether every viewer can show pictures of this kind; true when there is none. */
 bool display_knows(const struct display *display, enum display_picture_kind kind);
@@ -209,7 +221,12 @@ struct display_viewer_ops {
     /* A GPU came or went (display_outputs). */
     void (*outputs_changed)(struct display_viewer *viewer);
 
-    const struct display_gl *(*gl)(struct display_viewer *viewer);
+    /* See display_ask: false, or NULL, for those that tell of sizes by themselves. A viewer that
+     * asks somebody calls display_resize with what it hears, then display_answered; at the latest
+     * when it is destroyed. */
+    bool (*ask)(struct display_viewer *viewer);
+
+    const struct display_gl *(*gl)(struct display_viewer *viewer); /* NULL: it has none now */
     void (*save)(struct display_viewer *viewer); /* write what is shown, if it writes files */
     void (*print_timing)(struct display_viewer *viewer, FILE *out); /* for --timing, at the end */
     void (*destroy)(struct display_viewer *viewer);
@@ -235,6 +252,9 @@ const struct display_picture *display_picture(const struct display *display, uns
 /* See display_source_ops. */
 void display_resize(struct display *display, unsigned output, uint32_t width, uint32_t height,
                     uint32_t width_mm, uint32_t height_mm);
+
+/* Once for each time that display_viewer_ops.ask returned true. */
+void display_answered(struct display *display);
 
 /* The kinds (enum display_input_kind) that some input device takes. */
 unsigned display_inputs(const struct display *display);

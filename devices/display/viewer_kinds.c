@@ -51,8 +51,7 @@ static const char *const vnc_shared[] = {
 
 static const struct option_spec vnc_options[] = {
     {"where", OPTION_STRING, ROW(vnc, where), .required = true, .metavar = "WHERE",
-     .help =
-         ":N (localhost), ADDRESS:N, or unix:PATH; output M is at N+M, PATH-M"},
+     .help = ":N (localhost), ADDRESS:N, or unix:PATH; output M is at N+M, PATH-M"},
     {"password-file", OPTION_STRING, ROW(vnc, password_file), .metavar = "PATH",
      .help = "clients must know its first line, of 1 to 8 characters"},
     {"shared", OPTION_CHOICE, ROW(vnc, shared), .initial = "ask", .choices = vnc_shared,

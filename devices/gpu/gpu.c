@@ -1,6 +1,7 @@
 #include "devices/gpu/gpu.h"
 
 #include "base/bytes.h"
+#include "devices/gpu/foreign.h"
 #include "virtio/device.h"
 
 #define QUEUES 2 /* 5.7.2: controlq, cursorq */
@@ -84,6 +85,7 @@ const struct virtio_model gpu_model = {
     .virtqueue_count = gpu_virtqueue_count,
     .commands = gpu_commands,
     .command_count = ARRAY_SIZE(gpu_commands),
+    .foreign = &gpu_foreign,
     .display = gpu_display,
     .module = "gpu",
 };

@@ -18,6 +18,7 @@ struct gpu_options {
     bool virgl, venus, drm;
     char *rendernode;        /* NULL: none */
     uint64_t hostmem;        /* bytes of the region that host blobs are mapped in; 0: none */
+    bool all_outputs;        /* there are DISPLAY_OUTPUTS_MAX, of which others are unplugged */
     struct display *display; /* NULL: nobody looks */
 };
 

@@ -6,6 +6,7 @@
 #include <linux/if_tun.h>
 #include <sched.h>
 #include <seccomp.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -87,14 +88,23 @@ static const struct list {
     const unsigned long *ioctls;
     size_t ioctl_count;
     scmp_datum_t ioctl_mask; /* of the bits that are compared; 0: all */
+
+    /* Libraries compile for it, and threads of theirs do what nobody can list: executable memory
+     * and any ioctl are allowed, and what is on no list is refused, and does not end the process.
+     */
+    bool compiles;
 } lists[] = {
-    {"blk", blk_calls, COUNT(blk_calls), blk_ioctls, COUNT(blk_ioctls), 0},
-    {"net", NULL, 0, net_ioctls, COUNT(net_ioctls), 0},
-    {"console", NULL, 0, console_ioctls, COUNT(console_ioctls), 0},
-    {"rng", NULL, 0, NULL, 0, 0},
-    {"gpu", NULL, 0, NULL, 0, 0}, /* in two dimensions */
-    {"input", NULL, 0, input_ioctls, COUNT(input_ioctls), _IOC(_IOC_READ | _IOC_WRITE, 0xff, 0, 0)},
+    {"blk", blk_calls, COUNT(blk_calls), blk_ioctls, COUNT(blk_ioctls), 0, false},
+    {"net", NULL, 0, net_ioctls, COUNT(net_ioctls), 0, false},
+    {"console", NULL, 0, console_ioctls, COUNT(console_ioctls), 0, false},
+    {.type = "rng"},
+    {.type = "gpu"}, /* in two dimensions */
+    {.type = "gpu-3d", .compiles = true},
+    {"input", NULL, 0, input_ioctls, COUNT(input_ioctls), _IOC(_IOC_READ | _IOC_WRITE, 0xff, 0, 0),
+     false},
 };
+
+#define REFUSAL ENOSYS /* where others' processes would end */
 
 /* What libraries and models try, and go on without. */
 static const struct refusal {
@@ -145,7 +155,13 @@ static int add_calls(scmp_filter_ctx filter, const int *calls, size_t count)
     return ret;
 }
 
-static int add_common(scmp_filter_ctx filter)
+/* The filter's own action needs no rule, and takes none. */
+static bool is_refused_anyway(const struct list *list, const struct refusal *refusal)
+{
+    return list->compiles && refusal->error == REFUSAL;
+}
+
+static int add_common(scmp_filter_ctx filter, const struct list *list)
 {
     int ret = add_calls(filter, common_calls, COUNT(common_calls));
 
@@ -153,13 +169,16 @@ static int add_common(scmp_filter_ctx filter)
         ret = allow_if(filter, narrowed[i].call, narrowed[i].argument, narrowed[i].mask,
                        narrowed[i].value);
     for (size_t i = 0; i < COUNT(refusals) && !ret; i++)
-        ret = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO((uint32_t)refusals[i].error),
-                                     refusals[i].call, 0, NULL);
+        if (!is_refused_anyway(list, &refusals[i]))
+            ret = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO((uint32_t)refusals[i].error),
+                                         refusals[i].call, 0, NULL);
     /* abort() and raise(): signals to itself, to nobody else. */
     if (!ret)
         ret = allow_if(filter, SCMP_SYS(tgkill), 0, UINT32_MAX, (scmp_datum_t)getpid());
     return ret;
 }
+
+static const int compiler_calls[] = {SCMP_SYS(mmap), SCMP_SYS(mprotect), SCMP_SYS(ioctl)};
 
 /* The kernel looks at 32 bits of an ioctl's number. */
 static int add_list(scmp_filter_ctx filter, const struct list *list)
@@ -167,6 +186,8 @@ static int add_list(scmp_filter_ctx filter, const struct list *list)
     scmp_datum_t mask = list->ioctl_mask ? list->ioctl_mask : UINT32_MAX;
     int ret = add_calls(filter, list->calls, list->call_count);
 
+    if (!ret && list->compiles)
+        ret = add_calls(filter, compiler_calls, COUNT(compiler_calls));
     for (size_t i = 0; i < list->ioctl_count && !ret; i++)
         ret = allow_if(filter, SCMP_SYS(ioctl), 1, mask, list->ioctls[i]);
     return ret;
@@ -208,10 +229,10 @@ static int filter_compile(const char *type, struct sock_fprog *out, struct error
     if (!list)
         return error_set(err, ENOENT, "%s devices have no list of system calls to be held to",
                          type);
-    filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    filter = seccomp_init(list->compiles ? SCMP_ACT_ERRNO(REFUSAL) : SCMP_ACT_KILL_PROCESS);
     if (!filter)
         return error_set(err, ENOMEM, "no memory for a filter of system calls");
-    ret = add_common(filter);
+    ret = add_common(filter, list);
     if (!ret)
         ret = add_list(filter, list);
     if (!ret)

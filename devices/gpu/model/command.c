@@ -126,14 +126,32 @@ static uint32_t carry_out(struct gpu *gpu, const struct virtqueue *queue,
     return run(gpu, command, request);
 }
 
-static void serve(struct gpu *gpu, struct virtqueue *queue, struct virtqueue_buffer *buffer)
+/* What outputs there are may be for somebody else to say, who is asked first: the request, and the
+ * queue, waits for that. */
+static bool ask_first(struct gpu *gpu, struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                      const struct gpu_request *request)
+{
+    uint32_t type = le32toh(request->in.hdr.type);
+
+    if ((type != VIRTIO_GPU_CMD_GET_DISPLAY_INFO && type != VIRTIO_GPU_CMD_GET_EDID) ||
+        !display_ask(gpu->display))
+        return false;
+    gpu->asking = (struct gpu_asking){queue, buffer};
+    return true;
+}
+
+static void serve(struct gpu *gpu, struct virtqueue *queue, struct virtqueue_buffer *buffer,
+                  bool asked)
 {
     struct gpu_request request = {.buffer = buffer};
     size_t got = virtqueue_read(buffer, 0, &request.in, sizeof(request.in));
     const struct gpu_command *command =
         got < HEADER ? NULL : find_command(queue->index, le32toh(request.in.hdr.type));
-    uint32_t type = carry_out(gpu, queue, command, &request), written = 0;
+    uint32_t type, written = 0;
 
+    if (!asked && queue->index == GPU_CONTROLQ && ask_first(gpu, queue, buffer, &request))
+        return;
+    type = carry_out(gpu, queue, command, &request);
     if (request.reason)
         log_refusal(gpu, command, &request);
     if (buffer->writable_bytes >= HEADER)
@@ -145,10 +163,36 @@ static void serve(struct gpu *gpu, struct virtqueue *queue, struct virtqueue_buf
 
 int gpu_queue_ready(void *model, struct virtqueue *queue)
 {
+    const struct gpu *gpu = model;
     struct virtqueue_buffer *buffer;
     int ret;
 
-    while ((ret = virtqueue_pop(queue, &buffer)) > 0)
-        serve(model, queue, buffer);
-    return ret;
+    while (gpu->asking.queue != queue && (ret = virtqueue_pop(queue, &buffer)) > 0)
+        serve(model, queue, buffer, false);
+    return gpu->asking.queue == queue ? VIRTIO_QUEUE_QUIET : ret;
+}
+
+static void serve_asking(struct gpu *gpu)
+{
+    const struct gpu_asking asking = gpu->asking;
+
+    gpu->asking = (struct gpu_asking){0};
+    serve(gpu, asking.queue, asking.buffer, true);
+}
+
+void gpu_display_answered(void *opaque)
+{
+    struct gpu *gpu = opaque;
+    struct virtqueue *queue = gpu->asking.queue;
+
+    if (!queue)
+        return;
+    serve_asking(gpu);
+    virtio_builtin_kick(gpu->builtin, queue);
+}
+
+void gpu_finish_asking(struct gpu *gpu, const struct virtqueue *queue)
+{
+    if (gpu->asking.queue == queue)
+        serve_asking(gpu);
 }

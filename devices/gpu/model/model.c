@@ -91,6 +91,7 @@ static int gpu_start(void *model, struct error *err)
 
 static void gpu_queue_drain(void *model, struct virtqueue *queue)
 {
+    gpu_finish_asking(model, queue);
     gpu_fence_drain(model, queue);
 }
 
@@ -126,7 +127,9 @@ static void gpu_print_timing(void *opaque, FILE *out)
 static const struct display_source_ops source_ops = {
     .print_timing = gpu_print_timing,
     .resize = gpu_output_resize,
+    .answered = gpu_display_answered,
     .end = gpu_display_end,
+    .refresh = gpu_scanout_refresh,
 };
 
 static int attach(struct gpu *gpu, const struct gpu_options *options, struct error *err)
@@ -170,6 +173,8 @@ static int gpu_create(struct virtio_builtin *b, const void *options, void **out,
     ret = check_options(o, err);
     if (!ret)
         ret = gpu_outputs_parse(o->outputs, gpu->outputs, &gpu->output_count, err);
+    if (o->all_outputs)
+        gpu->output_count = DISPLAY_OUTPUTS_MAX;
     if (!ret && !(gpu->cursors = calloc(gpu->output_count, sizeof(*gpu->cursors))))
         ret = error_set(err, ENOMEM, "no memory for a graphics card");
     if (!ret)
@@ -204,4 +209,5 @@ const struct virtio_model vireo_module_gpu = {
     .queue_ready = gpu_queue_ready,
     .queue_drain = gpu_queue_drain,
     .reset = gpu_reset,
+    .memory_changes = gpu_memory_changes,
 };

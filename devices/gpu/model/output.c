@@ -64,22 +64,32 @@ int gpu_outputs_parse(const char *text, struct gpu_output *outputs, unsigned *co
     return error_set(err, EINVAL, "outputs: at most %u", DISPLAY_OUTPUTS_MAX);
 }
 
+int gpu_output_parse_resize(const char *argument, unsigned count, struct gpu_resize *out,
+                            struct error *err)
+{
+    const char *p = argument;
+
+    out->output = 0;
+    if (strchr(argument, ':') && (!take_number(&p, &out->output) || *p++ != ':'))
+        return error_set(err, EINVAL, "resize: '%s' does not begin with an output's number",
+                         argument);
+    if (out->output >= count)
+        return error_set(err, EINVAL, "resize: outputs are 0 to %u", count - 1);
+    if (!take_size(&p, &out->width, &out->height) || *p || !out->width != !out->height)
+        return error_set(err, EINVAL, "resize: '%s' is not like 1920x1080, of at most %u pixels",
+                         argument, DISPLAY_SIZE_MAX);
+    return 0;
+}
+
 int gpu_output_command(void *model, const char *argument, struct error *err)
 {
     struct gpu *gpu = model;
-    const char *p = argument;
-    uint32_t output = 0, width, height;
+    struct gpu_resize to;
+    int ret = gpu_output_parse_resize(argument, gpu->output_count, &to, err);
 
-    if (strchr(argument, ':') && (!take_number(&p, &output) || *p++ != ':'))
-        return error_set(err, EINVAL, "resize: '%s' does not begin with an output's number",
-                         argument);
-    if (output >= gpu->output_count)
-        return error_set(err, EINVAL, "resize: outputs are 0 to %u", gpu->output_count - 1);
-    if (!take_size(&p, &width, &height) || *p || !width != !height)
-        return error_set(err, EINVAL, "resize: '%s' is not like 1920x1080, of at most %u pixels",
-                         argument, DISPLAY_SIZE_MAX);
-    gpu_output_resize(gpu, output, width, height, 0, 0);
-    return 0;
+    if (!ret)
+        gpu_output_resize(gpu, to.output, to.width, to.height, 0, 0);
+    return ret;
 }
 
 /* GPU-04 */

@@ -26,6 +26,13 @@ struct gpu_output {
 int gpu_outputs_parse(const char *text, struct gpu_output *outputs, unsigned *count,
                       struct error *err);
 
+/* What the command of users says, "[OUTPUT:]WxH", of one of `count` outputs. -EINVAL. */
+struct gpu_resize {
+    uint32_t output, width, height;
+};
+int gpu_output_parse_resize(const char *argument, unsigned count, struct gpu_resize *out,
+                            struct error *err);
+
 /* The command of users, "[OUTPUT:]WxH". */
 int gpu_output_command(void *model, const char *argument, struct error *err);
 

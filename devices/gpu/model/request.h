@@ -51,6 +51,11 @@ static inline uint32_t gpu_refuse(struct gpu_request *request, uint32_t code, co
 /* Both queues: the model's queue_ready. */
 int gpu_queue_ready(void *model, struct virtqueue *queue);
 
+/* A request may wait until it is known what outputs there are (display_ask): it is, as of
+ * display_source_ops; or the queue is drained. */
+void gpu_display_answered(void *opaque);
+void gpu_finish_asking(struct gpu *gpu, const struct virtqueue *queue);
+
 /* --- commands.c ------------------------------------------------------------------------------- */
 
 uint32_t gpu_resource_create_2d(struct gpu *gpu, struct gpu_request *request);

@@ -5,6 +5,7 @@
  *   command.c   queues: requests in, answers out, fences
  *   commands.c  commands about resources, 2D
  *   resource.c  resources by id, and the host memory they may take
+ *   memory.c    guest memory that moves
  *   backing.c   lists of guest memory
  *   scanout.c   what outputs show
  *   output.c    what outputs there are, and of which size
@@ -27,6 +28,11 @@
 
 #include <stdatomic.h>
 
+/* A request that waits until it is known what outputs there are (display_ask). */
+struct gpu_asking {
+    struct virtqueue *queue; /* NULL: there is none */
+    struct virtqueue_buffer *buffer;
+};
 struct gpu_render;
 
 struct gpu {
@@ -43,6 +49,8 @@ struct gpu {
     struct gpu_cursor *cursors; /* as many */
     struct gpu_render *render;  /* render.h; NULL: there is no 3D */
 
+    struct gpu_asking asking;
+
     /* Any thread. */
     atomic_uint events;    /* VIRTIO_GPU_EVENT_... */
     unsigned capset_count; /* constant */
@@ -51,6 +59,9 @@ struct gpu {
      * said to have changed. */
     uint64_t copied, damaged;
 };
+
+/* memory.c: as of virtio_model. */
+void gpu_memory_changes(void *model, bool done);
 
 static inline bool gpu_has(const struct gpu *gpu, enum gpu_feature feature)
 {

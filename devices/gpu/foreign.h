@@ -1,0 +1,17 @@
+/*
+ * GPUs and displays in other processes: what the core has of them.
+ */
+#ifndef DEVICES_GPU_FOREIGN_H
+#define DEVICES_GPU_FOREIGN_H
+
+#include "base/error.h"
+#include "virtio/foreign.h"
+
+struct gpu_vhost_user_module;
+
+extern const struct virtio_foreign_type gpu_foreign;
+
+/* The module of both ends (devices/gpu/vhost_user_gpu.h), which stays. Main thread. */
+int gpu_vhost_user_load(const struct gpu_vhost_user_module **out, struct error *err);
+
+#endif
