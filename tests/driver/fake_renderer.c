@@ -227,7 +227,8 @@ static int map(struct gpu_renderer *r, uint32_t resource, struct gpu_renderer_ma
 {
     (void)r;
     (void)resource;
-    *out = (struct gpu_renderer_mapping){.memory = F.memory, .size = 8192, .map_info = 3, .fd = -1};
+    *out = (struct gpu_renderer_mapping){
+        .memory = F.memory, .size = F.memory_size, .map_info = 3, .fd = -1};
     F.mapped += !F.result;
     return F.result;
 }

@@ -47,7 +47,8 @@ struct fake_renderer {
     size_t backing_bytes;
 
     uint32_t width, height; /* of every resource as a picture */
-    void *memory;           /* of every blob that is mapped, 2 pages */
+    void *memory;           /* of every blob that is mapped... */
+    size_t memory_size;     /* ...which has so many bytes */
 };
 
 extern struct fake_renderer fake_renderer;

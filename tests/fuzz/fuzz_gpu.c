@@ -129,7 +129,8 @@ static void step(struct gpu_card *card, struct input *in, unsigned slot)
 static void create_cards(void)
 {
     log_configure("error");
-    fake_renderer = (struct fake_renderer){.width = 40, .height = 30, .memory = host_pages};
+    fake_renderer = (struct fake_renderer){
+        .width = 40, .height = 30, .memory = host_pages, .memory_size = sizeof(host_pages)};
     for (int i = 0; i < 2; i++)
         REQUIRE(gpu_card_create(&cards[i], NULL) == 0);
 }

@@ -17,7 +17,8 @@ static uint8_t host_pages[8192] __attribute__((aligned(4096)));
 
 static int set_up_3d(void **state)
 {
-    fake_renderer = (struct fake_renderer){.width = 64, .height = 32, .memory = host_pages};
+    fake_renderer = (struct fake_renderer){
+        .width = 64, .height = 32, .memory = host_pages, .memory_size = sizeof(host_pages)};
     card = (struct gpu_card){
         .options = {.outputs = outputs, .virgl = true, .hostmem = HOSTMEM},
         .packed = *state,
@@ -441,6 +442,10 @@ static void bad_mappings(void **state)
     assert_int_equal(map_blob(9, 0, &info), BAD_PARAMETER);
     assert_int_equal(fake_renderer.mapped, 0);
     card.refuse_mappings = false;
+    fake_renderer.memory_size = 4097; /* what is behind is somebody else's */
+    assert_int_equal(map_blob(9, 0, &info), BAD_PARAMETER);
+    assert_int_equal(fake_renderer.mapped, 0);
+    fake_renderer.memory_size = sizeof(host_pages);
     assert_int_equal(gpu_card_resource(&card, VIRTIO_GPU_CMD_RESOURCE_UNMAP_BLOB, 9),
                      BAD_PARAMETER);
     assert_int_equal(map_blob(9, HOSTMEM - 8192, &info), VIRTIO_GPU_RESP_OK_MAP_INFO);

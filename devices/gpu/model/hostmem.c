@@ -46,7 +46,8 @@ static int map(struct gpu *gpu, struct gpu_resource *resource, uint64_t offset,
     shared.memory = mapping->memory;
     shared.fd = mapping->fd;
     shared.fd_offset = mapping->fd_offset;
-    ret = align_up(mapping->size, GPU_BLOB_ALIGNMENT) < shared.length
+    /* To its last byte: what else is in a page of ours is not the guest's. */
+    ret = mapping->size < shared.length
               ? error_set(&err, EINVAL, "it has less memory than was asked for")
               : virtio_builtin_shared_map(gpu->builtin, &shared, &err);
     if (mapping->fd >= 0)
