@@ -116,21 +116,30 @@ void display_set_cursor(struct display *d, unsigned output, const struct display
     struct display_output *o = &d->outputs[output];
 
     o->has_cursor = cursor;
-    if (cursor)
+    if (cursor) {
         o->cursor = *cursor;
+        o->cursor.hot_x = MIN(cursor->hot_x, cursor->width - 1);
+        o->cursor.hot_y = MIN(cursor->hot_y, cursor->height - 1);
+    }
     for (struct display_viewer *v = d->viewers; v; v = v->next)
         cursor_to(v, output, o);
+}
+
+/* Outside of every picture, and no further. */
+static int32_t bounded(int32_t place)
+{
+    return MIN(MAX(place, -DISPLAY_SIZE_MAX), 2 * DISPLAY_SIZE_MAX);
 }
 
 void display_move_cursor(struct display *d, unsigned output, int32_t x, int32_t y)
 {
     struct display_output *o = &d->outputs[output];
 
-    o->cursor_x = x;
-    o->cursor_y = y;
+    o->cursor_x = bounded(x);
+    o->cursor_y = bounded(y);
     for (struct display_viewer *v = d->viewers; v; v = v->next)
         if (v->ops->move_cursor)
-            v->ops->move_cursor(v, output, x, y);
+            v->ops->move_cursor(v, output, o->cursor_x, o->cursor_y);
 }
 
 bool display_is_watched(const struct display *d)

@@ -156,7 +156,9 @@ void display_show(struct display *display, unsigned output, const struct display
  * it, or will before the next frame: pixels are then those of that time. */
 void display_damage(struct display *display, unsigned output, const struct display_rect *rect);
 
-/* The pointer's image, valid until the next; NULL: there is none. Its place, of the hot spot. */
+/* The pointer's image, valid until the next; NULL: there is none. Its place, of the hot spot.
+ * Viewers, and libraries of theirs, add these up: they are told of a hot spot within the image, and
+ * of no place further away than the largest picture is wide (a guest may say any). */
 void display_set_cursor(struct display *display, unsigned output,
                         const struct display_cursor *cursor);
 void display_move_cursor(struct display *display, unsigned output, int32_t x, int32_t y);

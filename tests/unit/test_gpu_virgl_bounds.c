@@ -3,6 +3,8 @@
  */
 #include "virgl_fixture.h"
 
+#include "devices/gpu/virgl/internal.h"
+
 #include <errno.h>
 
 static struct virgl_rig rig;
@@ -366,6 +368,63 @@ static void contexts_within_a_context_are_bounded(void **state)
     assert_int_equal(submit(CONTEXT, commands, 2), -ENOMEM);
 }
 
+/* Each takes some MiB, in whatever context it is: 512 in all, and each context has one. */
+static void contexts_within_contexts_are_bounded(void **state)
+{
+    uint32_t commands[] = {COMMAND(CREATE_SUB_CONTEXT, 0, 1), 0};
+    unsigned made = 0;
+
+    (void)state;
+    for (uint32_t id = 2; id < 20; id++) {
+        if (rig.ops->context_create(rig.r, id, 2, "many") == -ENOMEM)
+            break;
+        for (commands[1] = 1; commands[1] <= 64; commands[1]++)
+            made += submit(id, commands, 2) == 0;
+    }
+    assert_in_range(made, 490, 511);
+    assert_int_equal(rig.ops->context_create(rig.r, 50, 2, "one more"), -ENOMEM);
+    assert_int_equal(rig.ops->context_destroy(rig.r, 2), 0);
+    assert_int_equal(rig.ops->context_create(rig.r, 50, 2, "one more"), 0);
+    for (commands[1] = 1; commands[1] <= 64; commands[1]++)
+        assert_int_equal(submit(50, commands, 2), 0);
+    assert_int_equal(submit(CONTEXT, commands, 2), -ENOMEM);
+    rig.ops->reset(rig.r);
+}
+
+/* What is made for a blob is counted until there is none, be it named as it likes. */
+static void what_is_to_be_a_blob_is_counted(void **state)
+{
+    const uint32_t bytes = 100 * MIB;
+    uint32_t commands[] = {COMMAND(PIPE_RESOURCE_CREATE, 0, 11),
+                           TARGET_BUFFER,
+                           FORMAT_R8,
+                           BIND_VERTEX_BUFFER,
+                           bytes,
+                           1,
+                           1,
+                           1,
+                           0,
+                           0,
+                           0,
+                           77};
+    struct gpu_renderer_blob blob = {
+        .context = CONTEXT, .memory = 2, .size = bytes, .blob_id = 1 /* which is none */};
+
+    (void)state;
+    rig.r->blobs = true; /* as with hardware whose buffers start at pages */
+    for (unsigned i = 0; i < 2; i++, commands[11]++) {
+        assert_int_equal(submit(CONTEXT, commands, 12), 0);
+        assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), -EINVAL);
+    }
+    assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
+    blob.blob_id = 77;
+    assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), 0);
+    assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
+    rig.ops->resource_unref(rig.r, 6);
+    assert_int_equal(submit(CONTEXT, commands, 12), 0);
+    assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
+}
+
 /* Every command, with words that mean nothing: each in a context of its own. */
 static void no_command_is_trusted(void **state)
 {
@@ -439,6 +498,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(malformed_streams_are_refused, start, stop),
         cmocka_unit_test_setup_teardown(a_context_that_errs_harms_no_other, start, stop),
         cmocka_unit_test_setup_teardown(contexts_within_a_context_are_bounded, start, stop),
+        cmocka_unit_test_setup_teardown(contexts_within_contexts_are_bounded, start, stop),
+        cmocka_unit_test_setup_teardown(what_is_to_be_a_blob_is_counted, start, stop),
         cmocka_unit_test_setup_teardown(no_command_is_trusted, start, stop),
         cmocka_unit_test_setup_teardown(blobs_that_cannot_be, start, stop),
     };

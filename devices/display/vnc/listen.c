@@ -9,6 +9,7 @@
 #include "base/unix_socket.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netdb.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -29,6 +30,7 @@ static void client_gone(rfbClientPtr cl)
     if (!c)
         return;
     vnc_release(c);
+    vnc_patience_remove(&c->screen->owner->patience, &c->connection);
     loop_fd_close(c->screen->owner->loop, &c->fd);
     atomic_fetch_sub(&c->screen->clients, 1);
     free(c);
@@ -40,7 +42,8 @@ static void client_ready(struct loop_fd *fd, uint32_t events)
     struct vnc_screen *s = c->screen;
 
     (void)events;
-    vnc_screen_process(s); /* which may free the client */
+    vnc_client_serve(c, true);
+    vnc_screen_reap(s); /* which may free the client */
 }
 
 static enum rfbNewClientAction new_client(rfbClientPtr cl)
@@ -51,6 +54,7 @@ static enum rfbNewClientAction new_client(rfbClientPtr cl)
     if (!c)
         return RFB_CLIENT_REFUSE;
     c->screen = s;
+    c->rfb = cl;
     c->fd = (struct loop_fd){.fd = dup(cl->sock), .events = EPOLLIN, .ready = client_ready};
     if (c->fd.fd < 0 || loop_fd_add(s->owner->loop, &c->fd, NULL)) {
         if (c->fd.fd >= 0)
@@ -61,6 +65,7 @@ static enum rfbNewClientAction new_client(rfbClientPtr cl)
     cl->clientData = c;
     cl->clientGoneHook = client_gone;
     atomic_fetch_add(&s->clients, 1);
+    vnc_patience_add(&s->owner->patience, &c->connection, c->fd.fd);
     vnc_screen_schedule(s);
     return RFB_CLIENT_ACCEPT;
 }
@@ -71,6 +76,22 @@ static bool is_welcome(struct vnc_screen *s, int fd)
 
     return fd < FD_SETSIZE && /* the library uses select */
            atomic_load(&s->clients) < v->options->clients && loop_now_ns() >= v->refused_until_ns;
+}
+
+/* The library greets it, which may take a while. It closes its own descriptor when it likes. */
+static void greet(struct vnc_screen *s, int client)
+{
+    int copy = fcntl(client, F_DUPFD_CLOEXEC, 0);
+
+    if (copy < 0) {
+        close(client);
+        return;
+    }
+    vnc_patience_begin(&s->owner->patience, copy);
+    rfbNewClient(s->rfb, client);
+    vnc_patience_end(&s->owner->patience);
+    close(copy);
+    vnc_screen_reap(s);
 }
 
 static void listener_ready(struct loop_fd *fd, uint32_t events)
@@ -86,8 +107,7 @@ static void listener_ready(struct loop_fd *fd, uint32_t events)
         close(client);
         return;
     }
-    rfbNewClient(s->rfb, client);
-    vnc_screen_process(s);
+    greet(s, client);
 }
 
 /* --- passwords -------------------------------------------------------------------------------- */

@@ -162,6 +162,60 @@ static void use_cursor(struct vnc_screen *s, const struct vnc_frame *f)
         cl->cursorWasMoved = TRUE;
 }
 
+/* Said already, and kept by the library: no event will tell of it. */
+static bool has_more(rfbClientPtr cl)
+{
+#ifdef LIBVNCSERVER_WITH_WEBSOCKETS
+    return cl->sock != RFB_INVALID_SOCKET && webSocketsHasDataInBuffer(cl);
+#else
+    (void)cl;
+    return false;
+#endif
+}
+
+void vnc_client_serve(struct vnc_client *c, bool says)
+{
+    struct vnc_patience *patience = &c->screen->owner->patience;
+    rfbClientPtr cl = c->rfb;
+
+    if (cl->sock == RFB_INVALID_SOCKET)
+        return;
+    vnc_patience_begin(patience, c->fd.fd);
+    if (says)
+        do
+            rfbProcessClientMessage(cl);
+        while (has_more(cl));
+    rfbUpdateClient(cl);
+    vnc_patience_end(patience);
+    if (cl->state == RFB_NORMAL)
+        atomic_store(&c->connection.admitted, true);
+}
+
+void vnc_screen_reap(struct vnc_screen *s)
+{
+    struct vnc_connection *next;
+
+    for (struct vnc_connection *at = s->owner->patience.connections; at; at = next) {
+        struct vnc_client *c = container_of(at, struct vnc_client, connection);
+
+        next = at->next;
+        if (c->screen == s && c->rfb->sock == RFB_INVALID_SOCKET)
+            rfbClientConnectionGone(c->rfb);
+    }
+}
+
+/* Nobody comes or goes meanwhile. */
+static void update_clients(struct vnc_screen *s)
+{
+    for (struct vnc_connection *at = s->owner->patience.connections; at; at = at->next) {
+        struct vnc_client *c = container_of(at, struct vnc_client, connection);
+
+        if (c->screen == s)
+            vnc_client_serve(c, false);
+    }
+    vnc_screen_reap(s);
+}
+
 static void frame_expired(struct loop_timer *timer)
 {
     struct vnc_screen *s = container_of(timer, struct vnc_screen, frame);
@@ -173,7 +227,7 @@ static void frame_expired(struct loop_timer *timer)
     s->sent_ns = loop_now_ns();
     use_picture(s, &frame);
     use_cursor(s, &frame);
-    vnc_screen_process(s);
+    update_clients(s);
     handoff_run(&s->owner->display, frame_shown, &frame);
 }
 
@@ -187,11 +241,6 @@ void vnc_screen_schedule(struct vnc_screen *s)
     }
     if (!s->frame.deadline_ns)
         loop_timer_set(s->owner->loop, &s->frame, next > now ? next - now : 1);
-}
-
-void vnc_screen_process(struct vnc_screen *s)
-{
-    rfbProcessEvents(s->rfb, 0);
 }
 
 static int lights(rfbScreenInfoPtr rfb)

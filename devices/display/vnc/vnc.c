@@ -108,11 +108,13 @@ static void vnc_destroy(struct display_viewer *viewer)
     struct vnc_viewer *v = vnc_of(viewer);
 
     handoff_close(&v->display);
+    vnc_patience_close(&v->patience);
     if (v->runs)
         loop_join_thread(v->loop);
     for (unsigned i = 0; i < DISPLAY_OUTPUTS_MAX; i++)
         vnc_screen_close(&v->screens[i]);
     handoff_destroy(&v->display);
+    vnc_patience_destroy(&v->patience);
     loop_destroy(v->loop);
     keymap_destroy(v->keymap);
     free(v);
@@ -177,6 +179,7 @@ static void init(struct vnc_viewer *v, struct display *display, const void *opti
         v->screens[i].changed.run = screen_changed;
     }
     handoff_open(&v->display, display_loop(display));
+    vnc_patience_open(&v->patience, display_loop(display));
     rfbLog = rfbErr = say;
 }
 

@@ -15,6 +15,7 @@
  *   input.c    what clients type and point
  *   keymap.c   keysyms to keys
  *   handoff.c  work for the display's loop
+ *   patience.c how long clients may hold up the server
  */
 #ifndef DEVICES_DISPLAY_VNC_VNC_H
 #define DEVICES_DISPLAY_VNC_VNC_H
@@ -25,6 +26,7 @@
 #include "devices/display/viewer_kinds.h"
 #include "devices/display/vnc/handoff.h"
 #include "devices/display/vnc/keymap.h"
+#include "devices/display/vnc/patience.h"
 
 #include <limits.h>
 #include <linux/input-event-codes.h>
@@ -45,6 +47,8 @@ struct vnc_listener {
 /* Of one connection: clientData of LibVNCServer's. */
 struct vnc_client {
     struct vnc_screen *screen;
+    rfbClientPtr rfb;
+    struct vnc_connection connection;
     struct loop_fd fd; /* a copy of the socket's, which is the library's to close */
     uint8_t pressed[(KEY_CNT + 7) / 8];
     int buttons; /* as VNC has them */
@@ -103,6 +107,7 @@ struct vnc_viewer {
     struct loop *loop; /* the server's */
     bool runs;
     struct handoff display;
+    struct vnc_patience patience;
     struct keymap *keymap;
     char password[VNC_PASSWORD_MAX + 1];
     char *passwords[2]; /* as the library wants them: one, and NULL */
@@ -123,8 +128,11 @@ void vnc_screen_close(struct vnc_screen *s);
 /* A client came or asks for something: soon, a frame. */
 void vnc_screen_schedule(struct vnc_screen *s);
 
-/* Have the library do what there is to do for clients. */
-void vnc_screen_process(struct vnc_screen *s);
+/* Have the library hear the client, if it says something, and tell it what is new. */
+void vnc_client_serve(struct vnc_client *c, bool says);
+
+/* Clients whose connection is closed are gone, and freed. */
+void vnc_screen_reap(struct vnc_screen *s);
 
 /* --- listen.c --------------------------------------------------------------------------------- */
 

@@ -6,14 +6,20 @@
 #include <errno.h>
 #include <unistd.h>
 
-/* What the context that makes it has counted already, as a resource to be. */
-static void claim(struct gpu_renderer *r, uint32_t id, uint64_t size)
+/* Of a blob in host memory: what the context that makes it has counted already, as a resource to
+ * be. */
+static uint64_t claimable(struct gpu_renderer *r, const struct gpu_renderer_blob *blob)
 {
-    struct virgl_context *context = virgl_context_find(r, id);
-    uint64_t claimed = MIN(context->unclaimed, size);
+    return MIN(virgl_context_find(r, blob->context)->unclaimed, blob->size);
+}
 
-    context->unclaimed -= claimed;
-    r->memory -= claimed;
+static void claim(struct gpu_renderer *r, uint32_t context, struct virgl_resource *resource,
+                  uint64_t claimed)
+{
+    if (!claimed)
+        return;
+    virgl_context_find(r, context)->unclaimed -= claimed;
+    resource->bytes += claimed;
 }
 
 static int check(struct gpu_renderer *r, const struct gpu_renderer_blob *blob, unsigned iov_count)
@@ -47,13 +53,13 @@ int virgl_blob_create(struct gpu_renderer *r, uint32_t id, const struct gpu_rend
     };
     bool in_guest = blob->memory == VIRGL_RENDERER_BLOB_MEM_GUEST;
     struct virgl_resource *resource;
+    uint64_t claimed;
     int ret = check(r, blob, iov_count);
 
     if (ret < 0)
         return ret;
-    if (!in_guest)
-        claim(r, blob->context, blob->size);
-    ret = virgl_resource_add(r, id, in_guest ? 0 : blob->size, &resource);
+    claimed = in_guest ? 0 : claimable(r, blob);
+    ret = virgl_resource_add(r, id, in_guest ? 0 : blob->size - claimed, &resource);
     if (ret < 0)
         return ret;
     virgl_enter(r);
@@ -62,6 +68,7 @@ int virgl_blob_create(struct gpu_renderer *r, uint32_t id, const struct gpu_rend
         virgl_resource_remove(r, resource);
         return ret;
     }
+    claim(r, blob->context, resource, claimed);
     resource->first_backing = iov_count ? iov[0].iov_len : 0;
     virgl_renderer_resource_set_priv(id, resource);
     return 0;

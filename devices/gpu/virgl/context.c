@@ -20,6 +20,12 @@ bool virgl_context_is_gl(const struct virgl_context *context)
     return context->capset == VIRGL_CAPSET_VIRGL || context->capset == VIRGL_CAPSET_VIRGL2;
 }
 
+/* Each has one, and those made within it. */
+static unsigned gl_contexts_of(const struct virgl_context *context)
+{
+    return virgl_context_is_gl(context) ? 1 + context->sub_context_count : 0;
+}
+
 int virgl_context_create(struct gpu_renderer *r, uint32_t id, uint32_t capset, const char *name)
 {
     struct virgl_context *context;
@@ -35,6 +41,10 @@ int virgl_context_create(struct gpu_renderer *r, uint32_t id, uint32_t capset, c
     if (!context)
         return -ENOMEM;
     *context = (struct virgl_context){.r = r, .id = id, .capset = capset, .poll = {.fd = -1}};
+    if (r->gl_context_count + gl_contexts_of(context) > VIRGL_GL_CONTEXTS_MAX) {
+        free(context);
+        return -ENOMEM;
+    }
     virgl_enter(r);
     ret = virgl_renderer_context_create_with_flags(id, capset, (uint32_t)strlen(name), name);
     if (ret) {
@@ -44,6 +54,7 @@ int virgl_context_create(struct gpu_renderer *r, uint32_t id, uint32_t capset, c
     context->next = r->contexts;
     r->contexts = context;
     r->context_count++;
+    r->gl_context_count += gl_contexts_of(context);
     ret = virgl_fences_watch(r, context);
     if (ret < 0)
         virgl_context_destroy(r, id);
@@ -62,6 +73,7 @@ int virgl_context_destroy(struct gpu_renderer *r, uint32_t id)
         return -ENOENT;
     *link = context->next;
     r->context_count--;
+    r->gl_context_count -= gl_contexts_of(context);
     if (context->poll.fd >= 0)
         loop_fd_remove(r->loop, &context->poll);
     virgl_enter(r);

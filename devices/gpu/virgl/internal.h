@@ -28,7 +28,8 @@
 #include <virgl/virglrenderer.h>
 
 #define VIRGL_CONTEXTS_MAX     256
-#define VIRGL_SUB_CONTEXTS_MAX 64                 /* of one context: each is one of GL */
+#define VIRGL_SUB_CONTEXTS_MAX 64                 /* of one context: each is one of GL... */
+#define VIRGL_GL_CONTEXTS_MAX  512                /* ...of which each takes some MiB */
 #define VIRGL_SUBMIT_MAX       (16 * 1024 * 1024) /* bytes */
 #define VIRGL_CAPSETS_MAX      4
 
@@ -93,7 +94,7 @@ struct gpu_renderer {
     struct virgl_capset capsets[VIRGL_CAPSETS_MAX];
     unsigned capset_count;
     struct virgl_context *contexts;
-    unsigned context_count;
+    unsigned context_count, gl_context_count;
     struct virgl_resource *resources;
 
     bool async;              /* the library tells of fences on threads of its own */

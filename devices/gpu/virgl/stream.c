@@ -22,22 +22,25 @@ enum {
 #define PIPE_RESOURCE_CREATE_WORDS 11
 #define MEMORY_INFO_BYTES          24 /* struct virgl_memory_info */
 
-static int create_sub_context(struct virgl_context *context, uint32_t id)
+static int create_sub_context(struct gpu_renderer *r, struct virgl_context *context, uint32_t id)
 {
     for (unsigned i = 0; i < context->sub_context_count; i++)
         if (context->sub_contexts[i] == id)
             return 0;
-    if (context->sub_context_count == VIRGL_SUB_CONTEXTS_MAX)
+    if (context->sub_context_count == VIRGL_SUB_CONTEXTS_MAX ||
+        r->gl_context_count == VIRGL_GL_CONTEXTS_MAX)
         return -ENOMEM;
+    r->gl_context_count++;
     context->sub_contexts[context->sub_context_count++] = id;
     return 0;
 }
 
-static void destroy_sub_context(struct virgl_context *context, uint32_t id)
+static void destroy_sub_context(struct gpu_renderer *r, struct virgl_context *context, uint32_t id)
 {
     for (unsigned i = 0; i < context->sub_context_count; i++)
         if (context->sub_contexts[i] == id) {
             context->sub_contexts[i] = context->sub_contexts[--context->sub_context_count];
+            r->gl_context_count--;
             return;
         }
 }
@@ -82,10 +85,10 @@ static int check(struct gpu_renderer *r, struct virgl_context *context, uint8_t 
 {
     switch (command) {
     case CMD_CREATE_SUB_CONTEXT:
-        return count == 1 ? create_sub_context(context, words[0]) : -EINVAL;
+        return count == 1 ? create_sub_context(r, context, words[0]) : -EINVAL;
     case CMD_DESTROY_SUB_CONTEXT:
         if (count == 1)
-            destroy_sub_context(context, words[0]);
+            destroy_sub_context(r, context, words[0]);
         return 0;
     case CMD_PIPE_RESOURCE_CREATE:
         return count == PIPE_RESOURCE_CREATE_WORDS ? create_pipe_resource(r, context, words)
