@@ -157,7 +157,7 @@ $(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
 $(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
 $(BUILD)/tests/test_display_vnc: TEST_LIBS = -lvncclient
 $(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
-$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2
+$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2 -lepoxy
 KEYS_OBJ = $(addprefix $(BUILD)/devices/display/,sdl/keys.o vnc/keymap.o common/damage.o)
 $(BUILD)/tests/test_display_keys: $(KEYS_OBJ)
 $(BUILD)/tests/test_display_keys: TEST_LIBS = $(KEYS_OBJ) -lSDL2 -lxkbcommon

@@ -208,6 +208,14 @@ static void answer_u64(struct vhost_user_message *message, uint64_t value)
     message->header.size = sizeof(value);
 }
 
+static void tell_of_memory(struct vhost_user_server *server, bool done)
+{
+    struct virtio_backend *backend = server->config.backend;
+
+    if (backend->ops->memory_changes)
+        backend->ops->memory_changes(backend, done);
+}
+
 /* Memory changes while nothing uses it. */
 static int change_memory(struct vhost_user_server *server, struct vhost_user_message *message,
                          struct error *err)
@@ -215,6 +223,7 @@ static int change_memory(struct vhost_user_server *server, struct vhost_user_mes
     int ret;
 
     server_vrings_stop(server);
+    tell_of_memory(server, false);
     switch (message->header.request) {
     case VHOST_USER_SET_MEM_TABLE:
         ret = server_memory_set(server, message, err);
@@ -226,6 +235,7 @@ static int change_memory(struct vhost_user_server *server, struct vhost_user_mes
         ret = server_memory_remove(server, message, err);
         break;
     }
+    tell_of_memory(server, true);
     return ret ? ret : server_vrings_update(server, err);
 }
 

@@ -11,6 +11,9 @@
  * PCI_CFG window (4.1.4.9), and PCI Express for its extended configuration space and function level
  * reset. A device whose vectors do not suffice for all queues lets some share one, or has no MSI-X.
  *
+ * Shared memory (2.10) has a BAR of its own, of 64 bits and prefetchable:
+ * transport/shared_memory.h.
+ *
  * A transitional device (4.1.2.3) has the legacy interface in an I/O BAR besides, and answers to
  * drivers of either kind.
  *
@@ -19,8 +22,8 @@
  * memory has to reset it anyway.
  *
  * Locks, outermost first: the bus's lock (configuration accesses only), the device's control lock,
- * `interrupt_lock` (ISR and INTx), and the leaves of msix, doorbells and pci_intx. Notifications
- * come from any thread and take only interrupt_lock and leaves.
+ * `interrupt_lock` (ISR and INTx), and the leaves of msix, doorbells, shared memory and pci_intx.
+ * Notifications come from any thread and take only interrupt_lock and leaves.
  */
 #ifndef TRANSPORT_VIRTIO_PCI_H
 #define TRANSPORT_VIRTIO_PCI_H

@@ -133,6 +133,11 @@ struct virtio_backend_ops {
      * tell; a reset leaves it as it is. May be NULL: it cannot. */
     int (*dirty_log)(struct virtio_backend *b, struct dirty_log *log, struct error *err);
 
+    /* No queue runs, and guest memory is about to go from where it is mapped, or (`done`) is where
+     * it will be now: pointers into it that live longer than a buffer are given up and found anew.
+     * May be NULL: there are none. */
+    void (*memory_changes)(struct virtio_backend *b, bool done);
+
     void (*destroy)(struct virtio_backend *b);
 };
 

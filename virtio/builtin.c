@@ -113,6 +113,26 @@ static void builtin_reset(struct virtio_backend *backend)
     loop_call(b->loop, reset_on_loop, b);
 }
 
+struct memory_call {
+    struct virtio_builtin *builtin;
+    bool done;
+};
+
+static void memory_changes_on_loop(void *arg)
+{
+    struct memory_call *call = arg;
+
+    call->builtin->model->memory_changes(call->builtin->state, call->done);
+}
+
+static void builtin_memory_changes(struct virtio_backend *backend, bool done)
+{
+    struct memory_call call = {builtin_of(backend), done};
+
+    if (call.builtin->model->memory_changes)
+        loop_call(call.builtin->loop, memory_changes_on_loop, &call);
+}
+
 /* --- calls of the device that need no loop ---------------------------------------------------- */
 
 static void builtin_features(struct virtio_backend *backend, struct virtio_features *out)
@@ -184,6 +204,7 @@ static const struct virtio_backend_ops builtin_ops = {
     .load = builtin_load,
     .reset = builtin_reset,
     .dirty_log = builtin_dirty_log,
+    .memory_changes = builtin_memory_changes,
     .destroy = builtin_destroy,
 };
 

@@ -133,6 +133,10 @@ struct virtio_model {
 
     void (*reset)(void *model); /* on the loop, queues stopped; may be NULL */
 
+    /* On the loop, queues stopped: see virtio_backend_ops. NULL: the model keeps no pointers into
+     * guest memory but those of buffers. */
+    void (*memory_changes)(void *model, bool done);
+
     const struct virtio_model_state *state; /* NULL: it cannot be saved (backend.saves) */
 };
 

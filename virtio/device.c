@@ -35,23 +35,30 @@ static int on_queue_call_fd(void *opaque, uint16_t index, int fd)
     return ops->queue_call_fd ? ops->queue_call_fd(dev->transport, index, fd) : fd;
 }
 
+/* A peer may ask before there is a transport. */
+static const struct virtio_transport_ops *transport_of(struct virtio_device *dev)
+{
+    return __atomic_load_n(&dev->transport_ops, __ATOMIC_ACQUIRE);
+}
+
 static int on_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
                          struct error *err)
 {
     struct virtio_device *dev = opaque;
-    const struct virtio_transport_ops *ops = dev->transport_ops;
+    const struct virtio_transport_ops *ops = transport_of(dev);
 
     if (!ops || !ops->shared_map)
-        return error_set(err, ENOTSUP, "the transport of %s has no shared memory", dev->name);
+        return error_set(err, ENOTSUP, "the driver of %s cannot be shown memory", dev->name);
     return ops->shared_map(dev->transport, mapping, err);
 }
 
 static void on_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
 {
     struct virtio_device *dev = opaque;
+    const struct virtio_transport_ops *ops = transport_of(dev);
 
-    if (dev->transport_ops && dev->transport_ops->shared_unmap)
-        dev->transport_ops->shared_unmap(dev->transport, id, offset, length);
+    if (ops && ops->shared_unmap)
+        ops->shared_unmap(dev->transport, id, offset, length);
 }
 
 static void on_needs_reset(void *opaque)
@@ -147,8 +154,8 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
 void virtio_device_attach(struct virtio_device *dev, const struct virtio_transport_ops *ops,
                           void *transport)
 {
-    dev->transport_ops = ops;
     dev->transport = transport;
+    __atomic_store_n(&dev->transport_ops, ops, __ATOMIC_RELEASE);
     for (int i = 0; i < VIRTIO_FEATURE_WORDS; i++)
         dev->offered.word[i] &= ~ops->lacks.word[i];
     features_drop_unmet(&dev->offered, dev->backend->feature_names, dev->backend->feature_count);

@@ -133,6 +133,11 @@ void display_move_cursor(struct display *d, unsigned output, int32_t x, int32_t 
             v->ops->move_cursor(v, output, x, y);
 }
 
+bool display_is_watched(const struct display *d)
+{
+    return d->viewers;
+}
+
 bool display_ask(struct display *d)
 {
     if (d->asked)
@@ -152,10 +157,11 @@ bool display_knows(const struct display *d, enum display_picture_kind kind)
 
 const struct display_gl *display_gl(const struct display *d)
 {
-    for (struct display_viewer *v = d->viewers; v; v = v->next)
-        if (v->ops->gl)
-            return v->ops->gl(v);
-    return NULL;
+    const struct display_gl *gl = NULL;
+
+    for (struct display_viewer *v = d->viewers; v && !gl; v = v->next)
+        gl = v->ops->gl ? v->ops->gl(v) : NULL;
+    return gl;
 }
 
 static void tell_outputs(struct display *d)
@@ -266,6 +272,8 @@ void display_save(struct display *d)
 
 void display_print_timing(struct display *d, FILE *out)
 {
+    if (d->source && d->source->print_timing)
+        d->source->print_timing(d->source_opaque, out);
     for (struct display_viewer *v = d->viewers; v; v = v->next)
         if (v->ops->print_timing)
             v->ops->print_timing(v, out);

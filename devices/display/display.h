@@ -130,6 +130,9 @@ struct display_source_ops {
      * on nothing is shown. NULL: there is nothing to let go of. */
     void (*end)(void *opaque);
 
+    /* For --timing, at the end: what showing has cost. NULL: nothing to say. */
+    void (*print_timing)(void *opaque, FILE *out);
+
     /* A viewer came: show what there is to it (display_show and the rest follow for all). */
     void (*refresh)(void *opaque);
 
@@ -157,6 +160,9 @@ void display_damage(struct display *display, unsigned output, const struct displ
 void display_set_cursor(struct display *display, unsigned output,
                         const struct display_cursor *cursor);
 void display_move_cursor(struct display *display, unsigned output, int32_t x, int32_t y);
+
+/* Whether there is a viewer. Without one pictures need not be kept up to date, until `refresh`. */
+bool display_is_watched(const struct display *display);
 
 /* The guest wants to know what outputs there are, and of which size. True: a viewer has to ask
  * somebody else first, and the guest waits until the source is told (display_source_ops.answered);
@@ -218,7 +224,7 @@ struct display_viewer_ops {
      * when it is destroyed. */
     bool (*ask)(struct display_viewer *viewer);
 
-    const struct display_gl *(*gl)(struct display_viewer *viewer);
+    const struct display_gl *(*gl)(struct display_viewer *viewer); /* NULL: it has none now */
     void (*save)(struct display_viewer *viewer); /* write what is shown, if it writes files */
     void (*print_timing)(struct display_viewer *viewer, FILE *out); /* for --timing, at the end */
     void (*destroy)(struct display_viewer *viewer);
@@ -268,7 +274,8 @@ void display_on_close(struct display *display, void (*closed)(void *opaque), voi
 /* Have those that write files do it now: at SIGUSR2, and before the machine ends. */
 void display_save(struct display *display);
 
-/* Have every viewer say how long frames took, and how many were dropped. */
+/* Have the GPU say what was copied, and every viewer how long frames took and how many were
+ * dropped. */
 void display_print_timing(struct display *display, FILE *out);
 
 #endif

@@ -24,7 +24,7 @@
 struct gpu_renderer;
 
 struct gpu_renderer_options {
-    const char *render_node; /* a path; NULL: none, EGL surfaceless or the display's GL */
+    const char *render_node; /* a path; NULL: none, the display's GL or EGL surfaceless */
     bool venus, drm;         /* capsets beyond VIRGL and VIRGL2 */
     bool blob;               /* blobs that are mapped: RESOURCE_BLOB and host memory are offered */
     uint64_t max_memory;     /* bytes of textures, buffers and blobs at most, as estimated */
@@ -79,8 +79,8 @@ struct gpu_renderer_mapping {
 };
 
 struct gpu_renderer_module {
-    /* On the loop, or before it runs. `gl`: of the display (display_gl), NULL: it has none.
-     * -EBUSY when there is one already: a process has one. */
+    /* On the loop, or before it runs. `gl`: of the display (display_gl), NULL: it has none; a
+     * render node is for those. -EBUSY when there is one already: a process has one. */
     int (*create)(const struct gpu_renderer_options *options,
                   const struct gpu_renderer_events *events, struct loop *loop,
                   const struct display_gl *gl, struct gpu_renderer **out, struct error *err);

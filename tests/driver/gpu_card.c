@@ -311,7 +311,7 @@ void gpu_card_post(struct gpu_card *card, unsigned slot, const void *request, si
 {
     const struct ring_element e[] = {
         {MESSAGES + (uint64_t)slot * SLOT, (uint32_t)length, false},
-        {MESSAGES + MESSAGE_STEP + (uint64_t)slot * SLOT, 64, true},
+        {MESSAGES + MESSAGE_STEP + (uint64_t)slot * SLOT, GPU_CARD_ROOM, true},
     };
 
     memcpy(gpu_card_at(card, e[0].address, length), request, length);

@@ -25,6 +25,7 @@
 #include <linux/virtio_gpu.h>
 
 #define GPU_CARD_QUEUES 2
+#define GPU_CARD_ROOM   2048 /* bytes for the answer to what is posted */
 #define GPU_CARD_MEMORY (UINT64_C(64) << 20)
 
 /* What the viewer was told. */
@@ -93,7 +94,7 @@ uint32_t gpu_card_ask(struct gpu_card *card, unsigned queue, const void *request
 uint32_t gpu_card_command(struct gpu_card *card, const void *request, size_t length);
 
 /* Ask on the controlq, serve, and wait for nothing: `slot`, 0 to 15, is where the request and its
- * answer of up to 64 bytes are. gpu_card_answer: the type of the answer, 0 while there is none. */
+ * answer are. gpu_card_answer: the type of the answer, 0 while there is none. */
 void gpu_card_post(struct gpu_card *card, unsigned slot, const void *request, size_t length);
 uint32_t gpu_card_answer(struct gpu_card *card, unsigned slot);
 

@@ -1,10 +1,12 @@
 /*
  * Windows on an X server, photographed, and typed and pointed at by xdotool.
  */
+#include "devices/display/display_gl.h"
 #include "tests/unit/display_fixture.h"
 #include "tests/unit/x_server.h"
 
 #include <SDL.h>
+#include <epoxy/gl.h>
 #include <libdrm/drm_fourcc.h>
 #include <linux/input-event-codes.h>
 #include <time.h>
@@ -148,6 +150,12 @@ static int setup_gl(void **state)
     return open_with(1, 0, "gl=on");
 }
 
+static int setup_gl_mouse(void **state)
+{
+    (void)state;
+    return open_with(1, DISPLAY_KEYS | DISPLAY_RELATIVE, "gl=on");
+}
+
 static int teardown(void **state)
 {
     (void)state;
@@ -281,6 +289,67 @@ static void test_gl(void **state)
     assert_shows(&rect);
 }
 
+/* A texture of a renderer's own context, with room around what is shown; a row of it by `row`. */
+static unsigned make_texture(const struct display_gl *gl, void *context, unsigned (*row)(unsigned))
+{
+    static uint32_t pixels[(HEIGHT + 20) * (WIDTH + 20)];
+    unsigned id;
+
+    memset(pixels, 0xff, sizeof(pixels));
+    for (unsigned y = 0; y < HEIGHT; y++)
+        for (unsigned x = 0; x < WIDTH; x++)
+            pixels[row(y) * (WIDTH + 20) + x + 5] = fake_gpu_colour(x, y, 0);
+    assert_int_equal(gl->make_current(gl->viewer, context), 0);
+    glGenTextures(1, &id);
+    glBindTexture(GL_TEXTURE_2D, id);
+    glTexImage2D(GL_TEXTURE_2D, 0, GL_RGBA8, WIDTH + 20, HEIGHT + 20, 0, GL_BGRA,
+                 GL_UNSIGNED_INT_8_8_8_8_REV, pixels);
+    glFinish();
+    return id;
+}
+
+static unsigned downwards(unsigned y)
+{
+    return y + 7;
+}
+
+static unsigned upwards(unsigned y)
+{
+    return HEIGHT + 19 - (y + 7);
+}
+
+/* What a renderer has drawn is shown where it is, whichever row comes first: nothing is copied. */
+static void test_textures_are_not_copied(void **state)
+{
+    const struct display_gl *gl = display_gl(f.display);
+    void *context = gl->create_context(gl->viewer, 3, 1);
+    unsigned long long copied = timing("copied");
+
+    (void)state;
+    assert_non_null(context);
+    for (int up = 0; up < 2; up++) {
+        unsigned id = make_texture(gl, context, up ? upwards : downwards);
+        const struct display_picture picture = {
+            .kind = DISPLAY_TEXTURE,
+            .width = WIDTH,
+            .height = HEIGHT,
+            .x = 5,
+            .y = 7,
+            .texture = {.id = id, .width = WIDTH + 20, .height = HEIGHT + 20, .bottom_up = up},
+        };
+
+        display_show(f.display, 0, &picture);
+        fixture_run(&f, 100);
+        assert_shows(&nothing);
+        display_show(f.display, 0, NULL);
+        gl->make_current(gl->viewer, context);
+        glDeleteTextures(1, &id);
+    }
+    assert_int_equal(timing("copied"), copied);
+    gl->make_current(gl->viewer, NULL);
+    gl->destroy_context(gl->viewer, context);
+}
+
 /* --- what is typed and pointed ---------------------------------------------------------------- */
 
 static void test_keys(void **state)
@@ -361,8 +430,9 @@ static void test_grabbed_pointer_is_drawn(void **state)
     display_move_cursor(f.display, 0, 50, 60);
     xdotool("mousemove --window %s 100 100 click 1");
     display_move_cursor(f.display, 0, 80, 90);
-    fixture_run(&f, 60);
+    fixture_run(&f, 100);
     rgb = x_photograph(window("a machine.*"), WIDTH, HEIGHT);
+    assert_non_null(rgb);
     assert_int_equal(at(rgb, WIDTH, 79, 90), 0xff0000);
     assert_int_equal(at(rgb, WIDTH, 80, 90), 0x00ff00);
     assert_int_equal(at(rgb, WIDTH, 50, 60), fake_gpu_colour(50, 60, 0));
@@ -462,11 +532,13 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_user_changes_the_size, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_scaled_to_the_nearest, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_gl, setup_gl, teardown),
+        cmocka_unit_test_setup_teardown(test_textures_are_not_copied, setup_gl, teardown),
         cmocka_unit_test_setup_teardown(test_keys, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_lost_focus_releases_keys, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_tablet, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_mouse_is_grabbed, setup_mouse, teardown),
         cmocka_unit_test_setup_teardown(test_grabbed_pointer_is_drawn, setup_mouse, teardown),
+        cmocka_unit_test_setup_teardown(test_grabbed_pointer_is_drawn, setup_gl_mouse, teardown),
         cmocka_unit_test_setup_teardown(test_pointer_has_the_guests_shape, setup_one, teardown),
         cmocka_unit_test_setup_teardown(test_touch, setup_touch, teardown),
         cmocka_unit_test_setup_teardown(test_closing_asks_the_machine, setup_one, teardown),

@@ -4,6 +4,7 @@
 #include "tests/unit/gpu_fixture.h"
 
 #include <libdrm/drm_fourcc.h>
+#include <stdio.h>
 
 static const struct virtio_gpu_rect whole = {0, 0, 64, 32};
 
@@ -68,6 +69,26 @@ static void formats(void **state)
         assert_int_equal(gpu_card_create_2d(&card, 100 + format, format, 1, 1),
                          known ? OK : BAD_PARAMETER);
     }
+}
+
+/* One copy for each byte that is damaged, and --timing says so. */
+static void copies_are_counted(void **state)
+{
+    char *text = NULL;
+    size_t length;
+    FILE *out = open_memstream(&text, &length);
+
+    (void)state;
+    show_resource(7);
+    for (uint32_t i = 0; i < 5; i++) {
+        assert_int_equal(gpu_card_transfer(&card, 7, (struct virtio_gpu_rect){i, i, 10, 20}, 0),
+                         OK);
+        assert_int_equal(gpu_card_flush(&card, 7, (struct virtio_gpu_rect){i, i, 10, 20}), OK);
+    }
+    display_print_timing(card.display, out);
+    fclose(out);
+    assert_string_equal(text, "display: gpu0: 4000 bytes damaged, 4000 copied for it\n");
+    free(text);
 }
 
 /* A part of the rows, from another place of the backing: only that changes. */
@@ -236,6 +257,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         GPU_TEST(picture_reaches_the_viewer),
         GPU_TEST(formats),
+        GPU_TEST(copies_are_counted),
         GPU_TEST(part_of_a_picture),
         GPU_TEST(scattered_backing),
         GPU_TEST(bad_transfers),

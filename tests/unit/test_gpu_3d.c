@@ -2,32 +2,12 @@
  * virtio-gpu with 3D: what the model makes of commands for the renderer, here one that renders
  * nothing; and fences, which are done when the renderer says so.
  */
-#include "tests/driver/fake_renderer.h"
+#include "tests/driver/gpu_modules.h"
 #include "tests/unit/gpu_fixture.h"
 
-#include <errno.h>
 #include <libdrm/drm_fourcc.h>
 
 #define HOSTMEM (UINT64_C(1) << 20)
-
-extern const struct virtio_model vireo_module_gpu;
-
-/* In the place of base/module.c: the modules are in this program. */
-int module_load(struct module *module, const char *name, struct error *err)
-{
-    if (strcmp(name, "gpu") == 0)
-        module->table = &vireo_module_gpu;
-    else if (strcmp(name, "virgl") == 0)
-        module->table = &fake_renderer_module;
-    else
-        return error_set(err, ENOENT, "no module '%s'", name);
-    return 0;
-}
-
-void module_unload(struct module *module)
-{
-    module->table = NULL;
-}
 
 static const unsigned char bits_3d[] = {GPU_F_VIRGL,         GPU_F_EDID,
                                         GPU_F_RESOURCE_UUID, GPU_F_RESOURCE_BLOB,
@@ -472,6 +452,36 @@ static void bad_mappings(void **state)
     assert_int_equal(create_host_blob(11, 3, 0, 8192), BAD_PARAMETER); /* it has no guest memory */
 }
 
+/* A front end maps the guest's memory elsewhere: the renderer is told. */
+static void memory_that_moves(void **state)
+{
+    const struct virtio_gpu_mem_entry entry = {gpu_card_alloc(&card, 8192), 8192, 0};
+    struct {
+        struct virtio_gpu_resource_create_blob blob;
+        struct virtio_gpu_mem_entry entry;
+    } blob = {{.hdr.type = VIRTIO_GPU_CMD_RESOURCE_CREATE_BLOB,
+               .resource_id = 4,
+               .blob_mem = VIRTIO_GPU_BLOB_MEM_GUEST,
+               .nr_entries = 1,
+               .size = 8192},
+              entry};
+
+    (void)state;
+    assert_int_equal(create_3d(3), OK);
+    assert_int_equal(gpu_card_attach(&card, 3, &entry, 1), OK);
+    assert_int_equal(gpu_card_command(&card, &blob, sizeof(blob)), OK);
+    for (unsigned i = 0; i < 2; i++) {
+        card.backend->ops->memory_changes(card.backend, false);
+        assert_int_equal(fake_renderer.backed, 0);
+        assert_int_equal(fake_renderer.resources, 1);
+        card.memory.count = i; /* gone, and back */
+        card.backend->ops->memory_changes(card.backend, true);
+        assert_int_equal(fake_renderer.backed, i);
+        assert_int_equal(fake_renderer.resources, 1 + i);
+    }
+    assert_int_equal(fake_renderer.backing_bytes, 8192);
+}
+
 /* --- the renderer itself ---------------------------------------------------------------------- */
 
 /* Viewers that have GL go before the renderer does: then 3D is over, and nothing breaks. */
@@ -520,6 +530,7 @@ int main(void)
         TEST_3D(fences_of_refused_commands),
         TEST_3D(mapped_blob),
         TEST_3D(bad_mappings),
+        TEST_3D(memory_that_moves),
         TEST_3D(display_ends),
         cmocka_unit_test(renderer_that_cannot_start),
     };

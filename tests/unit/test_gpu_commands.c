@@ -2,8 +2,12 @@
  * virtio-gpu: requests and answers as such, features, and configuration.
  */
 #include "devices/gpu/gpu.h"
+#include "tests/driver/rig.h"
+#include "tests/driver/toy_device.h"
 #include "tests/unit/gpu_fixture.h"
 #include "virtio/device.h"
+
+#include <linux/pci_regs.h>
 
 static const struct virtio_gpu_rect whole = {0, 0, 64, 32};
 
@@ -16,7 +20,24 @@ static uint32_t bare(unsigned queue, uint32_t type)
     return gpu_card_ask(&card, queue, &request, sizeof(request), &answer, sizeof(answer), NULL);
 }
 
-/* GPU-01, GPU-02, GPU-21: what it is, and what it offers when nothing is asked for. */
+#define PCI_CLASS_DISPLAY_OTHER 0x0380
+
+/* GPU-21 */
+static void pci_class(void **state)
+{
+    struct toy_device toy;
+    struct rig rig;
+
+    (void)state;
+    assert_int_equal(toy_device_init(&toy, VIRTIO_ID_GPU, 2, NULL), 0);
+    assert_int_equal(rig_init(&rig, RIG_PCI_MSIX, &toy.dev, NULL), 0);
+    assert_int_equal(pci_driver_config_read(&rig.pci_driver, PCI_CLASS_DEVICE, 2),
+                     PCI_CLASS_DISPLAY_OTHER);
+    rig_destroy(&rig);
+    toy_device_destroy(&toy);
+}
+
+/* GPU-01, GPU-02: what it is, and what it offers when nothing is asked for. */
 static void type_and_features(void **state)
 {
     struct virtio_features features;
@@ -249,9 +270,11 @@ static void driver_comes_again(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        GPU_TEST(type_and_features),  GPU_TEST(configuration),           GPU_TEST(fences),
-        GPU_TEST(unknown_commands),   GPU_TEST(features_not_negotiated), GPU_TEST(short_requests),
-        GPU_TEST(room_for_answers),   GPU_TEST(pointer_without_answer),  GPU_TEST(uuids),
+        cmocka_unit_test(pci_class),      GPU_TEST(type_and_features),
+        GPU_TEST(configuration),          GPU_TEST(fences),
+        GPU_TEST(unknown_commands),       GPU_TEST(features_not_negotiated),
+        GPU_TEST(short_requests),         GPU_TEST(room_for_answers),
+        GPU_TEST(pointer_without_answer), GPU_TEST(uuids),
         GPU_TEST(driver_comes_again),
     };
 

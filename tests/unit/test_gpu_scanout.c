@@ -149,6 +149,34 @@ static void blob_shown_directly(void **state)
     assert_false(card.views[0].shown);
 }
 
+/* A front end maps the guest's memory elsewhere: nothing of the old place is shown any more. */
+static void memory_that_moves(void **state)
+{
+    struct guest_region *region = &card.memory.regions[0];
+    uint64_t address = gpu_card_alloc(&card, 8192);
+    const struct virtio_gpu_mem_entry entry = {address, 8192, 0};
+    struct virtio_gpu_set_scanout_blob request = scanout_blob(0, 9);
+    uint8_t *host = region->host, *moved = calloc(1, region->size);
+
+    (void)state;
+    assert_int_equal(create_blob(9, 1, 0, 8192, &entry, 1), OK);
+    assert_int_equal(show_blob(&request), OK);
+    assert_ptr_equal(card.views[0].picture.pixels, host + address);
+    card.backend->ops->memory_changes(card.backend, false);
+    assert_false(card.views[0].shown);
+    region->host = moved;
+    card.backend->ops->memory_changes(card.backend, true);
+    assert_true(card.views[0].shown);
+    assert_ptr_equal(card.views[0].picture.pixels, moved + address);
+    card.backend->ops->memory_changes(card.backend, false);
+    card.memory.count = 0; /* it is gone */
+    card.backend->ops->memory_changes(card.backend, true);
+    assert_int_equal(shown_pixel(0, 0, 0), 0); /* of a shadow */
+    card.memory.count = 1;
+    region->host = host;
+    free(moved);
+}
+
 /* Two pages in the other order: byte n of the blob is here. */
 static uint32_t *blob_pixel(uint64_t address, uint32_t n)
 {
@@ -184,6 +212,28 @@ static void blob_with_shadow(void **state)
 
         assert_int_equal(shown_pixel(0, x, y), inside ? ~n : n);
     }
+}
+
+/* What nobody sees is not copied; who comes later is shown it. */
+static void nobody_looks(void **state)
+{
+    uint64_t address = gpu_card_alloc(&card, 3 * 4096);
+    const struct virtio_gpu_mem_entry entries[] = {{address + 8192, 4096, 0}, {address, 4096, 0}};
+    struct virtio_gpu_set_scanout_blob request = scanout_blob(0, 9);
+    const uint8_t *shadow;
+
+    (void)state;
+    memset(gpu_card_at(&card, address, 3 * 4096), 0x55, 3 * 4096);
+    assert_int_equal(create_blob(9, 1, 0, 8192, entries, 2), OK);
+    assert_int_equal(show_blob(&request), OK);
+    shadow = card.views[0].picture.pixels;
+    display_detach_viewer(card.display, &card.viewer);
+    assert_int_equal(gpu_card_flush(&card, 9, whole), OK);
+    assert_int_equal(shadow[100], 0);
+    card.views[0] = (struct gpu_card_view){.shown = false};
+    display_attach_viewer(card.display, &card.viewer);
+    assert_int_equal(shown_pixel(0, 63, 31), 0x55555555);
+    assert_int_equal(card.views[0].damages, 1);
 }
 
 /* One buffer after the other: what was shown stays until the first flush of the next. */
@@ -369,10 +419,13 @@ static void bad_pointers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        GPU_TEST(shared_resource),     GPU_TEST(bad_scanouts),      GPU_TEST(switched_off),
-        GPU_TEST(blob_shown_directly), GPU_TEST(blob_with_shadow),  GPU_TEST(shadow_follows_flips),
-        GPU_TEST(bad_blobs),           GPU_TEST(bad_blob_scanouts), GPU_TEST(pointer),
-        GPU_TEST(pointer_formats),     GPU_TEST(bad_pointers),
+        GPU_TEST(shared_resource),  GPU_TEST(bad_scanouts),
+        GPU_TEST(switched_off),     GPU_TEST(blob_shown_directly),
+        GPU_TEST(nobody_looks),     GPU_TEST(memory_that_moves),
+        GPU_TEST(blob_with_shadow), GPU_TEST(shadow_follows_flips),
+        GPU_TEST(bad_blobs),        GPU_TEST(bad_blob_scanouts),
+        GPU_TEST(pointer),          GPU_TEST(pointer_formats),
+        GPU_TEST(bad_pointers),
     };
 
     build_directory();

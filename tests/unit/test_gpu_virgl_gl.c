@@ -6,6 +6,7 @@
 
 #include <epoxy/egl.h>
 #include <epoxy/gl.h>
+#include <errno.h>
 
 enum { WIDTH = 16, HEIGHT = 8 };
 
@@ -162,6 +163,18 @@ static void a_texture_says_which_row_is_the_lowest(void **state)
     }
 }
 
+static void a_render_node_is_for_displays_without(void **state)
+{
+    const struct gpu_renderer_options options = {.render_node = "/dev/dri/renderD128"};
+    const struct gpu_renderer_events events = {.fence_done = on_fence_done, .opaque = &rig};
+    struct gpu_renderer *r;
+    struct error err;
+
+    (void)state;
+    assert_int_equal(rig.ops->create(&options, &events, rig.loop, &gl, &r, &err), -EINVAL);
+    assert_non_null(strstr(err.text, "rendernode=/dev/dri/renderD128"));
+}
+
 static void fences_come_without_being_told(void **state)
 {
     (void)state;
@@ -179,6 +192,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_viewer_sees_what_a_guest_renders, start, stop),
         cmocka_unit_test_setup_teardown(a_texture_says_which_row_is_the_lowest, start, stop),
+        cmocka_unit_test(a_render_node_is_for_displays_without),
         cmocka_unit_test_setup_teardown(fences_come_without_being_told, start, stop),
     };
 

@@ -4,6 +4,7 @@
  */
 #include "tests/unit/toy_rig.h"
 #include "transport/shared_memory.h"
+#include "virtio/builtin.h"
 #include "virtio/device.h"
 
 #include "base/bytes.h"
@@ -228,6 +229,96 @@ static void test_decoding_off(void **state)
     assert_ptr_equal(memory_at(f, PAGE), f->toy.shared_memory + PAGE);
 }
 
+/* --- built-in models ----------------------------------------------------------------------------
+ */
+
+struct sharing {
+    struct virtio_builtin *builtin;
+    struct rig rig;
+    unsigned resets;
+};
+
+static struct virtio_shared_mapping shown = {
+    .id = 2, .offset = PAGE, .length = PAGE, .writable = true, .fd = -1};
+
+static int sharing_create(struct virtio_builtin *b, const void *options, void **out,
+                          struct error *err)
+{
+    struct sharing *sharing = *(struct sharing *const *)options;
+
+    sharing->builtin = b;
+    assert_int_equal(virtio_builtin_add_shared(b, 1, 100, NULL), -EINVAL);
+    assert_int_equal(virtio_builtin_add_shared(b, 1, 0, NULL), -EINVAL);
+    *out = sharing;
+    return virtio_builtin_add_shared(b, 2, 16 * PAGE, err);
+}
+
+static void sharing_destroy(void *model)
+{
+    (void)model;
+}
+
+static void sharing_features(void *model, struct virtio_features *out)
+{
+    (void)model, (void)out;
+}
+
+/* Its memory may go now. */
+static void sharing_reset(void *model)
+{
+    struct sharing *sharing = model;
+
+    assert_int_equal(sharing->rig.fake.memory_count, 0);
+    sharing->resets++;
+}
+
+static void sharing_map(void *opaque)
+{
+    const struct sharing *sharing = opaque;
+
+    assert_int_equal(virtio_builtin_shared_map(sharing->builtin, &shown, NULL), 0);
+}
+
+static void test_model(void **state)
+{
+    static const struct virtio_model model = {.name = "sharing",
+                                              .id = VIRTIO_ID_GPU,
+                                              .create = sharing_create,
+                                              .destroy = sharing_destroy,
+                                              .get_features = sharing_features,
+                                              .reset = sharing_reset};
+    static const struct virtio_features none;
+    struct sharing *sharing = calloc(1, sizeof(*sharing));
+    struct virtio_backend *backend;
+    struct guest_memory memory;
+    struct virtio_device dev;
+    struct loop *loop;
+
+    (void)state;
+    guest_memory_init(&memory);
+    shown.memory = aligned_alloc(PAGE, PAGE);
+    assert_int_equal(loop_create(&loop, NULL), 0);
+    assert_int_equal(virtio_builtin_create(&model, &sharing, &memory, loop, 1, 64, &backend, NULL),
+                     0);
+    assert_int_equal(
+        virtio_device_init(&dev, VIRTIO_ID_GPU, "gpu0", backend, 1, 64, &none, &none, NULL), 0);
+    assert_int_equal(rig_init(&sharing->rig, RIG_PCI_MSIX, &dev, NULL), 0);
+    assert_int_equal(loop_start_thread(loop, "model", NULL), 0);
+    loop_call(loop, sharing_map, sharing);
+    assert_ptr_equal(fake_memory_at(&sharing->rig.fake, RIG_MEM64 + PAGE, 4, true), shown.memory);
+    virtio_device_set_status(&dev, VIRTIO_STATUS_ACKNOWLEDGE);
+    virtio_device_set_status(&dev, 0);
+    assert_null(fake_memory_at(&sharing->rig.fake, RIG_MEM64 + PAGE, 4, true));
+    assert_true(sharing->resets);
+    loop_call(loop, sharing_map, sharing);
+    rig_destroy(&sharing->rig);
+    virtio_device_destroy(&dev);
+    loop_join_thread(loop);
+    loop_destroy(loop);
+    free(shown.memory);
+    free(sharing);
+}
+
 /* --- threads ------------------------------------------------------------------------------------
  */
 
@@ -278,6 +369,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_bar_kind, set_up_pci, tear_down),
         cmocka_unit_test_setup_teardown(test_bar_moves, set_up_pci, tear_down),
         cmocka_unit_test_setup_teardown(test_decoding_off, set_up_pci, tear_down),
+        cmocka_unit_test(test_model),
         cmocka_unit_test_setup_teardown(test_threads, set_up_pci, tear_down),
     };
 

@@ -24,11 +24,15 @@ static const char vertex_code[] = "#version 140\n"
                                   "    gl_Position = vec4(corner * 2.0 - 1.0, 0.0, 1.0);\n"
                                   "    at = part.xy + corner * part.zw;\n"
                                   "}\n";
+/* A pointer has alpha; a picture has not, whatever is in its place. */
 static const char fragment_code[] = "#version 140\n"
                                     "uniform sampler2D picture;\n"
+                                    "uniform float opaque;\n"
                                     "in vec2 at;\n"
                                     "out vec4 colour;\n"
-                                    "void main() { colour = vec4(texture(picture, at).rgb, 1.0); "
+                                    "void main() {\n"
+                                    "    vec4 seen = texture(picture, at);\n"
+                                    "    colour = vec4(seen.rgb, max(seen.a, opaque));\n"
                                     "}\n";
 
 /* --- opening ---------------------------------------------------------------------------------- */
@@ -63,6 +67,7 @@ static int link_program(struct sdl_viewer *v, struct error *err)
     if (!linked)
         return error_set(err, ENODEV, "the host's OpenGL does not take our shaders");
     v->part = glGetUniformLocation(v->program, "part");
+    v->opaque = glGetUniformLocation(v->program, "opaque");
     glGenVertexArrays(1, &v->vertices);
     return 0;
 }
@@ -124,7 +129,8 @@ void sdl_gl_release(struct sdl_window *w)
 {
     SDL_GL_MakeCurrent(w->window, w->owner->context);
     glDeleteTextures(1, &w->texture);
-    w->texture = 0;
+    glDeleteTextures(1, &w->pointer_texture);
+    w->texture = w->pointer_texture = 0;
 }
 
 /* --- pixels to a texture ---------------------------------------------------------------------- */
@@ -238,31 +244,68 @@ static void texture_part(const struct sdl_window *w, float out[4])
     }
 }
 
-void sdl_gl_draw(struct sdl_window *w)
+/* The bound texture to a rectangle of the window, whose origin is at its top here. */
+static void draw_texture(const struct sdl_viewer *v, int window_height, const SDL_Rect *to,
+                         const float part[4], bool opaque)
 {
-    struct sdl_viewer *v = w->owner;
     GLint filter = v->smooth ? GL_LINEAR : GL_NEAREST;
-    int width, height;
-    float part[4];
 
-    SDL_GL_MakeCurrent(w->window, v->context);
-    if (w->picture.kind == DISPLAY_TEXTURE)
-        glBindTexture(GL_TEXTURE_2D, w->picture.texture.id);
-    else
-        upload(w);
     glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_MIN_FILTER, filter);
     glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_MAG_FILTER, filter);
     glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_WRAP_S, GL_CLAMP_TO_EDGE);
     glTexParameteri(GL_TEXTURE_2D, GL_TEXTURE_WRAP_T, GL_CLAMP_TO_EDGE);
+    glViewport(to->x, window_height - to->y - to->h, to->w, to->h);
+    glUniform4fv(v->part, 1, part);
+    glUniform1f(v->opaque, opaque);
+    glDrawArrays(GL_TRIANGLE_STRIP, 0, 4);
+}
+
+static void draw_pointer(struct sdl_window *w, int window_height)
+{
+    static const float all[4] = {0, 1, 1, -1};
+    const struct display_cursor *c = w->cursor;
+    const SDL_Rect *area = &w->area;
+    double scale = (double)area->w / w->picture.width;
+    SDL_Rect to;
+
+    if (!sdl_pointer_drawn(w).width)
+        return;
+    to = (SDL_Rect){area->x + (int)((w->cursor_x - (int)c->hot_x) * scale),
+                    area->y + (int)((w->cursor_y - (int)c->hot_y) * scale), (int)(c->width * scale),
+                    (int)(c->height * scale)};
+    if (!w->pointer_texture)
+        glGenTextures(1, &w->pointer_texture);
+    glBindTexture(GL_TEXTURE_2D, w->pointer_texture);
+    glTexImage2D(GL_TEXTURE_2D, 0, GL_RGBA8, (GLsizei)c->width, (GLsizei)c->height, 0, GL_BGRA,
+                 GL_UNSIGNED_INT_8_8_8_8_REV, c->pixels);
+    glEnable(GL_BLEND);
+    glBlendFunc(GL_SRC_ALPHA, GL_ONE_MINUS_SRC_ALPHA);
+    glEnable(GL_SCISSOR_TEST);
+    glScissor(area->x, window_height - area->y - area->h, area->w, area->h);
+    draw_texture(w->owner, window_height, &to, all, false);
+    glDisable(GL_SCISSOR_TEST);
+    glDisable(GL_BLEND);
+}
+
+void sdl_gl_draw(struct sdl_window *w)
+{
+    struct sdl_viewer *v = w->owner;
+    int width, height;
+    float part[4];
+
+    SDL_GL_MakeCurrent(w->window, v->context);
     SDL_GetWindowSizeInPixels(w->window, &width, &height);
-    glViewport(0, 0, width, height);
+    if (w->picture.kind == DISPLAY_TEXTURE)
+        glBindTexture(GL_TEXTURE_2D, w->picture.texture.id);
+    else
+        upload(w);
     glClearColor(0, 0, 0, 1);
     glClear(GL_COLOR_BUFFER_BIT);
-    glViewport(w->area.x, height - w->area.y - w->area.h, w->area.w, w->area.h);
-    texture_part(w, part);
     glUseProgram(v->program);
     glBindVertexArray(v->vertices);
-    glUniform4fv(v->part, 1, part);
-    glDrawArrays(GL_TRIANGLE_STRIP, 0, 4);
+    texture_part(w, part);
+    draw_texture(v, height, &w->area, part, true);
+    draw_pointer(w, height);
+    w->cursor_drawn = sdl_pointer_drawn(w);
     SDL_GL_SwapWindow(w->window);
 }

@@ -169,22 +169,9 @@ static void sdl_destroy(struct display_viewer *viewer)
     free(v);
 }
 
-static const struct display_viewer_ops software_ops = {
+static const struct display_viewer_ops sdl_ops = {
     .name = "sdl",
-    .kinds = 1 << DISPLAY_TEXTURE | 1 << DISPLAY_DMABUF, /* by their `read` */
-    .show = sdl_show,
-    .damage = sdl_damage,
-    .set_cursor = sdl_set_cursor,
-    .move_cursor = sdl_move_cursor,
-    .inputs_changed = sdl_inputs_changed,
-    .outputs_changed = sdl_outputs_changed,
-    .print_timing = sdl_print_timing,
-    .destroy = sdl_destroy,
-};
-
-static const struct display_viewer_ops gl_ops = {
-    .name = "sdl",
-    .kinds = 1 << DISPLAY_TEXTURE | 1 << DISPLAY_DMABUF,
+    .kinds = 1 << DISPLAY_TEXTURE, /* without gl=on by its `read` */
     .show = sdl_show,
     .damage = sdl_damage,
     .set_cursor = sdl_set_cursor,
@@ -253,7 +240,7 @@ static int sdl_open(struct display *display, const void *options, struct error *
         return ret;
     }
     *v = (struct sdl_viewer){
-        .viewer = {.ops = &software_ops, .display = display},
+        .viewer = {.ops = &sdl_ops, .display = display},
         .options = options,
         .loop = display_loop(display),
         .connection.fd = -1,
@@ -270,8 +257,6 @@ static int sdl_open(struct display *display, const void *options, struct error *
         sdl_destroy(&v->viewer);
         return ret;
     }
-    if (v->context)
-        v->viewer.ops = &gl_ops;
     display_attach_viewer(display, &v->viewer);
     return 0;
 }

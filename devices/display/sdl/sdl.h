@@ -29,6 +29,7 @@ struct sdl_window {
     struct sdl_viewer *owner;
     unsigned output;
     SDL_Window *window; /* NULL: the output never showed anything */
+    bool placed;        /* on the screen; from then on it is where its user puts it */
 
     struct display_picture picture; /* width 0: the output is off, and the window hidden */
     struct display_damage_list damage;
@@ -39,6 +40,7 @@ struct sdl_window {
     SDL_Rect area;
     SDL_Surface *shadow; /* software, scaled: the picture in the window's format */
     unsigned texture;    /* GL: of pictures that are pixels */
+    unsigned pointer_texture;
 
     struct loop_timer resized; /* its user has done so, and may go on */
 
@@ -69,7 +71,7 @@ struct sdl_viewer {
 
     SDL_GLContext context;      /* of all windows; NULL: drawn by software */
     unsigned program, vertices; /* GL objects */
-    int part;                   /* what of a texture is shown: a place in the program */
+    int part, opaque;           /* places in the program: what of a texture is shown, and how */
     struct display_gl gl;
 };
 

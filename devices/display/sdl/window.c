@@ -166,6 +166,9 @@ void sdl_window_show(struct sdl_window *w, const struct display_picture *picture
     w->cursor_drawn = (struct display_rect){0};
     if (picture->width != before.width || picture->height != before.height)
         follow_guest(w, picture->width, picture->height);
+    if (!w->placed) /* it was made before its size was known */
+        SDL_SetWindowPosition(w->window, SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED);
+    w->placed = true;
     if (!before.width)
         SDL_ShowWindow(w->window);
     sdl_window_redraw(w);

@@ -37,7 +37,8 @@ static void vnc_show(struct display_viewer *viewer, unsigned output,
         struct display_rect all = {0, 0, picture->width, picture->height};
 
         display_damage_add(&source->damage, &all);
-        display_timing_damage(&source->timing, &all);
+        if (atomic_load(&s->clients))
+            display_timing_damage(&source->timing, &all);
     }
     tell(s);
 }
@@ -98,7 +99,7 @@ static void vnc_print_timing(struct display_viewer *viewer, FILE *out)
     struct vnc_viewer *v = vnc_of(viewer);
 
     for (unsigned i = 0; i < DISPLAY_OUTPUTS_MAX; i++)
-        if (v->screens[i].source.timing.damaged)
+        if (v->screens[i].source.picture.width || v->screens[i].source.timing.shown)
             display_timing_print(&v->screens[i].source.timing, "vnc", i, out);
 }
 
@@ -120,7 +121,7 @@ static void vnc_destroy(struct display_viewer *viewer)
 
 static const struct display_viewer_ops vnc_ops = {
     .name = "vnc",
-    .kinds = 1 << DISPLAY_TEXTURE | 1 << DISPLAY_DMABUF, /* by their `read` */
+    .kinds = 1 << DISPLAY_TEXTURE, /* by its `read` */
     .show = vnc_show,
     .damage = vnc_damage,
     .set_cursor = vnc_set_cursor,

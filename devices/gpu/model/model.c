@@ -6,6 +6,8 @@
 #include "virtio/device.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define HOSTMEM_DEFAULT       (256 * MIB)
@@ -114,10 +116,20 @@ static void gpu_display_end(void *opaque)
         gpu_render_end(gpu);
 }
 
+static void gpu_print_timing(void *opaque, FILE *out)
+{
+    const struct gpu *gpu = opaque;
+
+    fprintf(out, "display: %s: %" PRIu64 " bytes damaged, %" PRIu64 " copied for it\n",
+            virtio_builtin_name(gpu->builtin), gpu->damaged, gpu->copied);
+}
+
 static const struct display_source_ops source_ops = {
+    .print_timing = gpu_print_timing,
     .resize = gpu_output_resize,
     .answered = gpu_display_answered,
     .end = gpu_display_end,
+    .refresh = gpu_scanout_refresh,
 };
 
 static int attach(struct gpu *gpu, const struct gpu_options *options, struct error *err)
@@ -197,4 +209,5 @@ const struct virtio_model vireo_module_gpu = {
     .queue_ready = gpu_queue_ready,
     .queue_drain = gpu_queue_drain,
     .reset = gpu_reset,
+    .memory_changes = gpu_memory_changes,
 };

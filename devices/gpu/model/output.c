@@ -136,11 +136,12 @@ uint32_t gpu_get_edid(struct gpu *gpu, struct gpu_request *request)
 {
     uint32_t index = le32toh(request->in.get_edid.scanout);
     struct virtio_gpu_resp_edid *out = &request->out.edid;
-    const struct gpu_output *o = &gpu->outputs[index];
+    const struct gpu_output *o;
 
     if (index >= gpu->output_count)
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, GPU_RULE_FIELDS,
                           "there is no such scanout");
+    o = &gpu->outputs[index];
     if (o->width && o->height)
         out->size = htole32((uint32_t)edid_make(&(struct edid_monitor){.width = o->width,
                                                                        .height = o->height,

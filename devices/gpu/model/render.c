@@ -66,8 +66,11 @@ int gpu_render_create(struct gpu *gpu, const struct gpu_options *options, struct
 
 int gpu_render_start(struct gpu *gpu, struct error *err)
 {
-    if (!display_gl(gpu->display))
+    const struct display_gl *gl = display_gl(gpu->display);
+
+    if (!gl)
         return 0;
+    gl->make_current(gl->viewer, NULL); /* of GLX and EGL a thread has one at a time */
     gpu_render_end(gpu);
     return start(gpu, err);
 }

@@ -89,6 +89,12 @@ int gpu_texture_create_blob(struct gpu *gpu, struct gpu_resource *resource, uint
 int gpu_texture_attach(struct gpu *gpu, struct gpu_resource *resource);
 void gpu_texture_detach(struct gpu *gpu, struct gpu_resource *resource);
 
+/* Guest memory moves: the renderer gets the backing again afterwards. A blob in guest memory is
+ * made anew, and its contexts have to be told of it again; what cannot be is the renderer's no
+ * more. */
+void gpu_texture_lose_memory(struct gpu *gpu, struct gpu_resource *resource);
+void gpu_texture_find_memory(struct gpu *gpu, struct gpu_resource *resource);
+
 /* Nothing for resources that are not the renderer's. */
 void gpu_texture_unref(struct gpu *gpu, struct gpu_resource *resource);
 

@@ -216,6 +216,31 @@ void gpu_scanout_forget(struct gpu *gpu, const struct gpu_resource *resource)
             gpu_scanout_disable(gpu, i);
 }
 
+/* --- guest memory that moves ------------------------------------------------------------------ */
+
+static bool shows_guest_memory(const struct gpu_scanout *s)
+{
+    return s->resource && s->resource->kind == GPU_RESOURCE_BLOB && !s->shadow &&
+           s->resource->blob_memory == VIRTIO_GPU_BLOB_MEM_GUEST;
+}
+
+void gpu_scanout_lose_memory(struct gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->output_count; i++)
+        if (shows_guest_memory(&gpu->scanouts[i]))
+            display_show(gpu->display, i, NULL);
+}
+
+void gpu_scanout_find_memory(struct gpu *gpu)
+{
+    for (unsigned i = 0; i < gpu->output_count; i++) {
+        struct gpu_scanout s = gpu->scanouts[i];
+
+        if (shows_guest_memory(&s) && gpu_scanout_show(gpu, i, s.resource, &s.layout, &s.rect) < 0)
+            gpu_scanout_disable(gpu, i);
+    }
+}
+
 /* --- flushing --------------------------------------------------------------------------------- */
 
 static int copy_to_shadow(struct gpu *gpu, struct gpu_scanout *s, const struct display_rect *part)
@@ -247,19 +272,43 @@ static void update_shadow(struct gpu *gpu, struct gpu_scanout *s, struct display
                     virtio_builtin_name(gpu->builtin));
 }
 
+/* While nobody looks, nothing is copied. */
+static void changed(struct gpu *gpu, unsigned index, struct display_rect *part)
+{
+    struct gpu_scanout *s = &gpu->scanouts[index];
+
+    if (!display_is_watched(gpu->display)) {
+        s->shadow_stale = true;
+        return;
+    }
+    if (s->shadow)
+        update_shadow(gpu, s, part);
+    gpu->damaged += (uint64_t)part->width * part->height * GPU_BYTES_PER_PIXEL;
+    display_damage(gpu->display, index, part);
+}
+
+void gpu_scanout_refresh(void *opaque)
+{
+    struct gpu *gpu = opaque;
+
+    for (unsigned i = 0; i < gpu->output_count; i++) {
+        const struct gpu_scanout *s = &gpu->scanouts[i];
+        struct display_rect all = {0, 0, s->rect.width, s->rect.height};
+
+        if (s->resource && s->shadow && s->shadow_stale)
+            changed(gpu, i, &all);
+    }
+}
+
 void gpu_scanout_flush(struct gpu *gpu, struct gpu_resource *resource,
                        const struct display_rect *rect)
 {
     struct display_rect part;
 
     for (unsigned i = 0; i < gpu->output_count; i++) {
-        struct gpu_scanout *s = &gpu->scanouts[i];
+        const struct gpu_scanout *s = &gpu->scanouts[i];
 
-        if (s->resource != resource || !shown_part(s, rect, &part))
-            continue;
-        if (s->shadow)
-            update_shadow(gpu, s, &part);
-        gpu->damaged += (uint64_t)part.width * part.height * GPU_BYTES_PER_PIXEL;
-        display_damage(gpu->display, i, &part);
+        if (s->resource == resource && shown_part(s, rect, &part))
+            changed(gpu, i, &part);
     }
 }

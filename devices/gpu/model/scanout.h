@@ -38,6 +38,13 @@ void gpu_scanout_disable(struct gpu *gpu, unsigned index);
 /* The resource is going, or its backing is: no output shows it any more. */
 void gpu_scanout_forget(struct gpu *gpu, const struct gpu_resource *resource);
 
+/* A viewer came: what was not copied without one is. */
+void gpu_scanout_refresh(void *opaque);
+
+/* Guest memory moves: what is shown of it directly is not shown meanwhile. */
+void gpu_scanout_lose_memory(struct gpu *gpu);
+void gpu_scanout_find_memory(struct gpu *gpu);
+
 /* RESOURCE_FLUSH: tell viewers that the rectangle of the resource has changed. */
 void gpu_scanout_flush(struct gpu *gpu, struct gpu_resource *resource,
                        const struct display_rect *rect);

@@ -5,6 +5,7 @@
  *   command.c   queues: requests in, answers out, fences
  *   commands.c  commands about resources, 2D
  *   resource.c  resources by id, and the host memory they may take
+ *   memory.c    guest memory that moves
  *   backing.c   lists of guest memory
  *   scanout.c   what outputs show
  *   output.c    what outputs there are, and of which size
@@ -58,6 +59,9 @@ struct gpu {
      * said to have changed. */
     uint64_t copied, damaged;
 };
+
+/* memory.c: as of virtio_model. */
+void gpu_memory_changes(void *model, bool done);
 
 static inline bool gpu_has(const struct gpu *gpu, enum gpu_feature feature)
 {

@@ -1,7 +1,7 @@
 /* Resources as the renderer has them. */
 #include "devices/gpu/model/render.h"
 
-#include "base/bytes.h"
+#include "base/log.h"
 #include "devices/gpu/model/state.h"
 
 #include <errno.h>
@@ -164,4 +164,29 @@ void gpu_texture_unref(struct gpu *gpu, struct gpu_resource *resource)
         gpu->render->module->resource_unref(gpu->render->renderer, resource->id);
     resource->rendered = false;
     free_iov(gpu, resource);
+}
+
+void gpu_texture_lose_memory(struct gpu *gpu, struct gpu_resource *resource)
+{
+    if (!resource->iov)
+        return;
+    if (resource->kind == GPU_RESOURCE_BLOB)
+        gpu_texture_unref(gpu, resource);
+    else
+        gpu_texture_detach(gpu, resource);
+}
+
+void gpu_texture_find_memory(struct gpu *gpu, struct gpu_resource *resource)
+{
+    int ret = 0;
+
+    if (!gpu_renderer_of(gpu) || !resource->backing.extents)
+        return;
+    if (resource->kind == GPU_RESOURCE_TEXTURE)
+        ret = gpu_texture_attach(gpu, resource);
+    else if (resource->blob_memory == VIRTIO_GPU_BLOB_MEM_GUEST)
+        ret = gpu_texture_create_blob(gpu, resource, 0, 0);
+    if (ret)
+        log_limited(LOG_WARN, "gpu", "%s: the memory of resource %u is gone",
+                    virtio_builtin_name(gpu->builtin), resource->id);
 }

@@ -180,13 +180,18 @@ static int create(const struct gpu_renderer_options *options,
 
     if (busy)
         return error_set(err, EBUSY, "virgl serves one GPU of a process, and there is one");
+    if (gl && options->render_node)
+        return error_set(err, EINVAL,
+                         "rendernode=%s: the display has GL of its own, which guests then render "
+                         "with",
+                         options->render_node);
     r = calloc(1, sizeof(*r));
     if (!r)
         return error_set(err, ENOMEM, "no memory for a renderer");
     *r = (struct gpu_renderer){
         .events = *events,
         .loop = loop,
-        .gl = options->render_node ? NULL : gl,
+        .gl = gl,
         .render_node = options->render_node,
         .max_memory = options->max_memory,
         .poll = {.fd = -1},
