@@ -160,7 +160,7 @@ PATIENCE_OBJ = $(BUILD)/devices/display/vnc/patience.o
 $(BUILD)/tests/test_display_vnc_hostile: $(BUILD)/vireo-vnc.so $(PATIENCE_OBJ)
 $(BUILD)/tests/test_display_vnc_hostile: TEST_LIBS = $(PATIENCE_OBJ) $(BUILD)/libvireo.a
 $(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
-$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2 -lepoxy
+$(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2 -lepoxy -lX11
 KEYS_OBJ = $(addprefix $(BUILD)/devices/display/,sdl/keys.o vnc/keymap.o common/damage.o)
 $(BUILD)/tests/test_display_keys: $(KEYS_OBJ)
 $(BUILD)/tests/test_display_keys: TEST_LIBS = $(KEYS_OBJ) -lSDL2 -lxkbcommon

@@ -52,12 +52,9 @@ static const struct alias {
     const char *type, *name, *key;
     bool inverse; /* switches: theirs is there where ours is off */
 } aliases[] = {
-    {"blk", "blk-file", "path", false},
-    {"blk", "read-only", "readonly", false},
-    {"input", "evdev-path", "evdev", false},
-    {"input", "no-grab", "grab", true},
-    {"gpu", "render-node", "rendernode", false},
-    {"gpu", "virgl", "virgl", false},
+    {"blk", "blk-file", "path", false},          {"blk", "read-only", "readonly", false},
+    {"input", "evdev-path", "evdev", false},     {"input", "no-grab", "grab", true},
+    {"gpu", "render-node", "rendernode", false}, {"gpu", "virgl", "virgl", false},
 };
 
 static const struct alias *find_ours(const char *type, const char *name)

@@ -299,6 +299,7 @@ void vhost_peer_init(struct vhost_peer *peer)
     for (unsigned i = 0; i < VHOST_PEER_CONFIG; i++)
         peer->config[i] = (uint8_t)i;
     pthread_mutex_init(&peer->lock, NULL);
+    pthread_mutex_init(&peer->speech, NULL);
 }
 
 int vhost_peer_start(struct vhost_peer *peer)
@@ -328,6 +329,7 @@ void vhost_peer_stop(struct vhost_peer *peer)
     for (unsigned i = 0; i < VHOST_USER_REQUESTS; i++)
         vhost_user_close_fds(&peer->told[i]);
     pthread_mutex_destroy(&peer->lock);
+    pthread_mutex_destroy(&peer->speech);
 }
 
 struct vhost_user_message vhost_peer_told(struct vhost_peer *peer, uint32_t request)
@@ -380,10 +382,14 @@ int64_t vhost_peer_say(struct vhost_peer *peer, uint32_t request, const void *pa
     };
 
     int channel = channel_of(peer);
+    bool answered;
 
     memcpy(&message.payload, payload, size);
-    if (vhost_user_send(channel, &message, NULL) ||
-        vhost_user_receive(channel, &message, NULL) <= 0)
+    pthread_mutex_lock(&peer->speech);
+    answered = vhost_user_send(channel, &message, NULL) == 0 &&
+               vhost_user_receive(channel, &message, NULL) > 0;
+    pthread_mutex_unlock(&peer->speech);
+    if (!answered)
         return -1;
     REQUIRE(vhost_user_check_answer(&message, request, true, NULL) == 0);
     return (int64_t)message.payload.u64;

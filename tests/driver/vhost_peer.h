@@ -63,8 +63,9 @@ struct vhost_peer {
     atomic_int socket; /* -1: not connected yet */
     bool runs;
     pthread_t thread;
-    pthread_mutex_t lock; /* of what follows, and of what is above once it has started */
-    int channel;          /* for its own requests; -1: none was given */
+    pthread_mutex_t speech; /* of a request of its own and its answer: the test says some, too */
+    pthread_mutex_t lock;   /* of what follows, and of what is above once it has started */
+    int channel;            /* for its own requests; -1: none was given */
     int state_fd;
     struct vhost_user_message
         told[VHOST_USER_REQUESTS]; /* the last of each, its descriptors open */

@@ -271,6 +271,7 @@ static void inband(void **state)
 {
     struct front *f = *state;
     const struct vhost_user_vring_state queue = {0, 0}, none = {FRONT_QUEUES, 0};
+    unsigned before;
 
     f->options.inband = f->peer.calls_before_kicked = true;
     front_connect(f);
@@ -282,11 +283,12 @@ static void inband(void **state)
     pthread_mutex_lock(&f->peer.lock);
     f->peer.calls_before_kicked = false;
     pthread_mutex_unlock(&f->peer.lock);
+    before = atomic_load(&f->interrupts);
     assert_int_equal(
         vhost_peer_say(&f->peer, VHOST_USER_BACKEND_VRING_CALL, &queue, sizeof(queue), -1), 0);
     assert_int_equal(
         vhost_peer_say(&f->peer, VHOST_USER_BACKEND_VRING_CALL, &none, sizeof(none), -1), 1);
-    assert_int_equal(atomic_load(&f->interrupts), 2);
+    assert_true(atomic_load(&f->interrupts) > before);
     assert_int_equal(
         vhost_peer_say(&f->peer, VHOST_USER_BACKEND_VRING_ERR, &queue, sizeof(queue), -1), 0);
     front_wait(f, front_needs_reset);

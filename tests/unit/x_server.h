@@ -1,10 +1,11 @@
 /*
- * An X server without a screen (Xvfb), commands on it, and photographs of its windows by
- * ImageMagick.
+ * An X server without a screen (Xvfb), commands on it, and photographs of its windows.
  */
 #ifndef TESTS_UNIT_X_SERVER_H
 #define TESTS_UNIT_X_SERVER_H
 
+#include <X11/Xlib.h>
+#include <X11/Xutil.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -64,25 +65,31 @@ static inline const char *x_command(const char *command)
     return line;
 }
 
-/* Red, green, blue of all pixels of a window; the caller frees it. NULL: there is no such window,
- * or it is not of this size. */
+/* Red, green, blue of all pixels of a window; the caller frees it. NULL: it is not of this size. */
 static inline uint8_t *x_photograph(const char *window, unsigned width, unsigned height)
 {
-    size_t size = 3 * (size_t)width * height;
-    uint8_t *rgb = malloc(size + 1);
-    char command[96];
-    FILE *out;
-    size_t got;
+    Display *display = XOpenDisplay(NULL);
+    Window id = strtoul(window, NULL, 10);
+    XWindowAttributes is = {0};
+    XImage *image = NULL;
+    uint8_t *rgb = NULL;
 
-    snprintf(command, sizeof(command), "import -silent -window %s -depth 8 rgb:-", window);
-    out = popen(command, "re");
-    got = out ? fread(rgb, 1, size + 1, out) : 0;
-    if (out)
-        pclose(out);
-    if (got == size)
-        return rgb;
-    free(rgb);
-    return NULL;
+    if (display && id && XGetWindowAttributes(display, id, &is) && is.width == (int)width &&
+        is.height == (int)height)
+        image = XGetImage(display, id, 0, 0, width, height, AllPlanes, ZPixmap);
+    if (image)
+        rgb = malloc(3 * (size_t)width * height);
+    for (size_t i = 0; rgb && i < (size_t)width * height; i++) {
+        unsigned long pixel = XGetPixel(image, (int)(i % width), (int)(i / width));
+
+        for (int c = 0; c < 3; c++)
+            rgb[3 * i + (size_t)c] = (uint8_t)(pixel >> (16 - 8 * c));
+    }
+    if (image)
+        XDestroyImage(image);
+    if (display)
+        XCloseDisplay(display);
+    return rgb;
 }
 
 #endif
