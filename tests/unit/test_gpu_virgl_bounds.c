@@ -6,6 +6,9 @@
 #include "devices/gpu/virgl/internal.h"
 
 #include <errno.h>
+#if SANITIZE_ADDRESS
+#include <sanitizer/lsan_interface.h>
+#endif
 
 static struct virgl_rig rig;
 
@@ -417,11 +420,44 @@ static void what_is_to_be_a_blob_is_counted(void **state)
         assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), -EINVAL);
     }
     assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
-    blob.blob_id = 77;
-    assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), 0);
+    for (blob.blob_id = 77; blob.blob_id <= 78; blob.blob_id++) {
+        assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), 0);
+        rig.ops->resource_unref(rig.r, 6);
+    }
+    for (; blob.blob_id <= 80; blob.blob_id++, commands[11]++) { /* there is room again */
+        assert_int_equal(submit(CONTEXT, commands, 12), 0);
+        assert_int_equal(rig.ops->blob_create(rig.r, (uint32_t)blob.blob_id, &blob, NULL, 0), 0);
+    }
     assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
-    rig.ops->resource_unref(rig.r, 6);
+}
+
+/* The library keeps them when their context goes. */
+static void what_never_was_a_blob_stays_counted(void **state)
+{
+    uint32_t commands[] = {COMMAND(PIPE_RESOURCE_CREATE, 0, 11),
+                           TARGET_BUFFER,
+                           FORMAT_R8,
+                           BIND_VERTEX_BUFFER,
+                           200 * MIB,
+                           1,
+                           1,
+                           1,
+                           0,
+                           0,
+                           0,
+                           77};
+
+    (void)state;
+    rig.r->blobs = true;
+#if SANITIZE_ADDRESS
+    __lsan_disable();
+#endif
     assert_int_equal(submit(CONTEXT, commands, 12), 0);
+#if SANITIZE_ADDRESS
+    __lsan_enable();
+#endif
+    rig.ops->reset(rig.r);
+    assert_int_equal(rig.ops->context_create(rig.r, CONTEXT, 2, "again"), 0);
     assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
 }
 
@@ -500,6 +536,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(contexts_within_a_context_are_bounded, start, stop),
         cmocka_unit_test_setup_teardown(contexts_within_contexts_are_bounded, start, stop),
         cmocka_unit_test_setup_teardown(what_is_to_be_a_blob_is_counted, start, stop),
+        cmocka_unit_test_setup_teardown(what_never_was_a_blob_stays_counted, start, stop),
         cmocka_unit_test_setup_teardown(no_command_is_trusted, start, stop),
         cmocka_unit_test_setup_teardown(blobs_that_cannot_be, start, stop),
     };
