@@ -165,7 +165,7 @@ int gpu_queue_ready(void *model, struct virtqueue *queue)
 {
     const struct gpu *gpu = model;
     struct virtqueue_buffer *buffer;
-    int ret;
+    int ret = 0;
 
     while (gpu->asking.queue != queue && (ret = virtqueue_pop(queue, &buffer)) > 0)
         serve(model, queue, buffer, false);
