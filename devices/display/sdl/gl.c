@@ -175,13 +175,16 @@ static void upload_pixels(const struct display_picture *p, const struct display_
                     p->pixels + (size_t)p->stride * r->y + 4 * (size_t)r->x);
 }
 
-/* Of pictures that can only be read. */
-static void upload_read(const struct display_picture *p, const struct display_rect *r)
+/* Of pictures that can only be read, which may leave a context of the renderer's current. */
+static void upload_read(struct sdl_window *w, const struct display_rect *r)
 {
     void *pixels = malloc(4 * (size_t)r->width * r->height);
+    int ret = pixels ? display_pixels_read(&w->picture, r, pixels, 4 * (size_t)r->width) : -1;
 
+    SDL_GL_MakeCurrent(w->window, w->owner->context);
+    glBindTexture(GL_TEXTURE_2D, w->texture);
     glPixelStorei(GL_UNPACK_ROW_LENGTH, 0);
-    if (pixels && !display_pixels_read(p, r, pixels, 4 * (size_t)r->width))
+    if (!ret)
         glTexSubImage2D(GL_TEXTURE_2D, 0, (GLint)r->x, (GLint)r->y, (GLsizei)r->width,
                         (GLsizei)r->height, GL_BGRA, GL_UNSIGNED_INT_8_8_8_8_REV, pixels);
     free(pixels);
@@ -213,7 +216,7 @@ static void upload(struct sdl_window *w)
         if (w->picture.kind == DISPLAY_PIXELS)
             upload_pixels(&w->picture, &w->damage.rects[i]);
         else
-            upload_read(&w->picture, &w->damage.rects[i]);
+            upload_read(w, &w->damage.rects[i]);
     }
     glPixelStorei(GL_UNPACK_ROW_LENGTH, 0);
     w->timing.copied += 4 * display_damage_pixels(&w->damage);
