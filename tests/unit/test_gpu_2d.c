@@ -207,8 +207,12 @@ static void bad_backing(void **state)
     assert_int_equal(gpu_card_command(&card, &none, sizeof(none)), BAD_PARAMETER);
     none.nr_entries = 1;
     assert_int_equal(gpu_card_command(&card, &none, sizeof(none)), BAD_PARAMETER);
-    none.nr_entries = UINT32_MAX;
+    none.nr_entries = 1u << 19;
     assert_int_equal(gpu_card_command(&card, &none, sizeof(none)), BAD_PARAMETER);
+    none.nr_entries++; /* more than any may have, be they there or not */
+    assert_int_equal(gpu_card_command(&card, &none, sizeof(none)), OUT_OF_MEMORY);
+    none.nr_entries = UINT32_MAX;
+    assert_int_equal(gpu_card_command(&card, &none, sizeof(none)), OUT_OF_MEMORY);
     assert_int_equal(gpu_card_attach(&card, 8, &good, 1), BAD_RESOURCE);
     assert_int_equal(gpu_card_transfer(&card, 7, (struct virtio_gpu_rect){0, 0, 1, 1}, 0), UNSPEC);
     assert_int_equal(gpu_card_attach(&card, 7, &good, 1), OK);

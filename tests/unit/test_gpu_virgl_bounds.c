@@ -6,6 +6,9 @@
 #include "devices/gpu/virgl/internal.h"
 
 #include <errno.h>
+#if SANITIZE_ADDRESS
+#include <sanitizer/lsan_interface.h>
+#endif
 
 static struct virgl_rig rig;
 
@@ -368,27 +371,26 @@ static void contexts_within_a_context_are_bounded(void **state)
     assert_int_equal(submit(CONTEXT, commands, 2), -ENOMEM);
 }
 
-/* Each takes some MiB, in whatever context it is: 512 in all, and each context has one. */
+/* Each takes some MiB, in whatever context it is, and each context has one: so many in all. */
 static void contexts_within_contexts_are_bounded(void **state)
 {
-    uint32_t commands[] = {COMMAND(CREATE_SUB_CONTEXT, 0, 1), 0};
-    unsigned made = 0;
+    uint32_t make[] = {COMMAND(CREATE_SUB_CONTEXT, 0, 1), 1};
+    uint32_t away[] = {COMMAND(DESTROY_SUB_CONTEXT, 0, 1), 1};
 
     (void)state;
-    for (uint32_t id = 2; id < 20; id++) {
-        if (rig.ops->context_create(rig.r, id, 2, "many") == -ENOMEM)
-            break;
-        for (commands[1] = 1; commands[1] <= 64; commands[1]++)
-            made += submit(id, commands, 2) == 0;
-    }
-    assert_in_range(made, 490, 511);
-    assert_int_equal(rig.ops->context_create(rig.r, 50, 2, "one more"), -ENOMEM);
-    assert_int_equal(rig.ops->context_destroy(rig.r, 2), 0);
-    assert_int_equal(rig.ops->context_create(rig.r, 50, 2, "one more"), 0);
-    for (commands[1] = 1; commands[1] <= 64; commands[1]++)
-        assert_int_equal(submit(50, commands, 2), 0);
-    assert_int_equal(submit(CONTEXT, commands, 2), -ENOMEM);
-    rig.ops->reset(rig.r);
+    assert_int_equal(rig.r->gl_context_count, 1);
+    rig.r->gl_context_count = VIRGL_GL_CONTEXTS_MAX - 2; /* as if there were */
+    assert_int_equal(rig.ops->context_create(rig.r, 50, 2, "the last"), 0);
+    assert_int_equal(submit(50, make, 2), 0);
+    assert_int_equal(submit(CONTEXT, make, 2), -ENOMEM);
+    assert_int_equal(rig.ops->context_create(rig.r, 51, 2, "one more"), -ENOMEM);
+    assert_int_equal(submit(50, away, 2), 0);
+    assert_int_equal(submit(CONTEXT, make, 2), 0);
+    assert_int_equal(submit(50, make, 2), -ENOMEM);
+    assert_int_equal(rig.ops->context_destroy(rig.r, CONTEXT), 0);
+    assert_int_equal(rig.ops->context_create(rig.r, CONTEXT, 2, "again"), 0);
+    assert_int_equal(rig.r->gl_context_count, VIRGL_GL_CONTEXTS_MAX - 1);
+    rig.r->gl_context_count = 2;
 }
 
 /* What is made for a blob is counted until there is none, be it named as it likes. */
@@ -417,11 +419,44 @@ static void what_is_to_be_a_blob_is_counted(void **state)
         assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), -EINVAL);
     }
     assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
-    blob.blob_id = 77;
-    assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), 0);
+    for (blob.blob_id = 77; blob.blob_id <= 78; blob.blob_id++) {
+        assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, NULL, 0), 0);
+        rig.ops->resource_unref(rig.r, 6);
+    }
+    for (; blob.blob_id <= 80; blob.blob_id++, commands[11]++) { /* there is room again */
+        assert_int_equal(submit(CONTEXT, commands, 12), 0);
+        assert_int_equal(rig.ops->blob_create(rig.r, (uint32_t)blob.blob_id, &blob, NULL, 0), 0);
+    }
     assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
-    rig.ops->resource_unref(rig.r, 6);
+}
+
+/* The library keeps them when their context goes. */
+static void what_never_was_a_blob_stays_counted(void **state)
+{
+    uint32_t commands[] = {COMMAND(PIPE_RESOURCE_CREATE, 0, 11),
+                           TARGET_BUFFER,
+                           FORMAT_R8,
+                           BIND_VERTEX_BUFFER,
+                           200 * MIB,
+                           1,
+                           1,
+                           1,
+                           0,
+                           0,
+                           0,
+                           77};
+
+    (void)state;
+    rig.r->blobs = true;
+#if SANITIZE_ADDRESS
+    __lsan_disable();
+#endif
     assert_int_equal(submit(CONTEXT, commands, 12), 0);
+#if SANITIZE_ADDRESS
+    __lsan_enable();
+#endif
+    rig.ops->reset(rig.r);
+    assert_int_equal(rig.ops->context_create(rig.r, CONTEXT, 2, "again"), 0);
     assert_int_equal(submit(CONTEXT, commands, 12), -ENOMEM);
 }
 
@@ -500,6 +535,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(contexts_within_a_context_are_bounded, start, stop),
         cmocka_unit_test_setup_teardown(contexts_within_contexts_are_bounded, start, stop),
         cmocka_unit_test_setup_teardown(what_is_to_be_a_blob_is_counted, start, stop),
+        cmocka_unit_test_setup_teardown(what_never_was_a_blob_stays_counted, start, stop),
         cmocka_unit_test_setup_teardown(no_command_is_trusted, start, stop),
         cmocka_unit_test_setup_teardown(blobs_that_cannot_be, start, stop),
     };

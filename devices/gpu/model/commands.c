@@ -136,6 +136,9 @@ uint32_t gpu_request_backing(struct gpu *gpu, struct gpu_request *request, size_
     uint32_t code = OK;
 
     *out = (struct gpu_backing){.count = count};
+    if (count > GPU_ENTRIES_MAX)
+        return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_OUT_OF_MEMORY, GPU_RULE_FIELDS,
+                          "memory in too many pieces");
     if (!count || bytes > request->buffer->readable_bytes - at)
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_PARAMETER, GPU_RULE_FIELDS,
                           "nr_entries is 0 or more than the request holds");

@@ -22,6 +22,9 @@ struct gpu_extent {
     uint32_t length;
 };
 
+/* Each transfer looks through them: no more than 2 GiB has in single pages. */
+#define GPU_ENTRIES_MAX (1u << 19)
+
 /* Guest memory, in pieces. Each was in one region of guest memory when it was named; that it still
  * is there is checked at each use, since a front end may take memory away. */
 struct gpu_backing {

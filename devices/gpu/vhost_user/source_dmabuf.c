@@ -11,7 +11,9 @@
 #include <errno.h>
 #include <libdrm/drm_fourcc.h>
 #include <linux/dma-buf.h>
+#include <linux/magic.h>
 #include <sys/ioctl.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #define PIXEL      4 /* bytes */
@@ -43,6 +45,14 @@ static bool is_known(uint32_t fourcc)
     return false;
 }
 
+/* Whoever reads a file of FUSE waits for a process, which may be the back end. */
+static bool is_of_a_process(int fd)
+{
+    struct statfs status;
+
+    return fstatfs(fd, &status) < 0 || status.f_type == FUSE_SUPER_MAGIC;
+}
+
 /* Once: what cannot be read is said, and nothing is shown in its place. */
 static bool map(struct gpu_source_output *output)
 {
@@ -61,6 +71,8 @@ static bool map(struct gpu_source_output *output)
     else if (!is_known((uint32_t)layout->fd_drm_fourcc))
         ret = error_set(&err, ENOTSUP, "its pixels are of format 0x%x",
                         (uint32_t)layout->fd_drm_fourcc);
+    else if (is_of_a_process(dmabuf->fd))
+        ret = error_set(&err, EINVAL, "another process provides it");
     else
         ret = guarded_map_create_to_read(&dmabuf->map, dmabuf->fd,
                                          (uint64_t)layout->fd_stride * layout->fd_height,

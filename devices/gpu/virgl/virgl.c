@@ -218,7 +218,8 @@ static int create(const struct gpu_renderer_options *options,
     return 0;
 }
 
-/* Not virgl_renderer_reset: it ends the thread that waits for fences, for good. */
+/* Not virgl_renderer_reset: it ends the thread that waits for fences, for good. What stays in the
+ * library (virgl_context_destroy) stays counted: a guest may reset as often as it likes. */
 static void reset(struct gpu_renderer *r)
 {
     virgl_fences_forget(r);
@@ -226,7 +227,6 @@ static void reset(struct gpu_renderer *r)
         virgl_context_destroy(r, r->contexts->id);
     while (r->resources)
         virgl_resource_unref(r, r->resources->id);
-    r->memory = 0;
 }
 
 static void destroy(struct gpu_renderer *r)
