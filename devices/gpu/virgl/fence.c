@@ -246,6 +246,11 @@ void virgl_fences_stop(struct gpu_renderer *r)
     virgl_fences_forget(r);
     if (r->poll.fd >= 0)
         loop_fd_remove(r->loop, &r->poll);
+}
+
+void virgl_fences_end(struct gpu_renderer *r)
+{
+    virgl_fences_forget(r);
     pthread_mutex_destroy(&r->lock);
 }
 

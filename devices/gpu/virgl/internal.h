@@ -186,7 +186,8 @@ int virgl_read(struct gpu_renderer *r, uint32_t id, const struct display_rect *r
 /* --- fence.c ---------------------------------------------------------------------------------- */
 
 int virgl_fences_start(struct gpu_renderer *r, struct error *err);
-void virgl_fences_stop(struct gpu_renderer *r);
+void virgl_fences_stop(struct gpu_renderer *r); /* before the library stops, whose threads... */
+void virgl_fences_end(struct gpu_renderer *r);  /* ...may tell of fences until it has */
 void virgl_fence_callbacks(struct virgl_renderer_callbacks *callbacks);
 int virgl_fence(struct gpu_renderer *r, uint32_t context, int ring, uint64_t fence);
 

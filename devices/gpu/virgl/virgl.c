@@ -235,6 +235,7 @@ static void destroy(struct gpu_renderer *r)
     virgl_fences_stop(r);
     virgl_capsets_free(r);
     stop_library(r);
+    virgl_fences_end(r);
     virgl_venus_stop(r);
     free(r);
     busy = false;
