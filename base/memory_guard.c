@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 struct guard {
@@ -28,8 +29,10 @@ static bool replace(const struct guard *guard)
     const uint64_t one = 1;
     void *start = (void *)atomic_load(&guard->start); /* NOLINT: it was a pointer */
     int saved = errno;
-    bool done = mmap(start, atomic_load(&guard->length), PROT_READ | PROT_WRITE,
-                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == start;
+    /* The system call itself: libc's mmap is not for signal handlers. */
+    bool done = syscall(SYS_mmap, start, atomic_load(&guard->length), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
+                        (off_t)0) == (long)(uintptr_t)start;
 
     atomic_fetch_add(&losses, done);
     if (done && write(atomic_load(&guard->lost_fd), &one, sizeof(one)) < 0) {

@@ -3,6 +3,7 @@
  */
 #include "devices/display/display_gl.h"
 #include "tests/unit/display_fixture.h"
+#include "tests/unit/mesa.h"
 #include "tests/unit/x_server.h"
 
 #include <SDL.h>

@@ -6,6 +6,7 @@
 #define TESTS_UNIT_VIRGL_FIXTURE_H
 
 #include "build_directory.h"
+#include "mesa.h"
 
 #include "base/bytes.h"
 #include "base/sanitizers.h"
