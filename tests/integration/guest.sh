@@ -45,10 +45,11 @@ boot() {
         "$@" "${kernel:-$CLOUD}"
 }
 
-# start OPTION...: in the background, by the words of $runs_in if there are any; then `await TEXT`, and `finished` for its end.
+# start OPTION...: in the background, by the words of $runs_in if there are any, and with $input as its standard input;
+# then `await TEXT`, and `finished` for its end.
 start() {
     : > "$dir/console.raw"
-    "${runs_in[@]}" timeout --foreground -k 5 "$limit" "$VIREO" run "$@" < /dev/null > "$dir/console.raw" 2> "$dir/stderr" &
+    "${runs_in[@]}" timeout --foreground -k 5 "$limit" "$VIREO" run "$@" < "$input" > "$dir/console.raw" 2> "$dir/stderr" &
     runner=$!
     until vmm=$(pgrep -P $runner) || ! kill -0 $runner 2> /dev/null; do sleep 0.02; done
 }
@@ -244,7 +245,7 @@ run_case() {
     mkdir "$dir"
     truncate -s 1M "$dir/disk"
     RESULTS=$dir/results
-    runner='' vmm='' kernel='' flavour='' runs_in=()
+    runner='' vmm='' kernel='' flavour='' runs_in=() input=/dev/null
     "case_$case" > "$dir/report" 2>&1
     echo "# $case: $((SECONDS - begin)) s" >> "$dir/report"
     took $((SECONDS - begin)) "$SUITE/$case"

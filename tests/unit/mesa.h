@@ -1,0 +1,18 @@
+/*
+ * For tests that run Mesa: the thread sanitizer does not see how its own threads, llvmpipe's, wait
+ * for one another.
+ */
+#ifndef TESTS_UNIT_MESA_H
+#define TESTS_UNIT_MESA_H
+
+#include "base/sanitizers.h"
+
+#if SANITIZE_THREAD
+const char *__tsan_default_suppressions(void);
+const char *__tsan_default_suppressions(void)
+{
+    return "race:swrast_dri.so\n";
+}
+#endif
+
+#endif
