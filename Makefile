@@ -97,7 +97,7 @@ BENCHES = $(BENCH_SRC:tests/bench/%.c=$(BUILD)/tests/%)
 
 # --- what is built ------------------------------------------------------------------------------
 
-.PHONY: all check conformance test soak demo install clean format bench-backends bench-boot bench-devices bench-ring unit unit-programs fuzz
+.PHONY: all check conformance test soak demo install clean format bench-backends bench-boot bench-devices bench-gpu bench-ring unit unit-programs fuzz
 .DELETE_ON_ERROR:
 .SECONDARY:
 
@@ -215,6 +215,9 @@ bench-devices: all
 
 bench-backends: all $(BUILD)/tests/bench_vhost_user
 	tests/bench/backends
+
+bench-gpu: all
+	tests/bench/gpu
 
 bench-ring: $(BENCHES)
 	tests/bench/ring
