@@ -46,8 +46,8 @@ void pci_bus_destroy(struct pci_bus *bus);
 /*
  * Plug a function into `slot`, 1..31, or -1 for the lowest free one, and give its BARs addresses:
  * in the 32-bit window, or for a 64-bit BAR in the 64-bit window first. The function is borrowed
- * until pci_bus_remove. Errors: -EBUSY slot taken, -ENOSPC no slot or no addresses
- * left, -EINVAL no such slot.
+ * until pci_bus_remove. Errors: -EBUSY slot taken, -ENOSPC no slot or no addresses left, -EINVAL no
+ * such slot.
  */
 int pci_bus_add(struct pci_bus *bus, int slot, struct pci_function *function, struct error *err);
 void pci_bus_remove(struct pci_bus *bus, struct pci_function *function);

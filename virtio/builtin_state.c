@@ -44,7 +44,7 @@ int builtin_save(struct virtio_backend *backend, struct virtio_state *out, struc
     if (!bytes)
         return error_set(err, ENOMEM, "no memory for a device's state");
     store_le16(bytes + STATE_VERSION, STATE_VERSION_1);
-    store_le16(bytes + STATE_ID, b->model->id);
+    store_le16(bytes + STATE_ID, b->type->id);
     store_le32(bytes + STATE_SIZE, (uint32_t)state->size);
     call.bytes = bytes + STATE_HEADER;
     loop_call(b->loop, save_on_loop, &call);
@@ -60,7 +60,7 @@ int builtin_load(struct virtio_backend *backend, const struct virtio_state *from
 
     if (from->length != STATE_HEADER + state->size ||
         load_le16(from->bytes + STATE_VERSION) != STATE_VERSION_1 ||
-        load_le16(from->bytes + STATE_ID) != b->model->id ||
+        load_le16(from->bytes + STATE_ID) != b->type->id ||
         load_le32(from->bytes + STATE_SIZE) != state->size)
         return error_set(err, EINVAL, "this is not the state of a %s device", b->type->name);
     call.bytes = from->bytes + STATE_HEADER;

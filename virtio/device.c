@@ -163,7 +163,7 @@ void virtio_device_attach(struct virtio_device *dev, const struct virtio_transpo
 
 void virtio_device_detach(struct virtio_device *dev)
 {
-    dev->transport_ops = NULL;
+    __atomic_store_n(&dev->transport_ops, NULL, __ATOMIC_RELEASE);
 }
 
 void virtio_device_destroy(struct virtio_device *dev)

@@ -66,8 +66,7 @@ struct vhost_user_process {
 /*
  * What a front end does itself for a device of this type: it holds one end of a socket whose other
  * end the peer is given (VHOST_USER_GPU_SET_SOCKET), and some bytes of the configuration are its
- * own. Calls come from any thread; none waits for a loop but `command` and
- * `destroy`.
+ * own. Calls come from any thread; none waits for a loop but `command` and `destroy`.
  */
 struct vhost_user_front_part_ops {
     /* A descriptor for the peer, the back end's from now on, or a negative errno: for each

@@ -317,8 +317,7 @@ const struct run_option run_options[] = {
     {0, "gpu", "WxH[+WxH...][,KEY=VALUE...]",
      "a graphics card with these outputs; short for --device gpu,outputs=WxH", set_gpu},
     {0, "input", "KIND[,KEY=VALUE...]",
-     "a keyboard, mouse, tablet, multitouch; or evdev=PATH, script=FILE; short for --device input",
-     set_input},
+     "a keyboard, mouse, tablet or multitouch; short for --device input,kind=KIND", set_input},
     {0, "display", "KIND[=WHERE][,KEY=VALUE...]",
      "who sees what the guest shows (none, sdl, vnc); see 'vireo help display'",
      vm_config_set_display},
@@ -332,7 +331,8 @@ const struct run_option run_options[] = {
      set_no_reboot},
     {0, "dry-run", NULL, "print memory map, command line and devices; start nothing", set_dry_run},
     {0, "dump-acpi", "DIR", "write the ACPI tables as DIR/NAME.aml", set_dump_acpi},
-    {0, "timing", NULL, "print when the machine, the kernel and /init started", set_timing},
+    {0, "timing", NULL, "print when machine, kernel and /init started, and how long frames took",
+     set_timing},
     {0, "log", "LEVEL[,json]", "error, warn (default), info or debug", set_log},
 };
 const size_t run_option_count = ARRAY_SIZE(run_options);

@@ -65,9 +65,11 @@ int vm_config_set_display(struct vm_config *config, const char *origin, const ch
     const struct display_viewer_kind *kind;
     char name[32];
 
-    if (strcmp(value, NOBODY) == 0)
-        return 0;
     snprintf(name, sizeof(name), "%.*s", (int)length, value);
+    if (strcmp(name, NOBODY) == 0)
+        return value[length]
+                   ? error_set(err, EINVAL, "%s: " NOBODY " takes no '%s'", origin, value + length)
+                   : 0;
     kind = find_kind(name, origin, err);
     return kind ? add_display(config, kind, origin, value + length, err) : -EINVAL;
 }

@@ -388,7 +388,7 @@ void device_program_print_help(FILE *out)
                  "also written --KEY=VALUE, without those of its\nplace in a machine and its back "
                  "end, and:\n\n");
     option_print(out, program_options, program_option_count);
-    fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only, input "
-                 "devices --evdev-path=PATH\nand --no-grab. What --isolate gives "
-                 "up: 'vireo help backends'.\n");
+    fprintf(out, "\nBlock devices also take --blk-file=PATH and --read-only, input devices "
+                 "--evdev-path=PATH and --no-grab,\nGPUs --render-node=PATH and --virgl. What "
+                 "--isolate gives up: 'vireo help backends'.\n");
 }

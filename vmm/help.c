@@ -298,9 +298,9 @@ static void overview(FILE *out)
     print_run_options(out);
     fprintf(out, "\nTopics:\n\n");
     for (size_t i = 0; i < ARRAY_SIZE(topics); i++)
-        fprintf(out, "  %-11s %s\n", topics[i].name, topics[i].help);
+        fprintf(out, "  %-12s %s\n", topics[i].name, topics[i].help);
     for (size_t i = 0; device_models[i]; i++)
-        fprintf(out, "  %-11s the keys of --device %s\n", device_models[i]->name,
+        fprintf(out, "  %-12s the keys of --device %s\n", device_models[i]->name,
                 device_models[i]->name);
 }
 
@@ -388,6 +388,7 @@ static void man_page(FILE *out)
     roff_verbatim(out, "SERIAL CONSOLE", topic_serial);
     roff_verbatim(out, "KERNEL COMMAND LINE", topic_cmdline);
     roff_verbatim(out, "CONFIGURATION FILE", topic_config);
+    roff_verbatim(out, "DISPLAYS", topic_display);
     roff_verbatim(out, "CONTROL SOCKET", topic_control);
     roff_verbatim(out, "INPUT SCRIPTS", topic_input_script);
     roff_verbatim(out, "DEVICE PROGRAMS", device_program_print_help);

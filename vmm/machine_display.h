@@ -20,7 +20,7 @@ struct machine_display {
 };
 
 /* Checks the options of all viewers; opens none. `closed` is called on the display's loop when its
- * user has closed the last window. */
+ * user has closed a window. */
 int machine_display_create(struct machine_display *d, struct vm_config *config,
                            struct iothreads *threads, void (*closed)(void *opaque), void *opaque,
                            struct error *err);

@@ -5,10 +5,14 @@
  *     input devices  <-- keys, motion --               display  <--  viewers
  *     a GPU          <-- the size of a window --       display  <--  viewers
  *
- * One machine has one display, of up to DISPLAY_OUTPUTS_MAX outputs, which one GPU drives. All of
- * it lives on one loop, and so do the GPU, the input devices that it feeds, and the viewers: every
- * function and every callback here is called there (or before it runs). So a viewer reads a
- * picture's pixels while nobody changes them, without a copy and without a lock.
+ * One machine has one display, of up to DISPLAY_OUTPUTS_MAX outputs, which one GPU drives: the
+ * `source`, be it a model of ours or what a GPU in another process sends. Input devices are
+ * `sinks`.
+ *
+ * Thread: all on one loop (display_loop): every function and every callback here is called there,
+ * or before it runs. So a viewer reads a picture's pixels while nobody changes them, without a copy
+ * and without a lock. A viewer that may have to wait for somebody has a thread of its own, and
+ * crosses over to the loop for whatever it wants of the display (vnc/handoff.h).
  *
  * It costs nothing while nothing changes: viewers are told of damage, they do not look for it.
  */
@@ -41,37 +45,37 @@ struct display_texture {
     bool bottom_up; /* its first row is the lowest */
 };
 
-/* A buffer of the kernel's, on its way from another process. */
+/* A buffer of the kernel's that a GPU in another process draws into. */
 struct display_dmabuf {
-    int fd; /* the GPU's */
-    uint32_t width, height, stride, offset;
-    uint64_t modifier;
-    bool bottom_up;
+    int fd;                  /* the source's; a viewer that passes it on duplicates it */
+    uint32_t width, height;  /* pixels, of the whole buffer */
+    uint32_t stride, offset; /* bytes */
+    uint64_t modifier;       /* DRM_FORMAT_MOD_... (drm_fourcc.h) */
+    bool bottom_up;          /* its first row is the lowest */
 };
 
 enum display_picture_kind { DISPLAY_PIXELS, DISPLAY_TEXTURE, DISPLAY_DMABUF };
 
 /*
  * What an output shows. The GPU's, and valid with all it points to until it shows something else on
- * that output. Every viewer is given it, whatever its kind: one that does not know the kind
- * (display_viewer_ops.kinds) calls `read` for what it needs.
+ * that output. Every viewer is given it, whatever its kind: one that cannot draw a texture or a
+ * dmabuf as it is calls `read` for what it needs (common/pixels.h).
  */
 struct display_picture {
     enum display_picture_kind kind;
-    uint32_t width,
-        height; /* of what is shown; the rectangle of it at x, y of a texture or dmabuf */
-    uint32_t x, y;
+    uint32_t width, height; /* pixels, of what is shown */
+    uint32_t x, y;          /* where that begins in a texture or dmabuf */
 
     /* DISPLAY_PIXELS: 4 bytes a pixel, the first row is the highest. */
     const uint8_t *pixels; /* of the upper left corner that is shown */
     uint32_t stride;       /* bytes */
     uint32_t fourcc;       /* DRM_FORMAT_... (drm_fourcc.h): of pixels and of dmabufs */
 
-    struct display_texture texture;
-    struct display_dmabuf dmabuf;
+    struct display_texture texture; /* DISPLAY_TEXTURE */
+    struct display_dmabuf dmabuf;   /* DISPLAY_DMABUF */
 
-    /* Bring the pixels of `rect` to `out`, as DRM_FORMAT_XRGB8888 and `stride` bytes a row; 0 or
-     * -errno. For other kinds than pixels; it may be slow. */
+    /* Bring the pixels of `rect`, which is within what is shown, to `out`, as DRM_FORMAT_XRGB8888
+     * and `stride` bytes a row; 0 or -errno. Of textures and dmabufs; it may be slow. */
     int (*read)(void *opaque, const struct display_rect *rect, void *out, size_t stride);
     void *opaque;
 };
@@ -112,7 +116,8 @@ int display_create(struct loop *loop, const char *title, struct display **out, s
  * viewers (display_source_ops.end), then these are destroyed. */
 void display_end(struct display *display);
 
-/* Nobody is attached any more. NULL is nothing. */
+/* GPU and input devices are detached by then; viewers that are left are destroyed, as by
+ * display_end. NULL is nothing. */
 void display_destroy(struct display *display);
 
 struct loop *display_loop(const struct display *display);
@@ -126,19 +131,20 @@ struct display_source_ops {
     void (*resize)(void *opaque, unsigned output, uint32_t width, uint32_t height,
                    uint32_t width_mm, uint32_t height_mm);
 
+    /* A viewer came, and was shown what there is: bring up to date what was not while nobody
+     * looked. What display_knows says may be another than before. */
+    void (*refresh)(void *opaque);
+
+    /* What display_ask asked for is known, and `resize` has told of what is new. NULL: the source
+     * never asks. */
+    void (*answered)(void *opaque);
+
     /* The viewers go, and their GL: a renderer that has contexts of it has to go before. From now
      * on nothing is shown. NULL: there is nothing to let go of. */
     void (*end)(void *opaque);
 
     /* For --timing, at the end: what showing has cost. NULL: nothing to say. */
     void (*print_timing)(void *opaque, FILE *out);
-
-    /* A viewer came: show what there is to it (display_show and the rest follow for all). */
-    void (*refresh)(void *opaque);
-
-    /* What display_ask asked for is known, and `resize` has told of what is new. NULL: the source
-     * never asks. */
-    void (*answered)(void *opaque);
 };
 
 /* -EBUSY when there is a source already. `outputs` at most DISPLAY_OUTPUTS_MAX. */
@@ -156,9 +162,10 @@ void display_show(struct display *display, unsigned output, const struct display
  * it, or will before the next frame: pixels are then those of that time. */
 void display_damage(struct display *display, unsigned output, const struct display_rect *rect);
 
-/* The pointer's image, valid until the next; NULL: there is none. Its place, of the hot spot.
- * Viewers, and libraries of theirs, add these up: they are told of a hot spot within the image, and
- * of no place further away than the largest picture is wide (a guest may say any). */
+/* The pointer's image, copied but for its pixels, which are valid until the next; NULL: there is
+ * none. And where its hot spot is. Viewers, and libraries of theirs, add these up: they are told of
+ * a hot spot within the image, and of no place further away from the picture than the largest one
+ * is wide (a guest may say any). */
 void display_set_cursor(struct display *display, unsigned output,
                         const struct display_cursor *cursor);
 void display_move_cursor(struct display *display, unsigned output, int32_t x, int32_t y);
@@ -171,7 +178,8 @@ bool display_is_watched(const struct display *display);
  * not from within this call. */
 bool display_ask(struct display *display);
 
-/* Whether every viewer can show pictures of this kind; true when there is none. */
+/* Whether pictures of this kind are of use to every viewer (display_viewer_ops.kinds); true when
+ * there is none. Else the GPU shows pixels. */
 bool display_knows(const struct display *display, enum display_picture_kind kind);
 
 /* The GL of the viewer that shows textures; NULL: there is none (display_gl.h). */
@@ -202,8 +210,10 @@ void display_set_lights(struct display *display, uint32_t lights);
 struct display_viewer;
 
 struct display_viewer_ops {
-    const char *name; /* "sdl" */
-    unsigned kinds; /* pictures that it knows besides pixels: bits 1 << enum display_picture_kind */
+    /* Pictures that it takes besides pixels, bits 1 << enum display_picture_kind: it draws or
+     * passes them on as they are, or has them read no more often than pixels would be copied for
+     * it. */
+    unsigned kinds;
 
     /* As display_show and the rest; NULL where it does not care. A picture is valid until the next
      * `show` of the output returns. */
@@ -260,17 +270,19 @@ void display_answered(struct display *display);
 unsigned display_inputs(const struct display *display);
 
 /*
- * Events up to and with a SYN_REPORT, of one kind, at most DISPLAY_EVENTS_MAX: they go to the first
- * device of the kind, for absolute and touch events the one of the output. Nobody takes them: they
- * are dropped. Keys of a viewer that loses the focus are its own to release.
+ * Events up to and with a SYN_REPORT, of one kind: they go to the first device of the kind, for
+ * absolute and touch events the first of the output. Nobody takes them: they are dropped. Keys of a
+ * viewer that loses the focus are its own to release.
  */
-#define DISPLAY_EVENTS_MAX 64
 void display_input(struct display *display, enum display_input_kind kind, unsigned output,
                    const struct display_event *events, size_t count);
 
-/* Its user closed the last window, or the like: the machine is asked to power off, as by SIGTERM.
- */
+/* Its user closed a window: the machine is asked to power off, as by SIGTERM. */
 void display_close(struct display *display);
+
+/* --- for the machine -------------------------------------------------------------------------- */
+
+/* What display_close calls. */
 void display_on_close(struct display *display, void (*closed)(void *opaque), void *opaque);
 
 /* Have those that write files do it now: at SIGUSR2, and before the machine ends. */

@@ -73,3 +73,4 @@ static const struct display_viewer_kind vnc = {
 };
 
 const struct display_viewer_kind *const display_viewer_kinds[] = {&sdl, &vnc, &png, NULL};
+_Static_assert(ARRAY_SIZE(display_viewer_kinds) <= DISPLAY_VIEWER_KINDS_MAX + 1, "and NULL");

@@ -19,7 +19,7 @@ static const struct option_spec option_specs[] = {
      .offset = offsetof(struct gpu_foreign_options, outputs),
      .initial = "1280x800",
      .metavar = "WxH[@HZ][+...]",
-     .help = "the screens, up to 16: the size each has at first, and how often it is refreshed"},
+     .help = "up to 16 screens: first size of each, and refresh rate"},
 };
 
 /* 5.7.2. Programs know the configuration of virtio 1.2, without blob_alignment. */

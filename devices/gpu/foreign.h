@@ -1,5 +1,6 @@
 /*
- * GPUs and displays in other processes: what the core has of them.
+ * A GPU that another process serves: its options, and the module that brings its pictures to our
+ * display, or those of a GPU of ours to somebody else's.
  */
 #ifndef DEVICES_GPU_FOREIGN_H
 #define DEVICES_GPU_FOREIGN_H

@@ -16,6 +16,7 @@ static const struct option_spec gpu_option_specs[] = {
     {.key = "max-hostmem",
      .type = OPTION_SIZE,
      .offset = offsetof(struct gpu_options, max_hostmem),
+     .min = 1,
      .help = "host memory that the guest may have allocated (default: 256M, with virgl=on 4G)"},
     {.key = "virgl",
      .type = OPTION_BOOL,

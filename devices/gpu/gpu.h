@@ -13,10 +13,11 @@
 #include <stdint.h>
 
 struct gpu_options {
-    char *outputs; /* "WxH[@Hz][+...]" */
-    uint64_t max_hostmem;
-    bool virgl, venus, drm;
-    char *rendernode;        /* NULL: none */
+    char *outputs;           /* "WxH[@HZ][+...]" */
+    uint64_t max_hostmem;    /* bytes that the guest may have us allocate; 0: the default */
+    bool virgl;              /* 3D, without which there is nothing of the next three: */
+    bool venus, drm;         /* capsets beyond VIRGL and VIRGL2 */
+    char *rendernode;        /* a path; NULL: none */
     uint64_t hostmem;        /* bytes of the region that host blobs are mapped in; 0: none */
     bool all_outputs;        /* there are DISPLAY_OUTPUTS_MAX, of which others are unplugged */
     struct display *display; /* NULL: nobody looks */

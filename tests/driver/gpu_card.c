@@ -108,7 +108,6 @@ static void on_destroy(struct display_viewer *viewer)
 }
 
 static const struct display_viewer_ops viewer_ops = {
-    .name = "test",
     .show = on_show,
     .damage = on_damage,
     .set_cursor = on_set_cursor,

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "base/module.h"
+#include "devices/display/viewer.h"
 #include "vmm/cmdline.h"
 #include "vmm/config.h"
 
@@ -151,6 +152,46 @@ static void network_cards(void **state)
 }
 
 /* Every row of the table can be set, on the command line and by vm_config_set. */
+/* Whoever wants to see something gets something to see; who looks at it, something to type with. */
+static void displays_bring_devices(void **state)
+{
+    (void)state;
+    ASSERT_ACCEPTED("--display", "none", "k");
+    assert_int_equal(config.display_count + config.device_count, 0);
+
+    again();
+    ASSERT_ACCEPTED("--display", "sdl,gl", "k");
+    assert_int_equal(config.display_count, 1);
+    assert_string_equal(config.displays[0].kind->name, "sdl");
+    assert_string_equal(option_list_take(&config.displays[0].options, "gl"), "on");
+    assert_int_equal(config.device_count, 3);
+    assert_string_equal(config.devices[0].type, "gpu");
+    assert_string_equal(config.devices[1].type, "input");
+    assert_string_equal(device_value(1, "kind"), "keyboard");
+    assert_string_equal(device_value(2, "kind"), "tablet");
+
+    again();
+    ASSERT_ACCEPTED("--screenshot", "a.png", "k");
+    assert_string_equal(config.displays[0].kind->name, "png");
+    assert_string_equal(option_list_take(&config.displays[0].options, "path"), "a.png");
+    assert_int_equal(config.device_count, 1);
+
+    again();
+    ASSERT_ACCEPTED("--display", "vnc=:1", "--gpu", "800x600", "--input", "mouse", "k");
+    assert_string_equal(option_list_take(&config.displays[0].options, "where"), ":1");
+    assert_int_equal(config.device_count, 2);
+    assert_string_equal(device_value(0, "outputs"), "800x600");
+    assert_string_equal(device_value(1, "kind"), "mouse");
+}
+
+static void displays_that_are_none(void **state)
+{
+    (void)state;
+    ASSERT_REFUSED("--display sld: no display 'sld' (did you mean 'sdl'?)", "--display", "sld");
+    ASSERT_REFUSED("--display none,gl: none takes no ',gl'", "--display", "none,gl");
+    ASSERT_REFUSED("--display sdl=:1: sdl takes no '=:1'", "--display", "sdl=:1");
+}
+
 static void every_row_has_a_setter(void **state)
 {
     (void)state;
@@ -614,6 +655,8 @@ int main(void)
         TEST(defaults),
         TEST(every_option_sets_its_field),
         TEST(network_cards),
+        TEST(displays_bring_devices),
+        TEST(displays_that_are_none),
         TEST(every_row_has_a_setter),
         TEST(log_levels),
         TEST(all_spellings),

@@ -82,7 +82,6 @@ static void destroy(struct display_viewer *v)
 }
 
 static const struct display_viewer_ops all_ops = {
-    .name = "all",
     .kinds = 1 << DISPLAY_TEXTURE,
     .show = show,
     .damage = damage,
@@ -96,7 +95,7 @@ static const struct display_viewer_ops all_ops = {
 };
 
 /* One that cares for nothing. */
-static const struct display_viewer_ops no_ops = {.name = "none", .destroy = destroy};
+static const struct display_viewer_ops no_ops = {.destroy = destroy};
 
 static int setup(void **state)
 {

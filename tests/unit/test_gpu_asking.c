@@ -19,7 +19,7 @@ static void destroy(struct display_viewer *viewer)
     (void)viewer;
 }
 
-static const struct display_viewer_ops ops = {.name = "asker", .ask = ask, .destroy = destroy};
+static const struct display_viewer_ops ops = {.ask = ask, .destroy = destroy};
 
 static void add_asker(void)
 {

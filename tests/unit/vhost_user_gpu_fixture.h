@@ -92,7 +92,6 @@ static inline void rig_detached(struct display_viewer *viewer)
 }
 
 static const struct display_viewer_ops rig_viewer_ops = {
-    .name = "rig",
     .show = rig_show,
     .damage = rig_damage,
     .set_cursor = rig_set_cursor,
@@ -101,7 +100,6 @@ static const struct display_viewer_ops rig_viewer_ops = {
 };
 
 static const struct display_viewer_ops rig_viewer_of_dmabufs_ops = {
-    .name = "rig",
     .kinds = 1 << DISPLAY_DMABUF,
     .show = rig_show,
     .damage = rig_damage,

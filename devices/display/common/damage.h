@@ -14,8 +14,8 @@ struct display_damage_list {
     unsigned count; /* 0: nothing */
 };
 
-/* Of no size is nothing. One that others hold is left out, and those that it holds; of too many
- * becomes one that holds all. */
+/* A rectangle without pixels is nothing. One within another is left out, be it the new one or one
+ * of the list. Where there would be too many, one that holds them all takes their place. */
 void display_damage_add(struct display_damage_list *damage, const struct display_rect *rect);
 
 /* Pixels of the rectangles' sizes. */

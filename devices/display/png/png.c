@@ -129,7 +129,6 @@ static void png_destroy(struct display_viewer *viewer)
 }
 
 static const struct display_viewer_ops png_ops = {
-    .name = "png",
     .kinds = 1 << DISPLAY_TEXTURE, /* by its `read` */
     .show = png_show,
     .set_cursor = png_set_cursor,

@@ -170,7 +170,6 @@ static void sdl_destroy(struct display_viewer *viewer)
 }
 
 static const struct display_viewer_ops sdl_ops = {
-    .name = "sdl",
     .kinds = 1 << DISPLAY_TEXTURE, /* without gl=on by its `read` */
     .show = sdl_show,
     .damage = sdl_damage,

@@ -7,6 +7,9 @@
 
 #define EVENTS 12
 
+/* By their numbers: bits 1 << 0 and so on of what clients say. */
+static const uint16_t button_codes[] = {BTN_LEFT, BTN_MIDDLE, BTN_RIGHT};
+
 struct events {
     struct vnc_screen *screen;
     bool pointer; /* for a tablet or a mouse, else a keyboard */
@@ -162,7 +165,6 @@ void vnc_key(rfbBool down, rfbKeySym keysym, rfbClientPtr cl)
 
 void vnc_pointer(int buttons, int x, int y, rfbClientPtr cl)
 {
-    static const uint16_t codes[] = {BTN_LEFT, BTN_MIDDLE, BTN_RIGHT};
     struct vnc_client *c = cl->clientData;
     int came = buttons & ~c->buttons, changed = buttons ^ c->buttons;
     struct events e = {.screen = c->screen, .pointer = true, .x = x, .y = y};
@@ -170,9 +172,9 @@ void vnc_pointer(int buttons, int x, int y, rfbClientPtr cl)
     e.moved = !c->placed || x != c->x || y != c->y;
     e.by_x = c->placed ? x - c->x : 0;
     e.by_y = c->placed ? y - c->y : 0;
-    for (unsigned i = 0; i < ARRAY_SIZE(codes); i++)
+    for (unsigned i = 0; i < ARRAY_SIZE(button_codes); i++)
         if (changed & 1 << i)
-            add(&e, codes[i], buttons & 1 << i);
+            add(&e, button_codes[i], buttons & 1 << i);
     e.wheel = !!(came & 1 << 3) - !!(came & 1 << 4);
     e.wheel_across = !!(came & 1 << 6) - !!(came & 1 << 5);
     c->buttons = buttons;
@@ -193,13 +195,12 @@ void vnc_release(struct vnc_client *c)
         set_pressed(c, (uint16_t)code, false);
         handoff_run(&c->screen->owner->display, send_events, &e);
     }
-    for (unsigned i = 0; i < 3; i++) {
-        static const uint16_t codes[] = {BTN_LEFT, BTN_MIDDLE, BTN_RIGHT};
+    for (unsigned i = 0; i < ARRAY_SIZE(button_codes); i++) {
         struct events e = {.screen = c->screen, .pointer = true};
 
         if (!(c->buttons & 1 << i))
             continue;
-        add(&e, codes[i], false);
+        add(&e, button_codes[i], false);
         handoff_run(&c->screen->owner->display, send_events, &e);
     }
     c->buttons = 0;

@@ -122,7 +122,6 @@ static void vnc_destroy(struct display_viewer *viewer)
 }
 
 static const struct display_viewer_ops vnc_ops = {
-    .name = "vnc",
     .kinds = 1 << DISPLAY_TEXTURE, /* by its `read` */
     .show = vnc_show,
     .damage = vnc_damage,

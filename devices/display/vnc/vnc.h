@@ -119,8 +119,7 @@ struct vnc_viewer {
     struct vnc_screen screens[DISPLAY_OUTPUTS_MAX];
 };
 
-/* --- screen.c: the server's thread, but for the last --------------------------------------------
- */
+/* --- screen.c: on the server's thread, or before it runs or after it has ended ---------------- */
 
 int vnc_screen_open(struct vnc_screen *s, struct error *err);
 void vnc_screen_close(struct vnc_screen *s);

@@ -106,21 +106,14 @@ static uint32_t check_layout(struct gpu_request *request, const struct gpu_resou
 uint32_t gpu_set_scanout_blob(struct gpu *gpu, struct gpu_request *request)
 {
     const struct virtio_gpu_set_scanout_blob *in = &request->in.set_scanout_blob;
-    uint32_t index = le32toh(in->scanout_id), id = le32toh(in->resource_id), code = OK;
+    uint32_t index = le32toh(in->scanout_id), code = OK;
     const struct gpu_layout layout = {le32toh(in->width), le32toh(in->height), le32toh(in->format),
                                       le32toh(in->strides[0]), le32toh(in->offsets[0])};
     const struct display_rect rect = gpu_rect_of(&in->r);
-    struct gpu_resource *resource;
+    struct gpu_resource *resource =
+        gpu_request_shown(gpu, request, index, le32toh(in->resource_id), &code);
     int ret;
 
-    if (index >= gpu->output_count)
-        return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, GPU_RULE_FIELDS,
-                          "there is no such scanout");
-    if (id == 0) {
-        gpu_scanout_disable(gpu, index);
-        return OK;
-    }
-    resource = gpu_request_resource(gpu, request, id, &code);
     if (!resource)
         return code;
     if (resource->kind != GPU_RESOURCE_BLOB)

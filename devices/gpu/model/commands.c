@@ -250,22 +250,30 @@ uint32_t gpu_transfer_to_host_2d(struct gpu *gpu, struct gpu_request *request)
     return ret ? gpu_refuse_errno(request, ret, VIRTIO_GPU_RESP_ERR_INVALID_RESOURCE_ID) : OK;
 }
 
+struct gpu_resource *gpu_request_shown(struct gpu *gpu, struct gpu_request *request, uint32_t index,
+                                       uint32_t id, uint32_t *code)
+{
+    if (index >= gpu->output_count) {
+        *code = gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, GPU_RULE_FIELDS,
+                           "there is no such scanout");
+        return NULL;
+    }
+    if (id != 0)
+        return gpu_request_resource(gpu, request, id, code);
+    gpu_scanout_disable(gpu, index);
+    *code = OK;
+    return NULL;
+}
+
 uint32_t gpu_set_scanout(struct gpu *gpu, struct gpu_request *request)
 {
     const struct virtio_gpu_set_scanout *in = &request->in.set_scanout;
-    uint32_t index = le32toh(in->scanout_id), id = le32toh(in->resource_id), code = OK;
+    uint32_t index = le32toh(in->scanout_id), code = OK;
     struct display_rect rect = gpu_rect_of(&in->r);
-    struct gpu_resource *resource;
+    struct gpu_resource *resource =
+        gpu_request_shown(gpu, request, index, le32toh(in->resource_id), &code);
     int ret;
 
-    if (index >= gpu->output_count)
-        return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, GPU_RULE_FIELDS,
-                          "there is no such scanout");
-    if (id == 0) {
-        gpu_scanout_disable(gpu, index);
-        return OK;
-    }
-    resource = gpu_request_resource(gpu, request, id, &code);
     if (!resource)
         return code;
     if (resource->kind == GPU_RESOURCE_BLOB)

@@ -78,6 +78,11 @@ uint32_t gpu_request_new_id(struct gpu *gpu, struct gpu_request *request, uint32
 struct gpu_resource *gpu_request_resource(struct gpu *gpu, struct gpu_request *request, uint32_t id,
                                           uint32_t *code);
 
+/* The resource of this id, to be shown on the scanout of this index. NULL: *code is the answer, be
+ * it a refusal, or that nothing is shown there from now on, as id 0 asks for. */
+struct gpu_resource *gpu_request_shown(struct gpu *gpu, struct gpu_request *request, uint32_t index,
+                                       uint32_t id, uint32_t *code);
+
 /* Take `count` struct virtio_gpu_mem_entry that begin at byte `at` of the request as a backing, of
  * malloc'ed extents that are counted as host memory. VIRTIO_GPU_RESP_OK_NODATA, or a refusal. */
 uint32_t gpu_request_backing(struct gpu *gpu, struct gpu_request *request, size_t at,

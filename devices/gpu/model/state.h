@@ -33,6 +33,7 @@ struct gpu_asking {
     struct virtqueue *queue; /* NULL: there is none */
     struct virtqueue_buffer *buffer;
 };
+
 struct gpu_render;
 
 struct gpu {

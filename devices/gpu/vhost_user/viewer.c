@@ -123,7 +123,6 @@ static void destroy(struct display_viewer *viewer)
 }
 
 static const struct display_viewer_ops viewer_ops = {
-    .name = "vhost-user-gpu",
     .kinds = 1 << DISPLAY_DMABUF,
     .show = show,
     .damage = damage,
