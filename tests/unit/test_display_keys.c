@@ -193,7 +193,7 @@ static void test_other_layouts(void **state)
     keymap_destroy(german);
     keymap_destroy(french);
     assert_int_equal(keymap_create("nowhere", &none, &err), -EINVAL);
-    assert_string_equal(err.text, "there is no keyboard layout 'nowhere' (package xkb-data)");
+    assert_string_equal(err.text, "layout: there is no 'nowhere' (package xkb-data has them)");
 }
 
 /* --- damage ----------------------------------------------------------------------------------- */

@@ -216,7 +216,7 @@ static void bad_options(void **state)
         strcat(many, "+1x1");
     assert_refused(many, "outputs: at most 16");
     assert_int_equal(gpu_card_create(&refused, &err), -EINVAL);
-    assert_non_null(strstr(err.text, "need virgl=on"));
+    assert_non_null(strstr(err.text, "needs virgl=on"));
 }
 
 int main(void)

@@ -104,7 +104,7 @@ int keymap_create(const char *layout, struct keymap **out, struct error *err)
     xkb_context_unref(context);
     if (!xkb || !k || !k->count) {
         keymap_destroy(k);
-        return error_set(err, EINVAL, "there is no keyboard layout '%s' (package xkb-data)",
+        return error_set(err, EINVAL, "layout: there is no '%s' (package xkb-data has them)",
                          layout);
     }
     *out = k;

@@ -138,16 +138,17 @@ int vnc_read_password(struct vnc_viewer *v, struct error *err)
         return 0;
     file = fopen(path, "re");
     if (!file)
-        return error_errno(err, errno, "cannot read the password file '%s'", path);
+        return error_errno(err, errno, "password-file: cannot read '%s'", path);
     if (!fgets(line, sizeof(line), file))
         line[0] = '\0';
     fclose(file);
     line[strcspn(line, "\r\n")] = '\0';
     if (!line[0] || strlen(line) > VNC_PASSWORD_MAX)
-        return error_set(err, EINVAL,
-                         "the first line of '%s' is no password of 1 to %d characters, which is "
-                         "all that VNC looks at",
-                         path, VNC_PASSWORD_MAX);
+        return error_set(
+            err, EINVAL,
+            "password-file: the first line of '%s' is no password of 1 to %d characters, which is "
+            "all that VNC looks at",
+            path, VNC_PASSWORD_MAX);
     memcpy(v->password, line, strlen(line) + 1);
     v->passwords[0] = v->password;
     return 0;
@@ -223,7 +224,8 @@ static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, s
     snprintf(port, sizeof(port), "%u", FIRST_PORT + number + s->output);
     ret = getaddrinfo(host, port, &hints, &found);
     if (ret)
-        return error_set(err, EINVAL, "there is no address '%s': %s", host, gai_strerror(ret));
+        return error_set(err, EINVAL, "where: there is no address '%s': %s", host,
+                         gai_strerror(ret));
     for (const struct addrinfo *a = found;
          a && s->listener_count < VNC_LISTEN_MAX && ret != -EADDRINUSE; a = a->ai_next)
         if (!came_before(found, a)) {
@@ -251,8 +253,8 @@ int vnc_listen(struct vnc_screen *s, struct error *err)
     if (!strncmp(where, "unix:", 5) && where[5])
         return listen_unix(s, where + 5, err);
     if (!colon || colon - where >= (int)sizeof(host))
-        return error_set(err, EINVAL, "vnc: '%s' is not :N, ADDRESS:N or unix:PATH", where);
-    ret = option_parse_uint("vnc: the number behind ':'", colon + 1, 0, NUMBER_MAX, &number, err);
+        return error_set(err, EINVAL, "where: '%s' is not :N, ADDRESS:N or unix:PATH", where);
+    ret = option_parse_uint("where: the number behind ':'", colon + 1, 0, NUMBER_MAX, &number, err);
     if (ret)
         return ret;
     snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);

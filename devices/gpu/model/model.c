@@ -150,11 +150,13 @@ static int attach(struct gpu *gpu, const struct gpu_options *options, struct err
 
 static int check_options(const struct gpu_options *o, struct error *err)
 {
-    if (o->virgl)
-        return 0;
-    if (o->venus || o->drm || o->rendernode || o->hostmem)
-        return error_set(err, EINVAL, "venus, drm, rendernode and hostmem need virgl=on");
-    return 0;
+    const char *key = o->venus        ? "venus"
+                      : o->drm        ? "drm"
+                      : o->rendernode ? "rendernode"
+                      : o->hostmem    ? "hostmem"
+                                      : NULL;
+
+    return o->virgl || !key ? 0 : error_set(err, EINVAL, "%s: needs virgl=on", key);
 }
 
 static int gpu_create(struct virtio_builtin *b, const void *options, void **out, struct error *err)
