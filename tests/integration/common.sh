@@ -17,7 +17,7 @@ FIXTURES=$ROOT/build/integration
 TOOLS=$ROOT/tests/integration
 PATH=$PATH:/usr/sbin:/sbin
 SELECT=${SELECT:-}
-RELOADS=20 KILLS=10 scale=1
+RELOADS=5 KILLS=3 scale=1
 [ "$BUILD" = "$ROOT/build" ] || scale=3
 if [ -n "${SOAK:-}" ]; then RELOADS=100 KILLS=50 scale=$((scale * 4)); fi
 CLOUD=$ASSETS/kernel-cloud/vmlinuz

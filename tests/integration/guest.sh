@@ -27,7 +27,7 @@ FULL=$ASSETS/kernel-full/vmlinuz
 # --- one guest ---
 # In a case: $dir is its own directory, and what a run leaves are $status, console and stderr.
 
-limit=$((150 * scale))
+limit=$((300 * scale))
 script=script.cpio
 
 # vireo ARGUMENT...: runs it in the foreground.
