@@ -5,10 +5,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <png.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #define ROWS 16 /* that are read at once: a picture's `read` may be slow to start */
@@ -106,18 +108,40 @@ static int write_file(FILE *file, const struct display_picture *picture,
     return ret;
 }
 
+/* Of a name that nobody can have made a file or a link of beforehand. */
+static FILE *open_part(const char *path, char part[PATH_MAX], struct error *err)
+{
+    uint64_t unique = 0;
+    FILE *file;
+    int fd;
+
+    /* Should there be no random numbers, O_EXCL still sees to it that the file is ours. */
+    if (getrandom(&unique, sizeof(unique), GRND_NONBLOCK) < 0)
+        unique = (uint64_t)getpid();
+    if (snprintf(part, PATH_MAX, "%s.%016" PRIx64 ".part", path, unique) >= PATH_MAX) {
+        error_set(err, ENAMETOOLONG, "the path '%s' is too long", path);
+        return NULL;
+    }
+    fd = open(part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    file = fd < 0 ? NULL : fdopen(fd, "w");
+    if (!file)
+        error_errno(err, errno, "cannot write '%s'", part);
+    if (!file && fd >= 0) {
+        close(fd);
+        unlink(part);
+    }
+    return file;
+}
+
 int png_write_picture(const char *path, const struct display_picture *picture,
                       const struct png_pointer *pointer, struct error *err)
 {
     char part[PATH_MAX];
-    FILE *file;
+    FILE *file = open_part(path, part, err);
     int ret;
 
-    if ((size_t)snprintf(part, sizeof(part), "%s.%d.part", path, getpid()) >= sizeof(part))
-        return error_set(err, ENAMETOOLONG, "the path '%s' is too long", path);
-    file = fopen(part, "we");
     if (!file)
-        return error_errno(err, errno, "cannot write '%s'", part);
+        return -EIO;
     ret = write_file(file, picture, pointer, err);
     if (fclose(file) && !ret)
         ret = error_errno(err, errno, "cannot write '%s'", part);

@@ -19,6 +19,7 @@
 #define FIRST_PORT    5900
 #define NUMBER_MAX    (65535 - FIRST_PORT - DISPLAY_OUTPUTS_MAX)
 #define FAILURES_MAX  5                     /* wrong passwords in a row, and then */
+#define RETRY_NS      UINT64_C(1000000000)  /* when there is no descriptor for a client */
 #define REFUSE_FOR_NS UINT64_C(10000000000) /* nobody may try for so long */
 
 /* --- clients ---------------------------------------------------------------------------------- */
@@ -94,12 +95,32 @@ static void greet(struct vnc_screen *s, int client)
     vnc_screen_reap(s);
 }
 
+static void retry_expired(struct loop_timer *timer)
+{
+    struct vnc_listener *l = container_of(timer, struct vnc_listener, retry);
+
+    loop_fd_set_events(l->screen->owner->loop, &l->fd, EPOLLIN);
+}
+
+/* There may be no descriptor: try again later, for the listener stays readable. */
+static void accept_later(struct vnc_listener *l)
+{
+    struct vnc_screen *s = l->screen;
+
+    log_limited(LOG_WARN, "vnc", "output %u: a client has to wait: %s", s->output, strerror(errno));
+    loop_fd_set_events(s->owner->loop, &l->fd, 0);
+    loop_timer_set(s->owner->loop, &l->retry, RETRY_NS);
+}
+
 static void listener_ready(struct loop_fd *fd, uint32_t events)
 {
-    struct vnc_screen *s = container_of(fd, struct vnc_listener, fd)->screen;
+    struct vnc_listener *l = container_of(fd, struct vnc_listener, fd);
+    struct vnc_screen *s = l->screen;
     int client = accept4(fd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     (void)events;
+    if (client < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+        accept_later(l);
     if (client < 0)
         return;
     if (!is_welcome(s, client)) {
@@ -162,6 +183,7 @@ static int add_listener(struct vnc_screen *s, int fd, struct error *err)
     int ret;
 
     *l = (struct vnc_listener){.fd = {.fd = fd, .events = EPOLLIN, .ready = listener_ready},
+                               .retry.expired = retry_expired,
                                .screen = s};
     ret = loop_fd_add(s->owner->loop, &l->fd, err);
     if (ret)
@@ -267,8 +289,10 @@ int vnc_listen(struct vnc_screen *s, struct error *err)
 
 void vnc_listen_end(struct vnc_screen *s)
 {
-    for (unsigned i = 0; i < s->listener_count; i++)
+    for (unsigned i = 0; i < s->listener_count; i++) {
+        loop_timer_cancel(s->owner->loop, &s->listeners[i].retry);
         loop_fd_close(s->owner->loop, &s->listeners[i].fd);
+    }
     s->listener_count = 0;
     if (s->socket_path[0])
         unlink(s->socket_path);

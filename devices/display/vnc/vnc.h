@@ -41,6 +41,7 @@ struct vnc_screen;
 
 struct vnc_listener {
     struct loop_fd fd;
+    struct loop_timer retry; /* there was no descriptor for a client */
     struct vnc_screen *screen;
 };
 
