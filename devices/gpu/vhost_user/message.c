@@ -38,7 +38,7 @@ int gpu_message_fixed(const struct vhost_user_gpu_header *header, bool answers)
         return -EPROTO;
     kind = &kinds[header->request];
     size = answers ? kind->answer : kind->size;
-    if (size == ANSWER_NONE || answers != !!(header->flags & VHOST_USER_GPU_FLAG_REPLY))
+    if (size == ANSWER_NONE || (answers && !(header->flags & VHOST_USER_GPU_FLAG_REPLY)))
         return -EPROTO;
     if (header->size != size && (answers || header->request != VHOST_USER_GPU_UPDATE))
         return -EPROTO;

@@ -29,7 +29,8 @@ struct gpu_sender {
 
 /*
  * How much of a message comes before its pixels: bytes of payload, or -EPROTO for what is none.
- * `answers`: of the front end's, else of the back end's requests.
+ * `answers`: of the front end's, else of the back end's requests. The flags of requests may be
+ * anything: QEMU's program leaves those of UPDATE as the memory was.
  */
 int gpu_message_fixed(const struct vhost_user_gpu_header *header, bool answers);
 

@@ -111,7 +111,9 @@ static void socket_ready(struct loop_fd *self, uint32_t events)
         ret = serve_one(source);
     if (ret < 0) {
         if (ret == -EPROTO)
-            log_warn("gpu", "%s: it is not shown any more: it makes no sense", source->name);
+            log_warn("gpu", "%s: it is not shown any more: request %u of %u bytes makes no sense",
+                     source->name, source->in.message.header.request,
+                     source->in.message.header.size);
         close_socket(source);
         return;
     }
