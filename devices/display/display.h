@@ -80,7 +80,8 @@ struct display_picture {
     void *opaque;
 };
 
-/* The pointer's image: DRM_FORMAT_ARGB8888, alpha not multiplied in, no gaps between rows. */
+/* The pointer's image: DRM_FORMAT_ARGB8888, no gaps between rows; alpha is multiplied in, as in the
+ * cursor planes of Linux. */
 struct display_cursor {
     uint32_t width, height;
     uint32_t hot_x, hot_y;

@@ -170,7 +170,7 @@ static void test_nothing_shown_is_no_file(void **state)
 /* Half of it is transparent; it hangs over the left edge by its hot spot. */
 static void test_pointer_is_drawn_when_asked_for(void **state)
 {
-    static const uint32_t pixels[4] = {0xff112233, 0xff445566, 0x00ffffff, 0x80ffffff};
+    static const uint32_t pixels[4] = {0xff112233, 0xff445566, 0x00000000, 0x80808080};
     const struct display_cursor cursor = {2, 2, 1, 0, pixels};
     char text[128], with[80];
     struct picture p;

@@ -422,8 +422,8 @@ static void test_mouse_is_grabbed(void **state)
 /* A grabbed mouse has no pointer of the host's: the guest's is drawn. */
 static void test_grabbed_pointer_is_drawn(void **state)
 {
-    static const uint32_t pixels[2] = {0xffff0000, 0xff00ff00};
-    const struct display_cursor cursor = {2, 1, 1, 0, pixels};
+    static const uint32_t pixels[3] = {0xffff0000, 0xff00ff00, 0x80800000};
+    const struct display_cursor cursor = {3, 1, 1, 0, pixels};
     uint8_t *rgb;
 
     (void)state;
@@ -436,6 +436,8 @@ static void test_grabbed_pointer_is_drawn(void **state)
     assert_non_null(rgb);
     assert_int_equal(at(rgb, WIDTH, 79, 90), 0xff0000);
     assert_int_equal(at(rgb, WIDTH, 80, 90), 0x00ff00);
+    assert_in_range(at(rgb, WIDTH, 81, 90) >> 16, 126 + (fake_gpu_colour(81, 90, 0) >> 17 & 0x7f),
+                    130 + (fake_gpu_colour(81, 90, 0) >> 17 & 0x7f));
     assert_int_equal(at(rgb, WIDTH, 50, 60), fake_gpu_colour(50, 60, 0));
     free(rgb);
     xdotool("key ctrl+alt+g");

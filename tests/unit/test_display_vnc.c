@@ -291,14 +291,16 @@ static unsigned shapes;
 
 static void got_shape(rfbClient *client, int hot_x, int hot_y, int width, int height, int bytes)
 {
-    (void)client;
-    (void)bytes;
-    shapes += hot_x == 3 && hot_y == 4 && width == 16 && height == 16;
+    uint32_t third = load_le32(client->rcSource + 2 * (size_t)bytes);
+
+    shapes += hot_x == 3 && hot_y == 4 && width == 16 && height == 16 &&
+              (third >> client->format.redShift & 0xff) == 0xff &&
+              (third >> client->format.greenShift & 0xff) == 0x80;
 }
 
 static void test_pointer_has_the_guests_shape(void **state)
 {
-    static uint32_t pixels[16 * 16] = {0xffff0000, 0xff00ff00};
+    static uint32_t pixels[16 * 16] = {0xffff0000, 0xff00ff00, 0x40402000};
     const struct display_cursor cursor = {16, 16, 3, 4, pixels};
     rfbClient *c = connect_client();
 

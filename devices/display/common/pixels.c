@@ -59,3 +59,23 @@ int display_pixels_read(const struct display_picture *picture, const struct disp
     }
     return 0;
 }
+
+/* --- pointers --------------------------------------------------------------------------------- */
+
+static uint32_t straight(uint32_t pixel)
+{
+    uint32_t alpha = pixel >> 24, out = alpha << 24;
+
+    for (unsigned shift = 0; alpha && shift < 24; shift += 8) {
+        uint32_t colour = ((pixel >> shift & 0xff) * 255 + alpha / 2) / alpha;
+
+        out |= MIN(colour, 255) << shift;
+    }
+    return out;
+}
+
+void display_cursor_straight(const struct display_cursor *cursor, uint32_t *out)
+{
+    for (size_t i = 0; i < (size_t)cursor->width * cursor->height; i++)
+        out[i] = straight(cursor->pixels[i]);
+}

@@ -12,4 +12,7 @@
 int display_pixels_read(const struct display_picture *picture, const struct display_rect *rect,
                         void *out, size_t stride);
 
+/* The pointer's pixels as others want them: alpha not multiplied in. `out` has room for them. */
+void display_cursor_straight(const struct display_cursor *cursor, uint32_t *out);
+
 #endif

@@ -15,9 +15,12 @@
 
 #define ROWS 16 /* that are read at once: a picture's `read` may be slow to start */
 
+/* Alpha is multiplied in above; should it not be, the sum may be too much. */
 static uint8_t blend(uint8_t below, uint8_t above, uint8_t alpha)
 {
-    return (uint8_t)((above * alpha + below * (255 - alpha) + 127) / 255);
+    int sum = above + (below * (255 - alpha) + 127) / 255;
+
+    return (uint8_t)MIN(sum, 255);
 }
 
 /* Draw what of the pointer is in row `y` over it. */

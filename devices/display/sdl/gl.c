@@ -282,7 +282,7 @@ static void draw_pointer(struct sdl_window *w, int window_height)
     glTexImage2D(GL_TEXTURE_2D, 0, GL_RGBA8, (GLsizei)c->width, (GLsizei)c->height, 0, GL_BGRA,
                  GL_UNSIGNED_INT_8_8_8_8_REV, c->pixels);
     glEnable(GL_BLEND);
-    glBlendFunc(GL_SRC_ALPHA, GL_ONE_MINUS_SRC_ALPHA);
+    glBlendFunc(GL_ONE, GL_ONE_MINUS_SRC_ALPHA);
     glEnable(GL_SCISSOR_TEST);
     glScissor(area->x, window_height - area->y - area->h, area->w, area->h);
     draw_texture(w->owner, window_height, &to, all, false);

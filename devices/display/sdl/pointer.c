@@ -2,6 +2,7 @@
  * The pointer. With a tablet it is the host's, in the guest's shape; a mouse needs all motion, so a
  * click grabs it, and what the guest's pointer looks like is drawn into the picture.
  */
+#include "devices/display/common/pixels.h"
 #include "devices/display/sdl/sdl.h"
 
 void sdl_pointer_grab(struct sdl_window *w, bool on)
@@ -34,24 +35,27 @@ void sdl_pointer_apply(struct sdl_window *w)
     SDL_SetCursor(w->shape ? w->shape : SDL_GetDefaultCursor());
 }
 
-static SDL_Cursor *shape_of(const struct display_cursor *c)
+/* NULL: there is no memory. Rows of 32 bits a pixel have no gaps. */
+static SDL_Surface *image_of(const struct display_cursor *c)
 {
-    SDL_Surface *image =
-        SDL_CreateRGBSurfaceWithFormatFrom((void *)c->pixels, (int)c->width, (int)c->height, 32,
-                                           (int)c->width * 4, SDL_PIXELFORMAT_ARGB8888);
-    SDL_Cursor *shape = image ? SDL_CreateColorCursor(image, (int)c->hot_x, (int)c->hot_y) : NULL;
+    SDL_Surface *image = SDL_CreateRGBSurfaceWithFormat(0, (int)c->width, (int)c->height, 32,
+                                                        SDL_PIXELFORMAT_ARGB8888);
 
-    SDL_FreeSurface(image);
-    return shape;
+    if (image)
+        display_cursor_straight(c, image->pixels);
+    return image;
 }
 
 void sdl_pointer_set(struct sdl_window *w, const struct display_cursor *cursor)
 {
     SDL_Cursor *before = w->shape;
 
+    SDL_FreeSurface(w->image);
     w->cursor = cursor;
     w->cursor_was_set |= cursor != NULL;
-    w->shape = cursor ? shape_of(cursor) : NULL;
+    w->image = cursor ? image_of(cursor) : NULL;
+    w->shape =
+        w->image ? SDL_CreateColorCursor(w->image, (int)cursor->hot_x, (int)cursor->hot_y) : NULL;
     if (w->window) {
         sdl_pointer_apply(w);
         if (w->owner->grab == w)

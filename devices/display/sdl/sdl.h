@@ -45,7 +45,8 @@ struct sdl_window {
     struct loop_timer resized; /* its user has done so, and may go on */
 
     const struct display_cursor *cursor; /* the GPU's */
-    SDL_Cursor *shape;                   /* the same for SDL */
+    SDL_Surface *image;                  /* the same for SDL, its alpha not multiplied in */
+    SDL_Cursor *shape;                   /* and this of it */
     bool cursor_was_set;
     int32_t cursor_x, cursor_y;
     struct display_rect cursor_drawn; /* width 0: it is not in the picture */

@@ -31,21 +31,14 @@ static void copy_damage(struct sdl_window *w, SDL_Surface *to, int x, int y)
 static void draw_pointer(const struct sdl_window *w, SDL_Surface *to, int x, int y)
 {
     const struct display_cursor *c = w->cursor;
-    SDL_Surface *image;
     SDL_Rect at;
 
-    if (!w->cursor_drawn.width)
-        return;
-    image = SDL_CreateRGBSurfaceWithFormatFrom((void *)c->pixels, (int)c->width, (int)c->height, 32,
-                                               (int)c->width * 4, SDL_PIXELFORMAT_ARGB8888);
-    if (!image)
+    if (!w->cursor_drawn.width || !w->image)
         return;
     at = (SDL_Rect){.x = x + w->cursor_x - (int)c->hot_x, .y = y + w->cursor_y - (int)c->hot_y};
-    SDL_SetSurfaceBlendMode(image, SDL_BLENDMODE_BLEND);
     SDL_SetClipRect(to, &(SDL_Rect){x, y, (int)w->picture.width, (int)w->picture.height});
-    SDL_BlitSurface(image, NULL, to, &at);
+    SDL_BlitSurface(w->image, NULL, to, &at);
     SDL_SetClipRect(to, NULL);
-    SDL_FreeSurface(image);
 }
 
 /* Its place of before and of now are copied anew, so that it is never blended over itself. */

@@ -91,11 +91,10 @@ int sdl_window_create(struct sdl_window *w, uint32_t width, uint32_t height, str
 
 void sdl_window_destroy(struct sdl_window *w)
 {
+    sdl_pointer_set(w, NULL);
     if (!w->window)
         return;
     loop_timer_cancel(w->owner->loop, &w->resized);
-    if (w->shape)
-        SDL_FreeCursor(w->shape);
     if (w->owner->context)
         sdl_gl_release(w);
     else

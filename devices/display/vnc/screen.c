@@ -87,7 +87,7 @@ static rfbCursorPtr make_cursor(const struct display_cursor *from)
         rfbFreeCursor(c);
         return NULL;
     }
-    memcpy(c->richSource, from->pixels, 4 * pixels);
+    display_cursor_straight(from, (uint32_t *)(void *)c->richSource);
     for (size_t i = 0; i < pixels; i++)
         c->alphaSource[i] = (unsigned char)(from->pixels[i] >> 24);
     c->mask = (unsigned char *)rfbMakeMaskFromAlphaSource((int)from->width, (int)from->height,
