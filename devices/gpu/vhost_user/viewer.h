@@ -54,6 +54,7 @@ struct gpu_viewer {
     struct gpu_viewer_output outputs[DISPLAY_OUTPUTS_MAX];
 };
 
+/* The bit of a request. */
 #define GPU_REQUEST(name) (UINT32_C(1) << VHOST_USER_GPU_##name)
 
 static inline unsigned gpu_viewer_outputs(const struct gpu_viewer *v)
