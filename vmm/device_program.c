@@ -2,9 +2,6 @@
 
 #include "base/bytes.h"
 #include "base/unix_socket.h"
-#include "devices/gpu/foreign.h"
-#include "devices/gpu/gpu.h"
-#include "devices/gpu/vhost_user_gpu.h"
 #include "transport/vhost_user_server.h"
 #include "vmm/arguments.h"
 #include "vmm/device_launch.h"
@@ -43,7 +40,6 @@ struct program {
     struct guest_memory memory; /* the front end's */
     struct loop *loop;
     struct display *display; /* NULL: its type has nothing to do with one */
-    const struct gpu_vhost_user_module *vhost_user_gpu; /* for a GPU: who shows it; else NULL */
     struct virtio_backend *backend;
     struct vhost_user_server *server;
     struct loop_fd signals;
@@ -113,7 +109,7 @@ static int show(void *opaque, int socket, struct error *err)
 {
     struct program *program = opaque;
 
-    return program->vhost_user_gpu->viewer_attach(program->display, socket, err);
+    return program->setup.model->attach_front_end(program->display, socket, err);
 }
 
 static int open_server(struct program *program, struct error *err)
@@ -126,7 +122,7 @@ static int open_server(struct program *program, struct error *err)
         .loop = program->loop,
         .name = program->setup.common.id,
         .ended = stop,
-        .show = program->vhost_user_gpu ? show : NULL,
+        .show = program->setup.model->attach_front_end ? show : NULL,
         .opaque = program,
     };
     char origin[64];
@@ -192,12 +188,12 @@ static void mask_lookups(struct device_setup *setup)
             features_set(&setup->masked, model->features[i].bit, true);
 }
 
-/* What it is held to: what renders for a GPU does more than a model of ours. */
+/* What it is held to. */
 static const char *confined_as(const struct device_setup *setup)
 {
-    if (setup->model == &gpu_model && ((const struct gpu_options *)setup->options)->virgl)
-        return "gpu-3d";
-    return setup->model->name;
+    const struct virtio_model *model = setup->model;
+
+    return model->confined_as ? model->confined_as(setup->options) : model->name;
 }
 
 static int open_isolation(struct program *program, struct error *err)
@@ -218,22 +214,16 @@ static int open_isolation(struct program *program, struct error *err)
                            program->setup.common.id, err);
 }
 
-/* Its front end has the screens, and says how many. */
-static int open_gpu(struct program *program, struct error *err)
-{
-    ((struct gpu_options *)program->setup.options)->all_outputs = true;
-    return gpu_vhost_user_load(&program->vhost_user_gpu, err);
-}
-
 static int open_display(struct program *program, struct error *err)
 {
     const struct device_setup *setup = &program->setup;
-    int ret = setup->model->display
+    const struct virtio_model *model = setup->model;
+    int ret = model->display
                   ? display_create(program->loop, setup->common.id, &program->display, err)
                   : 0;
 
     device_setup_display(setup, program->display);
-    return ret || setup->model != &gpu_model ? ret : open_gpu(program, err);
+    return ret || !model->show_elsewhere ? ret : model->show_elsewhere(setup->options, err);
 }
 
 static int program_open(struct program *program, struct error *err)

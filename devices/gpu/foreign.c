@@ -1,6 +1,6 @@
 /*
  * A GPU that another process serves: its pictures come to our display, and what its screens are
- * like is for the display to say (devices/gpu/vhost_user_gpu.h).
+ * like is for the display to say. And one of ours that another process shows: the other way round.
  */
 #include "devices/gpu/foreign.h"
 
@@ -51,6 +51,19 @@ static int make_front_part(const void *options, bool own, struct display *displa
     int ret = gpu_vhost_user_load(&module, err);
 
     return ret ? ret : module->source_create(display, name, outputs, out, err);
+}
+
+static const struct gpu_vhost_user_module *front_end; /* NULL: there is to be none */
+
+int gpu_show_elsewhere(void *options, struct error *err)
+{
+    ((struct gpu_options *)options)->all_outputs = true;
+    return gpu_vhost_user_load(&front_end, err);
+}
+
+int gpu_attach_front_end(struct display *display, int socket, struct error *err)
+{
+    return front_end->viewer_attach(display, socket, err);
 }
 
 const struct virtio_foreign_type gpu_foreign = {

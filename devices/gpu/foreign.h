@@ -8,11 +8,16 @@
 #include "base/error.h"
 #include "virtio/foreign.h"
 
+struct display;
 struct gpu_vhost_user_module;
 
 extern const struct virtio_foreign_type gpu_foreign;
 
 /* The module of both ends (devices/gpu/vhost_user_gpu.h), which stays. Main thread. */
 int gpu_vhost_user_load(const struct gpu_vhost_user_module **out, struct error *err);
+
+/* As of virtio_model. A front end has the screens, and says how many. */
+int gpu_show_elsewhere(void *options, struct error *err);
+int gpu_attach_front_end(struct display *display, int socket, struct error *err);
 
 #endif

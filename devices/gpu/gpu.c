@@ -70,6 +70,12 @@ static struct display **gpu_display(void *options)
     return &((struct gpu_options *)options)->display;
 }
 
+/* What renders does more than the model of two dimensions. */
+static const char *gpu_confined_as(const void *options)
+{
+    return ((const struct gpu_options *)options)->virgl ? "gpu-3d" : "gpu";
+}
+
 const struct virtio_model gpu_model = {
     .name = "gpu",
     .id = VIRTIO_ID_GPU,
@@ -88,5 +94,8 @@ const struct virtio_model gpu_model = {
     .command_count = ARRAY_SIZE(gpu_commands),
     .foreign = &gpu_foreign,
     .display = gpu_display,
+    .show_elsewhere = gpu_show_elsewhere,
+    .attach_front_end = gpu_attach_front_end,
+    .confined_as = gpu_confined_as,
     .module = "gpu",
 };

@@ -4,6 +4,7 @@
 #include "base/bytes.h"
 #include "base/sanitizers.h"
 #include "base/unix_socket.h"
+#include "devices/gpu/gpu.h"
 #include "tests/unit/build_directory.h"
 #include "vmm/device_setup.h"
 #include "vmm/isolate.h"
@@ -81,7 +82,7 @@ static void every_type_has_a_list(void **state)
 
     (void)state;
     for (size_t i = 0; device_models[i]; i++) {
-        if (!device_models[i]->create)
+        if (!virtio_model_exists(device_models[i]))
             continue;
         assert_int_equal(isolate_prepare(&isolate, device_models[i]->name, "test", &err), 0);
         assert_true(isolate.filter.len > 0);
@@ -213,6 +214,24 @@ static void lists_differ(void **state)
     assert_exits(confined("input", ask_for_keys), CONFINED);
     assert_killed("rng", ask_for_keys);
     assert_killed("input", set_repeat);
+}
+
+/* What libraries compile for it is run, and what they try besides is refused. */
+static int compile_and_try(void)
+{
+    void *code = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return code != MAP_FAILED && chroot("/") < 0 && errno == ENOSYS ? CONFINED : 1;
+}
+
+static void only_renderers_compile(void **state)
+{
+    SKIP_UNFILTERED();
+    (void)state;
+    assert_exits(
+        confined(gpu_model.confined_as(&(struct gpu_options){.virgl = true}), compile_and_try),
+        CONFINED);
+    assert_killed(gpu_model.confined_as(&(struct gpu_options){0}), compile_and_try);
 }
 
 /* --- what is given up ------------------------------------------------------------------------- */
@@ -390,6 +409,7 @@ int main(void)
         cmocka_unit_test(files_and_sockets_are_refused),
         cmocka_unit_test(others_end_it),
         cmocka_unit_test(lists_differ),
+        cmocka_unit_test(only_renderers_compile),
         cmocka_unit_test(strays_are_closed),
         cmocka_unit_test(name_spaces_and_privileges),
         cmocka_unit_test(born_alone),

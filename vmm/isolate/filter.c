@@ -78,8 +78,10 @@ static const int blk_calls[] = {SCMP_SYS(io_uring_enter), SCMP_SYS(preadv), SCMP
 static const unsigned long blk_ioctls[] = {BLKDISCARD, BLKSECDISCARD, BLKZEROOUT, BLKGETSIZE64};
 static const unsigned long net_ioctls[] = {TUNSETOFFLOAD, TUNSETQUEUE};
 static const unsigned long console_ioctls[] = {TIOCGWINSZ};
-
 static const unsigned long input_ioctls[] = {_IOC(_IOC_READ, 'E', 0, 0)}; /* EVIOCG...: any */
+
+#define CALLS(list)  .calls = (list), .call_count = COUNT(list)
+#define IOCTLS(list) .ioctls = (list), .ioctl_count = COUNT(list)
 
 static const struct list {
     const char *type;
@@ -94,14 +96,13 @@ static const struct list {
      */
     bool compiles;
 } lists[] = {
-    {"blk", blk_calls, COUNT(blk_calls), blk_ioctls, COUNT(blk_ioctls), 0, false},
-    {"net", NULL, 0, net_ioctls, COUNT(net_ioctls), 0, false},
-    {"console", NULL, 0, console_ioctls, COUNT(console_ioctls), 0, false},
+    {.type = "blk", CALLS(blk_calls), IOCTLS(blk_ioctls)},
+    {.type = "net", IOCTLS(net_ioctls)},
+    {.type = "console", IOCTLS(console_ioctls)},
     {.type = "rng"},
     {.type = "gpu"}, /* in two dimensions */
     {.type = "gpu-3d", .compiles = true},
-    {"input", NULL, 0, input_ioctls, COUNT(input_ioctls), _IOC(_IOC_READ | _IOC_WRITE, 0xff, 0, 0),
-     false},
+    {.type = "input", IOCTLS(input_ioctls), .ioctl_mask = _IOC(_IOC_READ | _IOC_WRITE, 0xff, 0, 0)},
 };
 
 #define REFUSAL ENOSYS /* where others' processes would end */

@@ -10,6 +10,39 @@
 #include <errno.h>
 #include <stdlib.h>
 
+/* --- one output ------------------------------------------------------------------------------- */
+
+static bool is_plugged(const struct gpu_output *output)
+{
+    return output->width && output->height;
+}
+
+void gpu_output_describe(const struct gpu_output *output, uint32_t *x,
+                         struct virtio_gpu_display_one *out)
+{
+    if (!is_plugged(output))
+        return;
+    out->r.x = htole32(*x);
+    out->r.width = htole32(output->width);
+    out->r.height = htole32(output->height);
+    out->enabled = htole32(1);
+    *x += output->width;
+}
+
+size_t gpu_output_edid(const struct gpu_output *output, unsigned index, uint8_t *out)
+{
+    const struct edid_monitor monitor = {
+        .width = output->width,
+        .height = output->height,
+        .refresh = output->refresh,
+        .width_mm = output->width_mm,
+        .height_mm = output->height_mm,
+        .serial = index + 1,
+    };
+
+    return is_plugged(output) ? edid_make(&monitor, out) : 0;
+}
+
 /* --- options and commands --------------------------------------------------------------------- */
 
 /* A number of at most five digits, at *text, which is moved behind it. */
@@ -111,44 +144,23 @@ void gpu_output_resize(void *opaque, unsigned output, uint32_t width, uint32_t h
 
 /* --- what the driver asks --------------------------------------------------------------------- */
 
-/* Side by side, from left to right. */
 uint32_t gpu_get_display_info(struct gpu *gpu, struct gpu_request *request)
 {
     uint32_t x = 0;
 
-    for (unsigned i = 0; i < gpu->output_count; i++) {
-        const struct gpu_output *o = &gpu->outputs[i];
-        struct virtio_gpu_display_one *mode = &request->out.display_info.pmodes[i];
-
-        if (!o->width || !o->height)
-            continue;
-        mode->r.x = htole32(x);
-        mode->r.width = htole32(o->width);
-        mode->r.height = htole32(o->height);
-        mode->enabled = htole32(1);
-        x += o->width;
-    }
+    for (unsigned i = 0; i < gpu->output_count; i++)
+        gpu_output_describe(&gpu->outputs[i], &x, &request->out.display_info.pmodes[i]);
     return VIRTIO_GPU_RESP_OK_DISPLAY_INFO;
 }
 
-/* Of an output that is unplugged, an empty one. */
 uint32_t gpu_get_edid(struct gpu *gpu, struct gpu_request *request)
 {
     uint32_t index = le32toh(request->in.get_edid.scanout);
     struct virtio_gpu_resp_edid *out = &request->out.edid;
-    const struct gpu_output *o;
 
     if (index >= gpu->output_count)
         return gpu_refuse(request, VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID, GPU_RULE_FIELDS,
                           "there is no such scanout");
-    o = &gpu->outputs[index];
-    if (o->width && o->height)
-        out->size = htole32((uint32_t)edid_make(&(struct edid_monitor){.width = o->width,
-                                                                       .height = o->height,
-                                                                       .refresh = o->refresh,
-                                                                       .width_mm = o->width_mm,
-                                                                       .height_mm = o->height_mm,
-                                                                       .serial = index + 1},
-                                                out->edid));
+    out->size = htole32((uint32_t)gpu_output_edid(&gpu->outputs[index], index, out->edid));
     return VIRTIO_GPU_RESP_OK_EDID;
 }

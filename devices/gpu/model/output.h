@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 
+#include <linux/virtio_gpu.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct gpu;
@@ -21,6 +23,14 @@ struct gpu_output {
     uint32_t refresh;             /* Hz */
     uint32_t width_mm, height_mm; /* 0: not known */
 };
+
+/* What a driver is told of it, which is side by side with the others: *x is where it begins, and is
+ * moved behind it. `out` is zeroed; it stays so for one that is unplugged. */
+void gpu_output_describe(const struct gpu_output *output, uint32_t *x,
+                         struct virtio_gpu_display_one *out);
+
+/* The EDID of an output of this index: as edid_make; 0 bytes for one that is unplugged. */
+size_t gpu_output_edid(const struct gpu_output *output, unsigned index, uint8_t *out);
 
 /* "WxH[@HZ][+...]": fill `outputs`, of which there are DISPLAY_OUTPUTS_MAX, and *count. -EINVAL. */
 int gpu_outputs_parse(const char *text, struct gpu_output *outputs, unsigned *count,

@@ -13,11 +13,6 @@
 
 #define MESSAGES_AT_ONCE 64 /* then others on the loop have their turn */
 
-static struct gpu_source *source_of(struct vhost_user_front_part *part)
-{
-    return container_of(part, struct gpu_source, part);
-}
-
 /* --- messages --------------------------------------------------------------------------------- */
 
 static void take_dmabuf(struct gpu_source *source, const struct vhost_user_gpu_message *m)
@@ -141,7 +136,7 @@ static void take_socket(struct loop_task *task)
 /* For each connection a socket, of which the loop takes our end. Only theirs may block. */
 static int make_socket(struct vhost_user_front_part *part, struct error *err)
 {
-    struct gpu_source *source = source_of(part);
+    struct gpu_source *source = gpu_source_of(part);
     int pair[2], before;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
@@ -165,7 +160,7 @@ static void reset_on_loop(struct loop_task *task)
 
 static void reset(struct vhost_user_front_part *part)
 {
-    struct gpu_source *source = source_of(part);
+    struct gpu_source *source = gpu_source_of(part);
 
     atomic_store(&source->events_read, 0);
     loop_post(source->loop, &source->reset_task);
@@ -216,7 +211,7 @@ static void resize_on_loop(void *arg)
 static int command(struct vhost_user_front_part *part, const char *name, const char *argument,
                    struct error *err)
 {
-    struct resize_call call = {source_of(part), argument, err, 0};
+    struct resize_call call = {gpu_source_of(part), argument, err, 0};
 
     if (strcmp(name, "resize") != 0)
         return -ENOENT;
@@ -297,7 +292,7 @@ static void init_outputs(struct gpu_source *source, const struct gpu_output *siz
 
 static void destroy(struct vhost_user_front_part *part)
 {
-    struct gpu_source *source = source_of(part);
+    struct gpu_source *source = gpu_source_of(part);
 
     loop_call(source->loop, detach, source);
     free(source);

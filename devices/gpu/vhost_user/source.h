@@ -10,6 +10,7 @@
 #ifndef DEVICES_GPU_VHOST_USER_SOURCE_H
 #define DEVICES_GPU_VHOST_USER_SOURCE_H
 
+#include "base/bytes.h"
 #include "base/memory_guard.h"
 #include "devices/gpu/model/output.h"
 #include "devices/gpu/vhost_user/message.h"
@@ -71,6 +72,11 @@ struct gpu_source {
     size_t pixels_size;  /* of all outputs */
     struct gpu_source_output outputs[];
 };
+
+static inline struct gpu_source *gpu_source_of(struct vhost_user_front_part *part)
+{
+    return container_of(part, struct gpu_source, part);
+}
 
 /* --- source.c: as in gpu_vhost_user_module --- */
 

@@ -1,7 +1,6 @@
 #include "devices/gpu/vhost_user/source.h"
 
 #include "base/bytes.h"
-#include "devices/gpu/model/edid.h"
 
 #define PROTOCOL_FEATURES \
     (BIT(VHOST_USER_GPU_PROTOCOL_F_EDID) | BIT(VHOST_USER_GPU_PROTOCOL_F_DMABUF2))
@@ -22,7 +21,6 @@ void gpu_source_answer_features(struct gpu_source *source)
     answer(source, VHOST_USER_GPU_GET_PROTOCOL_FEATURES, &features, sizeof(features));
 }
 
-/* Side by side, from the left to the right. */
 void gpu_source_answer_display_info(struct gpu_source *source)
 {
     struct virtio_gpu_resp_display_info info = {
@@ -30,40 +28,19 @@ void gpu_source_answer_display_info(struct gpu_source *source)
     };
     uint32_t x = 0;
 
-    for (unsigned i = 0; i < source->output_count; i++) {
-        const struct gpu_output *output = &source->outputs[i].wanted;
-
-        info.pmodes[i].enabled = htole32(output->width && output->height);
-        info.pmodes[i].r.x = htole32(x);
-        info.pmodes[i].r.width = htole32(output->width);
-        info.pmodes[i].r.height = htole32(output->height);
-        x += output->width;
-    }
+    for (unsigned i = 0; i < source->output_count; i++)
+        gpu_output_describe(&source->outputs[i].wanted, &x, &info.pmodes[i]);
     answer(source, VHOST_USER_GPU_GET_DISPLAY_INFO, &info, sizeof(info));
-}
-
-static uint32_t make_edid(const struct gpu_output *output, uint32_t id, uint8_t *out)
-{
-    const struct edid_monitor monitor = {
-        .width = output->width,
-        .height = output->height,
-        .refresh = output->refresh,
-        .width_mm = output->width_mm,
-        .height_mm = output->height_mm,
-        .serial = id + 1,
-    };
-
-    return (uint32_t)edid_make(&monitor, out);
 }
 
 void gpu_source_answer_edid(struct gpu_source *source, uint32_t id)
 {
     struct virtio_gpu_resp_edid edid = {.hdr.type = htole32(VIRTIO_GPU_RESP_OK_EDID)};
 
-    if (id >= source->output_count) /* the driver's mistake, and it waits */
+    if (id < source->output_count)
+        edid.size = htole32((uint32_t)gpu_output_edid(&source->outputs[id].wanted, id, edid.edid));
+    else /* the driver's mistake, and it waits */
         edid.hdr.type = htole32(VIRTIO_GPU_RESP_ERR_INVALID_SCANOUT_ID);
-    else if (source->outputs[id].wanted.width && source->outputs[id].wanted.height)
-        edid.size = htole32(make_edid(&source->outputs[id].wanted, id, edid.edid));
     answer(source, VHOST_USER_GPU_GET_EDID, &edid, sizeof(edid));
 }
 

@@ -178,7 +178,7 @@ int gpu_viewer_attach(struct display *display, int socket, struct error *err)
     v->gone.run = front_end_gone;
     v->update.bounce = bounce;
     v->out.fd = -1;
-    v->due = UINT32_C(1) << VHOST_USER_GPU_GET_PROTOCOL_FEATURES;
+    v->due = GPU_REQUEST(GET_PROTOCOL_FEATURES);
     gpu_receiver_init(&v->in);
     if (loop_fd_add(v->loop, &v->socket, err)) {
         v->viewer.display = display;

@@ -46,13 +46,16 @@ struct gpu_viewer {
     struct gpu_viewer_update update;
 
     uint32_t features;    /* of the protocol, that both know */
-    uint32_t due;         /* questions to ask: bits 1 << request */
+    uint32_t due;         /* questions to ask: bits of GPU_REQUEST(...) */
     uint32_t awaited;     /* answers that are to come */
     unsigned edid_output; /* the one that GET_EDID asks about */
     bool asked_by_gpu;    /* which waits for them (display_ask) */
     struct virtio_gpu_display_one modes[VIRTIO_GPU_MAX_SCANOUTS]; /* as last heard */
     struct gpu_viewer_output outputs[DISPLAY_OUTPUTS_MAX];
 };
+
+/* The bit of a request. */
+#define GPU_REQUEST(name) (UINT32_C(1) << VHOST_USER_GPU_##name)
 
 static inline unsigned gpu_viewer_outputs(const struct gpu_viewer *v)
 {

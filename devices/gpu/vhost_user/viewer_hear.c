@@ -1,21 +1,20 @@
 #include "devices/gpu/vhost_user/viewer.h"
 
 #include "base/bytes.h"
+#include "devices/gpu/model/edid.h"
 
 #include <errno.h>
 
-#define REQUEST(name) (UINT32_C(1) << VHOST_USER_GPU_##name)
-#define SIZES         (REQUEST(GET_DISPLAY_INFO) | REQUEST(GET_EDID))
+#define SIZES (GPU_REQUEST(GET_DISPLAY_INFO) | GPU_REQUEST(GET_EDID))
 
 /* E-EDID 1.4: of the first detailed timing, low bytes and both high nibbles. */
-#define EDID_BLOCK     128
 #define EDID_WIDTH_MM  66
 #define EDID_HEIGHT_MM 67
 #define EDID_MM_HIGH   68
 
 void gpu_viewer_ask(struct gpu_viewer *v)
 {
-    v->due |= REQUEST(GET_DISPLAY_INFO);
+    v->due |= GPU_REQUEST(GET_DISPLAY_INFO);
 }
 
 static void resize(struct gpu_viewer *v, unsigned output, uint32_t width_mm, uint32_t height_mm)
@@ -42,7 +41,7 @@ static void ask_edid(struct gpu_viewer *v)
     while (v->edid_output < gpu_viewer_outputs(v) && !le32toh(v->modes[v->edid_output].enabled))
         v->edid_output++;
     if (v->edid_output < gpu_viewer_outputs(v))
-        v->due |= REQUEST(GET_EDID);
+        v->due |= GPU_REQUEST(GET_EDID);
 }
 
 static void hear_display_info(struct gpu_viewer *v)
@@ -82,7 +81,7 @@ static void hear_features(struct gpu_viewer *v)
 {
     v->features = (uint32_t)v->in.message.payload.u64 &
                   (BIT(VHOST_USER_GPU_PROTOCOL_F_EDID) | BIT(VHOST_USER_GPU_PROTOCOL_F_DMABUF2));
-    v->due |= REQUEST(SET_PROTOCOL_FEATURES) | REQUEST(GET_DISPLAY_INFO);
+    v->due |= GPU_REQUEST(SET_PROTOCOL_FEATURES) | GPU_REQUEST(GET_DISPLAY_INFO);
 }
 
 static void take_answer(struct gpu_viewer *v)

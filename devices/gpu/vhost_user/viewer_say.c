@@ -6,8 +6,6 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
-#define REQUEST(name) (UINT32_C(1) << VHOST_USER_GPU_##name)
-
 static uint32_t index_of(const struct gpu_viewer *v, const struct gpu_viewer_output *output)
 {
     return (uint32_t)(output - v->outputs);
@@ -27,15 +25,15 @@ static bool say_question(struct gpu_viewer *v)
 {
     uint32_t due = v->due & ~v->awaited;
 
-    if (due & REQUEST(GET_PROTOCOL_FEATURES)) {
+    if (due & GPU_REQUEST(GET_PROTOCOL_FEATURES)) {
         ask(v, VHOST_USER_GPU_GET_PROTOCOL_FEATURES, 0);
-    } else if (due & REQUEST(SET_PROTOCOL_FEATURES)) {
+    } else if (due & GPU_REQUEST(SET_PROTOCOL_FEATURES)) {
         ask(v, VHOST_USER_GPU_SET_PROTOCOL_FEATURES, sizeof(uint64_t));
-        v->awaited &= ~REQUEST(SET_PROTOCOL_FEATURES); /* it is no question */
+        v->awaited &= ~GPU_REQUEST(SET_PROTOCOL_FEATURES); /* it is no question */
         v->out.message.payload.u64 = v->features;
-    } else if (due & REQUEST(GET_DISPLAY_INFO)) {
+    } else if (due & GPU_REQUEST(GET_DISPLAY_INFO)) {
         ask(v, VHOST_USER_GPU_GET_DISPLAY_INFO, 0);
-    } else if (due & REQUEST(GET_EDID)) {
+    } else if (due & GPU_REQUEST(GET_EDID)) {
         ask(v, VHOST_USER_GPU_GET_EDID, sizeof(struct vhost_user_gpu_edid_request));
         v->out.message.payload.edid_request.scanout_id = v->edid_output;
     } else {
@@ -86,7 +84,7 @@ static void say_dmabuf_update(struct gpu_viewer *v, struct gpu_viewer_output *ou
                      0);
     v->out.message.payload.update = (struct vhost_user_gpu_update){
         index_of(v, output), rect->x, rect->y, rect->width, rect->height};
-    v->awaited |= REQUEST(DMABUF_UPDATE);
+    v->awaited |= GPU_REQUEST(DMABUF_UPDATE);
     output->damage.width = 0;
 }
 
@@ -104,7 +102,7 @@ static bool say_picture(struct gpu_viewer *v, struct gpu_viewer_output *output)
         return false;
     if (!is_shared(output))
         gpu_viewer_begin_update(v, output);
-    else if (v->awaited & REQUEST(DMABUF_UPDATE))
+    else if (v->awaited & GPU_REQUEST(DMABUF_UPDATE))
         return false;
     else
         say_dmabuf_update(v, output);
