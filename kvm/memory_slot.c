@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
+#define PAGE (4 * KIB)
+
 /* Of all kinds. KVMs of before Linux 5.13 have 509. */
 static uint32_t slots_of(const struct kvm_vm *vm)
 {
@@ -110,22 +112,31 @@ void kvm_memory_slots_free(struct kvm_vm *vm)
     }
 }
 
+/* Look at each slot: at its last byte, and before that at every `step`-th one. */
+static void look(const struct kvm_vm *vm, uint64_t step)
+{
+    for (const struct memory_slot *slot = vm->slots; slot; slot = slot->next)
+        for (uint64_t end = slot->kvm.memory_size; end; end -= MIN(end, step))
+            (void)*(const volatile uint8_t *)(slot->kvm.userspace_addr + end - 1);
+}
+
 /*
- * Somebody shortened a file that devices have mapped, which loses its end. KVM does not say where
- * it looked, so the end of each slot is looked at: the guard (base/memory_guard.h) of what is lost
+ * Somebody shortened a file that devices have mapped, which loses its end; or it has holes, and the
+ * host no room for what was in one. KVM does not say where it looked, so the end of each slot is
+ * looked at, and all its pages if that was not it: the guard (base/memory_guard.h) of what is lost
  * puts other memory there and tells the device. Losses are compared with what this vCPU knows,
  * since the access of another one may have come first.
  */
 bool kvm_memory_mended(struct vcpu *vcpu)
 {
     struct kvm_vm *vm = vcpu->vm;
-    unsigned losses, before = vcpu->losses;
+    unsigned before = vcpu->losses;
 
     pthread_mutex_lock(&vm->lock);
-    for (const struct memory_slot *slot = vm->slots; slot; slot = slot->next)
-        (void)*(const volatile uint8_t *)(slot->kvm.userspace_addr + slot->kvm.memory_size - 1);
-    losses = memory_guard_losses();
+    look(vm, UINT64_MAX);
+    if (memory_guard_losses() == before)
+        look(vm, PAGE);
+    vcpu->losses = memory_guard_losses();
     pthread_mutex_unlock(&vm->lock);
-    vcpu->losses = losses;
-    return losses != before;
+    return vcpu->losses != before;
 }

@@ -114,7 +114,6 @@ static int mmio_queue_call_fd(void *opaque, uint16_t index, int fd)
     return mmio->irq_fd;
 }
 
-/* FEAT-15: no register for what NOTIF_CONFIG_DATA would need. */
 static int mmio_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
                            struct error *err)
 {
@@ -126,6 +125,7 @@ static void mmio_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_
     shared_memory_unmap(&((struct virtio_mmio *)opaque)->shared, id, offset, length);
 }
 
+/* FEAT-15: no register for what NOTIF_CONFIG_DATA would need. */
 static const struct virtio_transport_ops mmio_modern_ops = {
     .notify_queue = mmio_notify_queue,
     .notify_config = mmio_notify_config,

@@ -8,12 +8,14 @@
 #include "virtio/call.h"
 #include "virtio/vhost_kernel.h"
 
+#include <stdatomic.h>
+
 struct vhost_kernel;
 
 struct vhost_kernel_queue {
     struct vhost_kernel *owner;
     uint16_t index;
-    bool started;
+    atomic_bool started; /* the loop looks at it, too: vhost_kernel_queues_kick */
     struct virtqueue_position position;
     struct vhost_ring ring; /* while started */
     gpa_t used;

@@ -18,6 +18,26 @@ static struct vhost_user *vhost_user_of(struct virtio_backend *backend)
     return container_of(backend, struct vhost_user, backend);
 }
 
+/* A vCPU waits for a whole phase, with the device's lock held: so a peer may take as long for all
+ * of its requests as for any one, however many queues there are. What the driver does between them
+ * is not counted. */
+static void enter(struct vhost_user *v, enum vhost_user_phase phase)
+{
+    if (v->phase != phase)
+        v->phase_left_ns = VHOST_USER_PATIENCE_NS;
+    v->phase = phase;
+    v->deadline_ns = loop_now_ns() + v->phase_left_ns;
+}
+
+static void leave(struct vhost_user *v)
+{
+    uint64_t now = loop_now_ns();
+
+    if (v->deadline_ns)
+        v->phase_left_ns = now < v->deadline_ns ? v->deadline_ns - now : 0;
+    v->deadline_ns = 0;
+}
+
 /* Hold the lock between requests and the loop to the end of the scope. */
 static struct vhost_user *hold(struct virtio_backend *backend)
 {
@@ -38,6 +58,7 @@ static struct vhost_user *hold_soon(struct virtio_backend *backend)
 
 static void let_go(struct vhost_user **v)
 {
+    leave(*v);
     pthread_mutex_unlock(&(*v)->lock);
 }
 
@@ -114,6 +135,8 @@ static int vhost_user_backend_set_features(struct virtio_backend *backend,
     struct error err = ERROR_INIT;
     int ret;
 
+    v->phase = VHOST_USER_IDLE; /* it starts anew */
+    enter(v, VHOST_USER_STARTS);
     v->negotiated = *negotiated;
     v->features_settled = true;
     vhost_user_inflight_drop(v); /* what it says is of an earlier driver */
@@ -176,6 +199,7 @@ static int begin_queue(struct virtio_backend *backend, uint16_t index, struct er
     struct vhost_user_queue *queue = &v->queues[index];
     int ret;
 
+    enter(v, VHOST_USER_STARTS);
     queue->begun = !v->lost;
     ret = vhost_user_queue_begin(v, index, err);
     queue->running = !ret || vhost_user_waits(v);
@@ -229,6 +253,7 @@ static void end_queue(struct virtio_backend *backend, uint16_t index)
     };
     struct error err = ERROR_INIT;
 
+    enter(v, VHOST_USER_STOPS);
     queue->running = false;
     (void)vhost_user_tell_state(v, VHOST_USER_SET_VRING_ENABLE, index, 0, &err);
     if (vhost_user_ask(v, &message, &err) == 0)
@@ -312,13 +337,13 @@ static void reset_on_loop(void *arg)
 
 /* By the request for it, by the status, or, with a peer that knows neither, by having stopped its
  * queues. */
-static void vhost_user_reset(struct virtio_backend *backend)
+static void reset_peer(struct virtio_backend *backend)
 {
-    struct vhost_user *v = vhost_user_of(backend);
+    HELD *v = hold_soon(backend);
     struct vhost_user_message message = {.header = {.request = VHOST_USER_RESET_DEVICE}};
     struct error err = ERROR_INIT;
 
-    vhost_user_lock_soon(v);
+    enter(v, VHOST_USER_STOPS);
     v->negotiated = (struct virtio_features){0};
     v->features_settled = false;
     v->status = 0;
@@ -327,7 +352,14 @@ static void vhost_user_reset(struct virtio_backend *backend)
         (void)vhost_user_tell(v, &message, &err);
     else if (!v->lost && vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
         (void)vhost_user_tell_u64(v, VHOST_USER_SET_STATUS, 0, &err);
-    pthread_mutex_unlock(&v->lock);
+    v->phase = VHOST_USER_IDLE;
+}
+
+static void vhost_user_reset(struct virtio_backend *backend)
+{
+    const struct vhost_user *v = vhost_user_of(backend);
+
+    reset_peer(backend);
     if (v->options.front_part)
         v->options.front_part->ops->reset(v->options.front_part);
     loop_call(v->loop, reset_on_loop, backend);

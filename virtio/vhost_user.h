@@ -10,10 +10,11 @@
  * latter (CONFIG) unless `config_size` is 0 or there is a stand-in.
  *
  * The peer is not trusted. Each request waits at most VHOST_USER_PATIENCE_MS (the one that hands
- * over the guest's memory longer, by its size), and so does a whole handshake, about; a peer that
- * hangs or answers nonsense is disconnected, and the device needs a reset. When the driver resets
- * it, the peer is looked for again. The guest's memory must be shared (memfd). Nothing that a peer
- * gives us is mapped but its shared memory regions.
+ * over the guest's memory longer, by its size), and so do all those of a handshake, or of a driver
+ * that starts the device, or stops and resets it; a peer that hangs or answers nonsense is
+ * disconnected, and the device needs a reset. When the driver resets it, the peer is looked for
+ * again. The guest's memory must be shared (memfd). Nothing that a peer gives us is mapped but its
+ * shared memory regions.
  *
  * A peer that dies is waited for (reconnect_s). One that keeps a record of requests in flight
  * (INFLIGHT_SHMFD), or for which we do (`relay`), does again what was begun; the driver sees a

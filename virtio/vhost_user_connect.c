@@ -263,7 +263,7 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     atomic_store(&v->reconnect.fd, fd);
     v->waited_ns = 0;
     v->waited_until_ns = loop_now_ns();
-    v->deadline_ns = v->waited_until_ns + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
+    v->deadline_ns = v->waited_until_ns + VHOST_USER_PATIENCE_NS;
     ret = agree(v, err);
     if (!ret)
         ret = vhost_user_set_memory(v, err);

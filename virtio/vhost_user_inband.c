@@ -18,7 +18,7 @@
  * the loop, so nobody else hears it meanwhile. */
 static int hear_until_answered(struct vhost_user *v, struct error *err)
 {
-    uint64_t deadline = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
+    uint64_t deadline = loop_now_ns() + VHOST_USER_PATIENCE_NS;
 
     while (loop_now_ns() < deadline) {
         struct pollfd ready[2] = {{.fd = v->socket.fd, .events = POLLIN},

@@ -16,6 +16,11 @@ struct vhost_user_shmem;
 struct vhost_user_relay;
 
 #define VHOST_USER_SHMEM_REGIONS 8
+#define VHOST_USER_PATIENCE_NS   (UINT64_C(1000000) * VHOST_USER_PATIENCE_MS)
+
+/* What the driver does with the device: it starts it (features, and its queues), or stops it (its
+ * queues, and the reset). */
+enum vhost_user_phase { VHOST_USER_IDLE, VHOST_USER_STARTS, VHOST_USER_STOPS };
 
 struct vhost_user_queue {
     struct vhost_user *owner;
@@ -63,7 +68,9 @@ struct vhost_user {
     bool lost;                     /* the connection is over, and the loop has yet to close it */
     bool given_up;                 /* and is not looked for, until a reset */
     bool connected_before;
-    uint64_t deadline_ns;     /* of a handshake; 0: none is under way */
+    uint64_t deadline_ns; /* of a handshake or a phase; 0: of each request by itself */
+    enum vhost_user_phase phase;
+    uint64_t phase_left_ns;   /* of the patience that all requests of a phase share */
     uint64_t waited_ns;       /* that the loop has waited for the peer lately... */
     uint64_t waited_until_ns; /* ...the last time until then */
     struct vhost_user_reconnect reconnect;
@@ -115,7 +122,8 @@ void vhost_user_disconnect(struct vhost_user *v);
 /* Close what is left of a connection. On the loop. */
 void vhost_user_close(struct vhost_user *v);
 
-/* --- vhost_user_request.c: with v->lock held. A failed request disconnects. --- */
+/* --- vhost_user_request.c: with v->lock held. A failed request disconnects: also one that is not
+ * answered in VHOST_USER_PATIENCE_MS, or by v->deadline_ns. --- */
 
 /* Send, and wait for the answer where the request has one, or for its acknowledgement. */
 int vhost_user_tell(struct vhost_user *v, struct vhost_user_message *message, struct error *err);

@@ -64,7 +64,7 @@ static int resume(struct vhost_user *v, struct error *err)
     bool recorded = v->inflight_fd >= 0; /* by the peer that is gone */
     int ret;
 
-    v->deadline_ns = loop_now_ns() + UINT64_C(1000000) * VHOST_USER_PATIENCE_MS;
+    v->deadline_ns = loop_now_ns() + VHOST_USER_PATIENCE_NS;
     ret = v->features_settled ? vhost_user_settle_features(v, err) : 0;
     recorded = recorded && v->inflight_fd >= 0; /* and passed on to the new one */
     for (uint16_t i = 0; i < v->queue_count && !ret; i++)

@@ -16,12 +16,33 @@
 /* Some peers touch all memory before they answer (DPDK): so many more ms for each MiB of it. */
 #define MEMORY_PATIENCE_MS 10
 
-static void await_memory(const struct vhost_user *v)
+/* What any request takes is no waiting: there may be many, of many queues. */
+#define WORK_NS UINT64_C(5000000)
+
+static unsigned patience_ms(const struct vhost_user *v)
+{
+    uint64_t now = loop_now_ns();
+
+    if (!v->deadline_ns)
+        return VHOST_USER_PATIENCE_MS;
+    return now < v->deadline_ns ? (unsigned)((v->deadline_ns - now) / 1000000) : 0;
+}
+
+/* Time has passed since `began`, of which so much at most is not the deadline's. */
+static void allow(struct vhost_user *v, uint64_t began, uint64_t most_ns)
+{
+    if (v->deadline_ns)
+        v->deadline_ns += MIN(loop_now_ns() - began, most_ns);
+}
+
+static void await_memory(struct vhost_user *v)
 {
     struct pollfd answer = {.fd = v->socket.fd, .events = POLLIN};
     uint64_t ms = guest_memory_size(v->backend.memory) / MIB * MEMORY_PATIENCE_MS;
+    uint64_t began = loop_now_ns();
 
     (void)poll(&answer, 1, (int)MIN(ms, (uint64_t)INT_MAX)); /* what fails here fails again */
+    allow(v, began, UINT64_MAX);
 }
 
 static int receive_answer(struct vhost_user *v, uint32_t request, bool acknowledgement,
@@ -29,14 +50,11 @@ static int receive_answer(struct vhost_user *v, uint32_t request, bool acknowled
 {
     int ret = v->meanwhile ? v->meanwhile(v, err) : 0;
 
-    if (!ret && v->deadline_ns && loop_now_ns() > v->deadline_ns)
-        ret = error_set(err, ETIMEDOUT, "it takes too long");
-
     if (ret)
         return ret;
     if (request == VHOST_USER_SET_MEM_TABLE)
         await_memory(v);
-    ret = vhost_user_receive(v->socket.fd, answer, err);
+    ret = vhost_user_receive_within(v->socket.fd, answer, patience_ms(v), err);
     if (ret == 0)
         return error_set(err, ECONNRESET, "it closed the connection");
     if (ret < 0)
@@ -57,18 +75,27 @@ static int give_up(struct vhost_user *v, uint32_t request, int ret, struct error
     return ret;
 }
 
-int vhost_user_ask(struct vhost_user *v, struct vhost_user_message *message, struct error *err)
+/* Send a request, and receive into `answer` the one it has, unless that is NULL. */
+static int exchange(struct vhost_user *v, struct vhost_user_message *message, uint32_t flags,
+                    struct vhost_user_message *answer, struct error *err)
 {
     uint32_t request = message->header.request;
+    uint64_t began = loop_now_ns();
     int ret;
 
     if (v->socket.fd < 0 || v->lost)
         return error_set(err, ENOTCONN, "nobody serves the device");
-    message->header.flags = VHOST_USER_VERSION;
-    ret = vhost_user_send(v->socket.fd, message, err);
-    if (!ret)
-        ret = receive_answer(v, request, false, message, err);
+    message->header.flags = VHOST_USER_VERSION | flags;
+    ret = vhost_user_send_within(v->socket.fd, message, patience_ms(v), err);
+    if (!ret && answer)
+        ret = receive_answer(v, request, flags & VHOST_USER_FLAG_NEED_REPLY, answer, err);
+    allow(v, began, WORK_NS);
     return ret ? give_up(v, request, ret, err) : 0;
+}
+
+int vhost_user_ask(struct vhost_user *v, struct vhost_user_message *message, struct error *err)
+{
+    return exchange(v, message, 0, message, err);
 }
 
 int vhost_user_tell(struct vhost_user *v, struct vhost_user_message *message, struct error *err)
@@ -76,16 +103,11 @@ int vhost_user_tell(struct vhost_user *v, struct vhost_user_message *message, st
     uint32_t request = message->header.request;
     bool acknowledged = vhost_user_has(v, VHOST_USER_PROTOCOL_F_REPLY_ACK);
     struct vhost_user_message answer;
-    int ret;
+    int ret = exchange(v, message, acknowledged ? VHOST_USER_FLAG_NEED_REPLY : 0,
+                       acknowledged ? &answer : NULL, err);
 
-    if (v->socket.fd < 0 || v->lost)
-        return error_set(err, ENOTCONN, "nobody serves the device");
-    message->header.flags = VHOST_USER_VERSION | (acknowledged ? VHOST_USER_FLAG_NEED_REPLY : 0);
-    ret = vhost_user_send(v->socket.fd, message, err);
-    if (!ret && acknowledged)
-        ret = receive_answer(v, request, true, &answer, err);
     if (ret)
-        return give_up(v, request, ret, err);
+        return ret;
     return acknowledged && answer.payload.u64
                ? error_set(err, EINVAL, "%s was refused", vhost_user_request_name(request, false))
                : 0;
