@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "devices/display/viewer.h"
 #include "tests/driver/fake_gpu.h"
+#include "tests/driver/loop_turn.h"
 #include "tests/unit/build_directory.h"
 
 #include <setjmp.h>
@@ -27,7 +28,6 @@ struct display_fixture {
     struct display_event events[FIXTURE_EVENTS];
     size_t count;
     unsigned closed; /* how often a user wanted the machine to end */
-    struct loop_timer enough;
 };
 
 static inline void fixture_events(struct display_sink *sink, const struct display_event *events,
@@ -44,17 +44,10 @@ static inline void fixture_closed(void *opaque)
     ((struct display_fixture *)opaque)->closed++;
 }
 
-static inline void fixture_enough(struct loop_timer *timer)
-{
-    loop_stop(container_of(timer, struct display_fixture, enough)->loop);
-}
-
 /* Let the loop run for so long. */
 static inline void fixture_run(struct display_fixture *f, unsigned ms)
 {
-    f->enough.expired = fixture_enough;
-    loop_timer_set(f->loop, &f->enough, ms * UINT64_C(1000000));
-    loop_run(f->loop);
+    loop_run_for(f->loop, ms * UINT64_C(1000000));
 }
 
 /* Whether the event was sent, from place `from` on; where it was + 1, or 0. */

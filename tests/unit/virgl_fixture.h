@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/sanitizers.h"
 #include "devices/gpu/renderer.h"
+#include "tests/driver/loop_turn.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,7 +65,6 @@ struct virgl_rig {
     const struct gpu_renderer_module *ops;
     struct gpu_renderer *r;
     struct loop *loop;
-    struct loop_timer timeout;
     struct fence_done done[FENCES_MAX];
     unsigned done_count, wanted;
 
@@ -84,21 +84,12 @@ static inline void on_fence_done(void *opaque, uint32_t context, int ring, uint6
         loop_stop(rig.loop);
 }
 
-static inline void on_timeout(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(rig.loop);
-}
-
 /* Run the loop until so many fences are done in all, or half a minute. */
 static inline void wait_for_fences(unsigned count)
 {
     rig.wanted = count;
-    if (rig.done_count < count) {
-        loop_timer_set(rig.loop, &rig.timeout, 30000000000);
-        loop_run(rig.loop);
-        loop_timer_cancel(rig.loop, &rig.timeout);
-    }
+    if (rig.done_count < count)
+        loop_run_for(rig.loop, UINT64_C(30000000000));
     assert_int_equal(rig.done_count, count);
 }
 
@@ -119,8 +110,7 @@ static inline int load_virgl(void **state)
     setenv("LIBGL_ALWAYS_SOFTWARE", "1", 1);
     setenv("MESA_SHADER_CACHE_DISABLE", "true", 1);
     build_directory();
-    rig = (struct virgl_rig){.timeout = {.expired = on_timeout},
-                             .options = {.max_memory = 256 * MIB}};
+    rig = (struct virgl_rig){.options = {.max_memory = 256 * MIB}};
     if (loop_create(&rig.loop, &err) < 0 || module_load(&rig.module, "virgl", &err) < 0) {
         print_message("%s\n", err.text);
         return -1;
