@@ -13,6 +13,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -48,6 +49,15 @@ static inline void fixture_closed(void *opaque)
 static inline void fixture_run(struct display_fixture *f, unsigned ms)
 {
     loop_run_for(f->loop, ms * UINT64_C(1000000));
+}
+
+/* Of a processor, that this program has used. */
+static inline double fixture_cpu_seconds(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
 }
 
 /* Whether the event was sent, from place `from` on; where it was + 1, or 0. */
