@@ -10,6 +10,7 @@
 #include <libdrm/drm_fourcc.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -187,6 +188,32 @@ static void test_end_does_not_wait(void **state)
     close(fds[1]);
 }
 
+/* A guest may use up this program's descriptors (by connections through its network): a client then
+ * waits, and the display does not do nothing but try. */
+static void test_client_waits_for_a_descriptor(void **state)
+{
+    int lowest = dup(STDIN_FILENO), fd;
+    struct rlimit before, none;
+    uint8_t greeting[12];
+    double used;
+
+    (void)state;
+    close(lowest);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+    none = before;
+    none.rlim_cur = (rlim_t)lowest + 1; /* that is the client's end */
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    fd = dial();
+    used = fixture_cpu_seconds();
+    usleep(600000);
+    used = fixture_cpu_seconds() - used;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+    assert_true(used < 0.1);
+    hear(fd, greeting, sizeof(greeting));
+    assert_memory_equal(greeting, "RFB ", 4);
+    close(fd);
+}
+
 static bool is_cut(int fd, int ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLRDHUP};
@@ -233,6 +260,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pointer_far_away, setup, teardown),
         cmocka_unit_test(test_end_does_not_wait),
+        cmocka_unit_test_setup_teardown(test_client_waits_for_a_descriptor, setup, teardown),
         cmocka_unit_test_setup_teardown(test_patience_has_an_end, setup, teardown),
     };
     int ret;
