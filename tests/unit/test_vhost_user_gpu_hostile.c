@@ -172,6 +172,23 @@ static void test_what_is_nowhere_is_left_out(void **state)
     rig_close(rig);
 }
 
+/* A guest that draws in two buffers by turns: it says the same size each time, and what is shown
+ * stays until updates come. */
+static void test_same_size_again(void **state)
+{
+    struct gpu_rig *rig = rig_shown();
+    unsigned before = rig->shows;
+
+    (void)state;
+    say_update(rig, &(struct vhost_user_gpu_update){0, 0, 0, 8, 8}, 256, 0x22, 256);
+    say_scanout(rig, 0, 64, 64);
+    say_update(rig, &(struct vhost_user_gpu_update){0, 8, 8, 8, 8}, 256, 0x33, 256);
+    RIG_UNTIL(rig, rig_pixel(rig, 0, 8, 8) == 0x333333);
+    assert_int_equal(rig_pixel(rig, 0, 7, 7), 0x222222);
+    assert_int_equal(rig->shows, before);
+    rig_close(rig);
+}
+
 /* Byte by byte: nothing waits, and what is there in the end is right. */
 static void test_in_pieces(void **state)
 {
@@ -448,6 +465,7 @@ int main(void)
         cmocka_unit_test(test_no_message),
         cmocka_unit_test(test_update_of_another_size_than_it_says),
         cmocka_unit_test(test_what_is_nowhere_is_left_out),
+        cmocka_unit_test(test_same_size_again),
         cmocka_unit_test(test_in_pieces),
         cmocka_unit_test(test_reset_in_the_midst_of_an_update),
         cmocka_unit_test(test_memory_is_bounded),
