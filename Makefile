@@ -31,7 +31,7 @@ WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 # No C code unwinds: what debuggers need for it is in the debug information, and leaves the executable
-# an eighth smaller.
+# a seventh smaller.
 UNWIND = $(if $(SAN),,-fno-asynchronous-unwind-tables)
 CFLAGS ?= -O2 -g
 PIC = -fPIE
