@@ -2,28 +2,14 @@
  * The renderer on virglrenderer: what a guest renders is what it reads back and what is shown;
  * fences come in order; nothing is left behind.
  */
+#include "tests/unit/this_process.h"
 #include "virgl_fixture.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <unistd.h>
 
 /* --- start ------------------------------------------------------------------------------------ */
-
-static bool is_mapped(const char *name)
-{
-    FILE *maps = fopen("/proc/self/maps", "re");
-    char line[512];
-    bool found = false;
-
-    assert_non_null(maps);
-    while (!found && fgets(line, sizeof(line), maps))
-        found = strstr(line, name);
-    fclose(maps);
-    return found;
-}
 
 static void mesa_is_mapped_when_a_renderer_is_made(void **state)
 {
@@ -259,18 +245,9 @@ static void reset_forgets_everything(void **state)
     }
 }
 
-static unsigned open_files(void)
-{
-    unsigned count = 0;
-
-    for (int fd = 0; fd < 1024; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
 static void rounds_of_contexts_and_textures_leave_nothing(void **state)
 {
-    unsigned files = open_files();
+    unsigned files = count_fds();
 
     (void)state;
     for (uint32_t round = 1; round <= 100; round++) {
@@ -282,7 +259,7 @@ static void rounds_of_contexts_and_textures_leave_nothing(void **state)
         assert_int_equal(rig.ops->context_destroy(rig.r, round), 0);
         rig.ops->resource_unref(rig.r, 6);
     }
-    assert_int_equal(open_files(), files);
+    assert_int_equal(count_fds(), files);
 }
 
 static void renderers_come_and_go(void **state)
@@ -296,8 +273,8 @@ static void renderers_come_and_go(void **state)
         wait_for_fences(1);
         stop_renderer(state);
         if (round)
-            assert_int_equal(open_files(), files);
-        files = open_files();
+            assert_int_equal(count_fds(), files);
+        files = count_fds();
     }
 }
 

@@ -1,9 +1,9 @@
 /*
  * A back end, or a front end, that says anything on the socket of the vhost-user-gpu protocol.
  */
+#include "tests/unit/this_process.h"
 #include "tests/unit/vhost_user_gpu_fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <libdrm/drm_fourcc.h>
 #include <poll.h>
@@ -12,17 +12,6 @@
 #include <unistd.h>
 
 #define TURN_NS 5000000
-
-static unsigned count_fds(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (readdir(directory))
-        count++;
-    closedir(directory);
-    return count;
-}
 
 /* --- what a back end says --------------------------------------------------------------------- */
 
