@@ -3,9 +3,12 @@
 #   make               build build/vireo and its modules
 #   make demo          install what is needed, build, boot a Debian kernel
 #   make test          install what is needed, run every test (87 minutes at most)
-#   make soak          drivers reloaded and disks' processes killed under load, many times instead of few
+#   make soak          drivers reloaded and disks' processes killed under load, many times instead of few;
+#                      machines killed while they write; more guests under the sanitizers
 #   make check         the quick part: unit tests, format, include rules, conformance table, warnings
 #   make conformance   write tests/CONFORMANCE.md anew, after tests have changed
+#   make fuzz          each fuzz target for 20 seconds
+#   make bench-boot    figures (also bench-devices, bench-backends, bench-gpu, bench-ring; README, Figures)
 #   make install       PREFIX=/usr/local, DESTDIR=
 #
 # Variables: CC, CFLAGS, V=1 (show commands), SAN=address,undefined | thread (builds apart, in
@@ -28,7 +31,7 @@ WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN = -fstack-protector-strong -fstack-clash-protection -fcf-protection \
 	 $(if $(SAN),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 # No C code unwinds: what debuggers need for it is in the debug information, and leaves the executable
-# an eighth smaller.
+# a seventh smaller.
 UNWIND = $(if $(SAN),,-fno-asynchronous-unwind-tables)
 CFLAGS ?= -O2 -g
 PIC = -fPIE

@@ -1,6 +1,7 @@
 #include "tests/driver/gpu_card.h"
 
 #include "base/bytes.h"
+#include "tests/driver/loop_turn.h"
 #include "tests/driver/shared.h"
 
 #include <errno.h>
@@ -215,24 +216,10 @@ void gpu_card_destroy(struct gpu_card *card)
         close(card->kicks[i]);
 }
 
-struct turn {
-    struct loop_timer timer;
-    struct loop *loop;
-};
-
-static void turn_over(struct loop_timer *timer)
-{
-    loop_stop(container_of(timer, struct turn, timer)->loop);
-}
-
 void gpu_card_serve(struct gpu_card *card)
 {
-    for (unsigned i = 0; i < SERVE_TURNS; i++) {
-        struct turn turn = {.timer.expired = turn_over, .loop = card->loop};
-
-        loop_timer_set(card->loop, &turn.timer, 0);
-        loop_run(card->loop);
-    }
+    for (unsigned i = 0; i < SERVE_TURNS; i++)
+        loop_run_for(card->loop, 0);
 }
 
 /* --- memory and configuration ----------------------------------------------------------------- */

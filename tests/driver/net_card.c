@@ -3,6 +3,7 @@
 #include "base/bytes.h"
 #include "devices/net/net.h"
 #include "devices/net/state.h"
+#include "tests/driver/loop_turn.h"
 
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -149,22 +150,10 @@ void net_card_stop(struct net_card *card)
     card->backend->ops->reset(card->backend);
 }
 
-static struct loop *timer_loop;
-
-static void timer_expired(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(timer_loop);
-}
-
 void net_card_turn(struct net_card *card)
 {
-    struct loop_timer timer = {.expired = timer_expired};
-
-    timer_loop = card->loop;
     fake_net_poll(&card->host);
-    loop_timer_set(card->loop, &timer, 0);
-    loop_run(card->loop);
+    loop_run_for(card->loop, 0);
 }
 
 void net_card_serve(struct net_card *card)

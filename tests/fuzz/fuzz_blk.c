@@ -13,8 +13,7 @@
 #include "base/log.h"
 #include "devices/blk/blk.h"
 #include "devices/blk/io.h"
-#include "tests/driver/ring.h"
-#include "tests/fuzz/input.h"
+#include "tests/fuzz/device.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,26 +32,8 @@ static struct loop *loop;
 static struct virtio_backend *backend;
 static struct ring ring;
 static int kick_fd;
-static bool needs_reset;
 static uint32_t writable[QUEUE_SIZE]; /* bytes, by head */
 static uint64_t next_data;            /* guest address of the next descriptor's bytes */
-
-static void on_notify(void *opaque, uint16_t index)
-{
-    (void)opaque;
-    (void)index;
-}
-
-static void on_config_changed(void *opaque)
-{
-    (void)opaque;
-}
-
-static void on_needs_reset(void *opaque)
-{
-    (void)opaque;
-    needs_reset = true;
-}
 
 static void disk_create(void)
 {
@@ -70,9 +51,7 @@ static void disk_create(void)
     REQUIRE(loop_create(&loop, NULL) == 0);
     REQUIRE(virtio_builtin_create(&blk_model, &options, &memory, loop, 1, 128, &backend, NULL) ==
             0);
-    backend->events = (struct virtio_device_events){.notify_queue = on_notify,
-                                                    .config_changed = on_config_changed,
-                                                    .needs_reset = on_needs_reset};
+    backend->events = device_events;
     kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 }
 
@@ -81,9 +60,6 @@ static void queue_start(uint8_t features)
     struct virtio_features negotiated = {.word = {(uint32_t)features << 4}}; /* FLUSH, WCE... */
 
     ring_init(&ring, &memory, 0, QUEUE_SIZE, false);
-    const struct virtqueue_setup setup = {0, QUEUE_SIZE, GPA(ring.desc), GPA(ring.avail),
-                                          GPA(ring.used)};
-
     features_set(&negotiated, VIRTIO_F_VERSION_1, !(features & 2));
     features_set(&negotiated, 1, features & 4);   /* SIZE_MAX */
     features_set(&negotiated, 13, features & 8);  /* DISCARD */
@@ -93,8 +69,7 @@ static void queue_start(uint8_t features)
     needs_reset = false;
     next_data = DATA;
     REQUIRE(backend->ops->set_features(backend, &negotiated) == 0);
-    REQUIRE(backend->ops->queue_start(backend, &setup, (struct virtqueue_position){0, 0}, kick_fd,
-                                      NULL) == 0);
+    device_queue_start(backend, 0, &ring, kick_fd);
 }
 
 /* A header with a type that exists and a sector not far off the disk. */

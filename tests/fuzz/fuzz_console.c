@@ -12,8 +12,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "devices/console/console.h"
-#include "tests/driver/ring.h"
-#include "tests/fuzz/input.h"
+#include "tests/fuzz/device.h"
 
 #include <stdio.h>
 #include <sys/eventfd.h>
@@ -31,26 +30,9 @@ static struct loop *loop;
 static struct virtio_backend *backend;
 static struct ring rings[QUEUES];
 static int kicks[QUEUES];
-static int host; /* the other end of port 1 */
-static bool needs_reset;
+static int host;                              /* the other end of port 1 */
 static uint32_t writable[QUEUES][QUEUE_SIZE]; /* bytes, by head */
 static size_t sent, received;                 /* through port 1's transmit queue */
-
-static void on_notify(void *opaque, uint16_t index)
-{
-    (void)opaque, (void)index;
-}
-
-static void on_config_changed(void *opaque)
-{
-    (void)opaque;
-}
-
-static void on_needs_reset(void *opaque)
-{
-    (void)opaque;
-    needs_reset = true;
-}
 
 static void console_create(void)
 {
@@ -67,9 +49,7 @@ static void console_create(void)
     REQUIRE(loop_create(&loop, NULL) == 0);
     REQUIRE(virtio_builtin_create(&console_model, &options, &memory, loop, QUEUES, QUEUE_SIZE,
                                   &backend, NULL) == 0);
-    backend->events = (struct virtio_device_events){.notify_queue = on_notify,
-                                                    .config_changed = on_config_changed,
-                                                    .needs_reset = on_needs_reset};
+    backend->events = device_events;
     REQUIRE(backend->ops->start(backend, NULL) == 0);
     for (int q = 0; q < QUEUES; q++)
         kicks[q] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -85,11 +65,7 @@ static void queues_start(uint8_t features)
     REQUIRE(backend->ops->set_features(backend, &negotiated) == 0);
     for (uint16_t q = 0; q < QUEUES; q++) {
         ring_init(&rings[q], &memory, q * RING_STEP, QUEUE_SIZE, false);
-        const struct virtqueue_setup setup = {q, QUEUE_SIZE, GPA(rings[q].desc),
-                                              GPA(rings[q].avail), GPA(rings[q].used)};
-
-        REQUIRE(backend->ops->queue_start(backend, &setup, (struct virtqueue_position){0, 0},
-                                          kicks[q], NULL) == 0);
+        device_queue_start(backend, q, &rings[q], kicks[q]);
     }
 }
 

@@ -14,8 +14,7 @@
 #include "devices/display/display.h"
 #include "devices/input/input.h"
 #include "devices/input/model/script.h"
-#include "tests/driver/ring.h"
-#include "tests/fuzz/input.h"
+#include "tests/fuzz/device.h"
 
 #include <linux/input.h>
 #include <sys/eventfd.h>
@@ -38,27 +37,11 @@ static struct virtio_backend *backends[KINDS], *backend;
 static struct ring rings[QUEUES];
 static int kicks[QUEUES];
 static uint32_t lengths[QUEUES][QUEUE_SIZE]; /* of buffers, by head */
-static bool ready, needs_reset;
+static bool ready;
 static bool sent[KEY_CNT], received[KEY_CNT]; /* keys that are down */
 
 static const unsigned kinds[KINDS] = {DISPLAY_KEYS, DISPLAY_RELATIVE, DISPLAY_ABSOLUTE,
                                       DISPLAY_TOUCH};
-
-static void on_notify(void *opaque, uint16_t index)
-{
-    (void)opaque, (void)index;
-}
-
-static void on_config_changed(void *opaque)
-{
-    (void)opaque;
-}
-
-static void on_needs_reset(void *opaque)
-{
-    (void)opaque;
-    needs_reset = true;
-}
 
 static void create(void)
 {
@@ -74,9 +57,7 @@ static void create(void)
             (struct input_options){.kind = INPUT_KEYBOARD + i, .grab = true, .display = display};
         REQUIRE(virtio_builtin_create(&vireo_module_input, &options[i], &memory, loop, QUEUES,
                                       QUEUE_SIZE, &backends[i], NULL) == 0);
-        backends[i]->events = (struct virtio_device_events){.notify_queue = on_notify,
-                                                            .config_changed = on_config_changed,
-                                                            .needs_reset = on_needs_reset};
+        backends[i]->events = device_events;
         REQUIRE(backends[i]->ops->start(backends[i], NULL) == 0);
     }
     for (int q = 0; q < QUEUES; q++)
@@ -91,11 +72,7 @@ static void queues_start(void)
     REQUIRE(backend->ops->set_features(backend, &negotiated) == 0);
     for (uint16_t q = 0; q < QUEUES; q++) {
         ring_init(&rings[q], &memory, q * RING_STEP, QUEUE_SIZE, false);
-        const struct virtqueue_setup setup = {q, QUEUE_SIZE, GPA(rings[q].desc),
-                                              GPA(rings[q].avail), GPA(rings[q].used)};
-
-        REQUIRE(backend->ops->queue_start(backend, &setup, (struct virtqueue_position){0, 0},
-                                          kicks[q], NULL) == 0);
+        device_queue_start(backend, q, &rings[q], kicks[q]);
     }
     ready = false;
     memset(sent, 0, sizeof(sent));

@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/log.h"
 #include "devices/display/display.h"
+#include "devices/gpu/vhost_user/message.h"
 #include "devices/gpu/vhost_user/source.h"
 #include "tests/fuzz/input.h"
 
@@ -84,19 +85,7 @@ static const struct display_viewer_ops viewer_ops = {
 
 static void say(int socket, const void *bytes, size_t size, int fd)
 {
-    union {
-        struct cmsghdr header;
-        char bytes[CMSG_SPACE(sizeof(int))];
-    } control = {.header = {CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS}};
-    struct iovec iov = {(void *)(uintptr_t)bytes, size};
-    struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
-
-    if (fd >= 0) {
-        message.msg_control = control.bytes;
-        message.msg_controllen = sizeof(control);
-        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
-    }
-    (void)!sendmsg(socket, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+    gpu_send_bytes(socket, &(struct iovec){(void *)(uintptr_t)bytes, size}, 1, fd);
 }
 
 /* Of 64 rows of 256 bytes, or not. */

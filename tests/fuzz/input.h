@@ -5,9 +5,8 @@
 #ifndef TESTS_FUZZ_INPUT_H
 #define TESTS_FUZZ_INPUT_H
 
-#include "base/bytes.h"
 #include "base/event_signal.h"
-#include "base/loop.h"
+#include "tests/driver/loop_turn.h"
 
 #include <dirent.h>
 #include <stddef.h>
@@ -55,23 +54,10 @@ static inline unsigned open_descriptors(void)
     return count;
 }
 
-struct turn {
-    struct loop_timer timer;
-    struct loop *loop;
-};
-
-static inline void turn_over(struct loop_timer *timer)
-{
-    loop_stop(container_of(timer, struct turn, timer)->loop);
-}
-
 /* The loop handles what is ready. */
 static inline void turn(struct loop *loop)
 {
-    struct turn one = {.timer.expired = turn_over, .loop = loop};
-
-    loop_timer_set(loop, &one.timer, 0);
-    loop_run(loop);
+    loop_run_for(loop, 0);
 }
 
 #endif

@@ -8,10 +8,12 @@
 #include "base/bytes.h"
 #include "devices/display/viewer.h"
 #include "tests/driver/fake_gpu.h"
+#include "tests/driver/loop_turn.h"
 #include "tests/unit/build_directory.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -27,7 +29,6 @@ struct display_fixture {
     struct display_event events[FIXTURE_EVENTS];
     size_t count;
     unsigned closed; /* how often a user wanted the machine to end */
-    struct loop_timer enough;
 };
 
 static inline void fixture_events(struct display_sink *sink, const struct display_event *events,
@@ -44,17 +45,19 @@ static inline void fixture_closed(void *opaque)
     ((struct display_fixture *)opaque)->closed++;
 }
 
-static inline void fixture_enough(struct loop_timer *timer)
-{
-    loop_stop(container_of(timer, struct display_fixture, enough)->loop);
-}
-
 /* Let the loop run for so long. */
 static inline void fixture_run(struct display_fixture *f, unsigned ms)
 {
-    f->enough.expired = fixture_enough;
-    loop_timer_set(f->loop, &f->enough, ms * UINT64_C(1000000));
-    loop_run(f->loop);
+    loop_run_for(f->loop, ms * UINT64_C(1000000));
+}
+
+/* Of a processor, that this program has used. */
+static inline double fixture_cpu_seconds(void)
+{
+    struct timespec used;
+
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec / 1e9;
 }
 
 /* Whether the event was sent, from place `from` on; where it was + 1, or 0. */

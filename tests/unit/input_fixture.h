@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "devices/display/display.h"
 #include "devices/input/input.h"
+#include "tests/driver/loop_turn.h"
 #include "tests/driver/packed_ring.h"
 #include "virtio/device.h"
 
@@ -55,26 +56,12 @@ struct fixture {
     uint32_t length_of[QUEUE_SIZE];
 };
 
-/* --- the loop ----------------------------------------------------------------------------------
- */
-
-struct turn {
-    struct loop_timer timer;
-    struct loop *loop;
-};
-
-static inline void turn_over(struct loop_timer *timer)
-{
-    loop_stop(container_of(timer, struct turn, timer)->loop);
-}
+/* --- the loop --------------------------------------------------------------------------------- */
 
 /* The loop handles what comes within this time. */
 static inline void run_for(struct fixture *f, unsigned ms)
 {
-    struct turn turn = {.timer.expired = turn_over, .loop = f->loop};
-
-    loop_timer_set(f->loop, &turn.timer, ms * UINT64_C(1000000));
-    loop_run(f->loop);
+    loop_run_for(f->loop, ms * UINT64_C(1000000));
 }
 
 static inline void settle(struct fixture *f)
@@ -83,8 +70,7 @@ static inline void settle(struct fixture *f)
         run_for(f, 0);
 }
 
-/* --- life --------------------------------------------------------------------------------------
- */
+/* --- life ------------------------------------------------------------------------------------- */
 
 static inline void on_notify(void *opaque, uint16_t index)
 {
@@ -218,8 +204,7 @@ static inline int tear_down(void **state)
     return 0;
 }
 
-/* --- queues ------------------------------------------------------------------------------------
- */
+/* --- queues ----------------------------------------------------------------------------------- */
 
 static inline int add(struct fixture *f, unsigned q, uint64_t address, uint32_t length, bool write)
 {
@@ -357,8 +342,7 @@ static inline void say(struct fixture *f, unsigned type, unsigned code, int32_t 
     say_bytes(f, type, code, value, EVENT_SIZE);
 }
 
-/* --- the display -------------------------------------------------------------------------------
- */
+/* --- the display ------------------------------------------------------------------------------ */
 
 static inline void press(struct fixture *f, unsigned code, int32_t value)
 {
@@ -368,8 +352,7 @@ static inline void press(struct fixture *f, unsigned code, int32_t value)
     settle(f);
 }
 
-/* --- configuration -----------------------------------------------------------------------------
- */
+/* --- configuration ---------------------------------------------------------------------------- */
 
 static inline void config_write(struct fixture *f, uint32_t offset, uint8_t value)
 {

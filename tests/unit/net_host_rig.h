@@ -8,6 +8,7 @@
 #include "base/bytes.h"
 #include "base/module.h"
 #include "devices/net/options.h"
+#include "tests/driver/loop_turn.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -168,18 +169,9 @@ static inline int end_send(struct end *end, const void *frame, size_t length)
     return end->host->ops->send(end->host, 0, iov, 3);
 }
 
-static void time_over(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(loop);
-}
-
 static void run_ms(unsigned ms)
 {
-    struct loop_timer timer = {.expired = time_over};
-
-    loop_timer_set(loop, &timer, ms * UINT64_C(1000000));
-    loop_run(loop);
+    loop_run_for(loop, ms * UINT64_C(1000000));
 }
 
 /* Run the loop until `condition` holds. */

@@ -6,6 +6,7 @@
  */
 #include "base/bytes.h"
 #include "devices/blk/io.h"
+#include "tests/driver/loop_turn.h"
 
 #include <errno.h>
 #include <linux/filter.h>
@@ -28,7 +29,6 @@
 struct fixture {
     struct loop *loop;
     struct blk_engine *engine;
-    struct loop_timer end;
     struct {
         struct blk_io io;
         struct iovec iov;
@@ -101,19 +101,6 @@ static void submit_reads(unsigned first, unsigned count)
     }
 }
 
-static void end_expired(struct loop_timer *timer)
-{
-    (void)timer;
-    loop_stop(fixture.loop);
-}
-
-static void run_loop(uint64_t ns)
-{
-    fixture.end.expired = end_expired;
-    loop_timer_set(fixture.loop, &fixture.end, ns);
-    loop_run(fixture.loop);
-}
-
 static void auto_without_uring(void)
 {
     struct error err = ERROR_INIT;
@@ -135,14 +122,14 @@ static void submission_refused_for_a_while(void)
     refuse(__NR_io_uring_enter, 3, EAGAIN);
     submit_reads(0, 3);
     fixture.engine->ops->flush(fixture.engine);
-    run_loop(10 * MS);
+    loop_run_for(fixture.loop, 10 * MS);
     fixture.engine->ops->wait(fixture.engine);
     REQUIRE(fixture.done == 0);
     submit_reads(3, 1);
     fixture.engine->ops->flush(fixture.engine);
     while (fixture.done < 4)
         fixture.engine->ops->wait(fixture.engine);
-    run_loop(10 * MS);
+    loop_run_for(fixture.loop, 10 * MS);
     REQUIRE(fixture.done == 4 && fixture.failed == 0);
     fixture.engine->ops->destroy(fixture.engine);
 }
@@ -154,7 +141,7 @@ static void no_threads(void)
     engine_make(BLK_AIO_THREADS, NULL);
     submit_reads(0, 4);
     fixture.engine->ops->flush(fixture.engine);
-    run_loop(10 * MS);
+    loop_run_for(fixture.loop, 10 * MS);
     REQUIRE(fixture.done == 4 && fixture.failed == 0);
     fixture.engine->ops->destroy(fixture.engine);
 }

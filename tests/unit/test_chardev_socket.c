@@ -2,6 +2,7 @@
  * Character devices on Unix sockets: peers that come, go, and are slow.
  */
 #include "tests/unit/chardev_fixture.h"
+#include "tests/unit/this_process.h"
 
 static struct sockaddr_un address_of(struct fixture *f)
 {
@@ -75,22 +76,13 @@ static void test_socket_half_closed(void **state)
     close(peer_accepted(f)); /* the next one gets in */
 }
 
-static int count_fds(void)
-{
-    int count = 0;
-
-    for (int fd = 0; fd < 256; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
 static void nothing(void *arg)
 {
     (void)arg;
 }
 
 /* Input does not tell that a peer came or went while the guest takes none; what is open does. */
-static void wait_fds(struct fixture *f, int least, int most)
+static void wait_fds(struct fixture *f, unsigned least, unsigned most)
 {
     for (int i = 0; i < 5000 && (count_fds() < least || count_fds() > most); i++)
         usleep(1000);
@@ -103,7 +95,8 @@ static void wait_fds(struct fixture *f, int least, int most)
 static void test_socket_left_unread(void **state)
 {
     struct fixture *f = *state;
-    int idle, fd;
+    unsigned idle;
+    int fd;
 
     start(f, "unix:%s");
     idle = count_fds();

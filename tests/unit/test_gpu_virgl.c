@@ -2,66 +2,22 @@
  * The renderer on virglrenderer: what a guest renders is what it reads back and what is shown;
  * fences come in order; nothing is left behind.
  */
+#include "tests/unit/this_process.h"
 #include "virgl_fixture.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
-#include <stdio.h>
 #include <unistd.h>
-
-static struct virgl_rig rig;
-
-static int load(void **state)
-{
-    (void)state;
-    return load_virgl(&rig);
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    unload_virgl(&rig);
-    return 0;
-}
-
-static int start(void **state)
-{
-    (void)state;
-    start_renderer(&rig);
-    return 0;
-}
-
-static int stop(void **state)
-{
-    (void)state;
-    rig.ops->destroy(rig.r);
-    return 0;
-}
 
 /* --- start ------------------------------------------------------------------------------------ */
 
-static bool is_mapped(const char *name)
-{
-    FILE *maps = fopen("/proc/self/maps", "re");
-    char line[512];
-    bool found = false;
-
-    assert_non_null(maps);
-    while (!found && fgets(line, sizeof(line), maps))
-        found = strstr(line, name);
-    fclose(maps);
-    return found;
-}
-
 static void mesa_is_mapped_when_a_renderer_is_made(void **state)
 {
-    (void)state;
     assert_true(is_mapped("libvirglrenderer"));
     assert_false(is_mapped("libEGL_mesa"));
-    start_renderer(&rig);
+    start_renderer(state);
     assert_true(is_mapped("libEGL_mesa"));
-    rig.ops->destroy(rig.r);
+    stop_renderer(state);
 }
 
 static void bad_options_are_refused_with_a_reason(void **state)
@@ -70,15 +26,15 @@ static void bad_options_are_refused_with_a_reason(void **state)
     struct error err;
 
     (void)state;
-    assert_int_equal(try_create(&rig, &options, &err), -ENOENT);
+    assert_int_equal(try_create(&options, &err), -ENOENT);
     assert_non_null(strstr(err.text, "rendernode=/nonexistent/node"));
 
     options = (struct gpu_renderer_options){.render_node = "/dev/null"};
-    assert_int_equal(try_create(&rig, &options, &err), -ENODEV);
+    assert_int_equal(try_create(&options, &err), -ENODEV);
     assert_non_null(strstr(err.text, "/dev/null"));
 
     options = (struct gpu_renderer_options){.drm = true};
-    assert_int_equal(try_create(&rig, &options, &err), -ENOTSUP);
+    assert_int_equal(try_create(&options, &err), -ENOTSUP);
     assert_non_null(strstr(err.text, "drm=on"));
 }
 
@@ -89,7 +45,7 @@ static void there_is_one_renderer_a_process(void **state)
     struct error err;
 
     (void)state;
-    assert_int_equal(try_create(&rig, &options, &err), -EBUSY);
+    assert_int_equal(try_create(&options, &err), -EBUSY);
     assert_ptr_equal(rig.r, first);
 }
 
@@ -130,10 +86,10 @@ static void what_a_guest_renders_it_reads_back(void **state)
 
     (void)state;
     assert_int_equal(rig.ops->context_create(rig.r, 1, 0, "test"), 0);
-    make_texture(&rig, 1, 5, WIDTH, HEIGHT);
+    make_texture(1, 5, WIDTH, HEIGHT);
     assert_int_equal(rig.ops->attach_backing(rig.r, 5, iov, 2), 0);
-    assert_int_equal(submit_clear(&rig, 1, 9, 5, 1, 0.5, 0), 0);
-    assert_int_equal(transfer_2d(&rig, false, 5, WIDTH, HEIGHT), 0);
+    assert_int_equal(submit_clear(1, 9, 5, 1, 0.5, 0), 0);
+    assert_int_equal(transfer_2d(false, 5, WIDTH, HEIGHT), 0);
     for (int i = 0; i < WIDTH * HEIGHT; i++)
         assert_int_equal(backing[i], 0xffff8000);
 }
@@ -152,7 +108,7 @@ static void read_rows(uint32_t format, uint32_t flags)
         backing[i] = 0xff000000 | i / WIDTH << 16 | i % WIDTH;
     assert_int_equal(rig.ops->resource_create(rig.r, 7, &texture), 0);
     assert_int_equal(rig.ops->attach_backing(rig.r, 7, &iov, 1), 0);
-    assert_int_equal(transfer_2d(&rig, true, 7, WIDTH, HEIGHT), 0);
+    assert_int_equal(transfer_2d(true, 7, WIDTH, HEIGHT), 0);
     memset(out, 0, sizeof(out));
     assert_int_equal(rig.ops->read(rig.r, 7, &rect, out, 16), 0);
     for (uint32_t y = 0; y < 3; y++) {
@@ -184,8 +140,8 @@ static void what_a_guest_renders_is_a_picture(void **state)
 
     (void)state;
     assert_int_equal(rig.ops->context_create(rig.r, 1, 2, "test"), 0);
-    make_texture(&rig, 1, 5, WIDTH, HEIGHT);
-    assert_int_equal(submit_clear(&rig, 1, 9, 5, 0, 1, 1), 0);
+    make_texture(1, 5, WIDTH, HEIGHT);
+    assert_int_equal(submit_clear(1, 9, 5, 0, 1, 1), 0);
     assert_int_equal(rig.ops->picture(rig.r, 5, &picture), 0);
     assert_int_equal(picture.width, WIDTH);
     assert_int_equal(picture.height, HEIGHT);
@@ -211,13 +167,13 @@ static void fences_come_in_the_order_of_their_timeline(void **state)
     (void)state;
     assert_int_equal(rig.ops->context_create(rig.r, 1, 2, "one"), 0);
     assert_int_equal(rig.ops->context_create(rig.r, 2, 2, "two"), 0);
-    make_texture(&rig, 1, 5, WIDTH, HEIGHT);
+    make_texture(1, 5, WIDTH, HEIGHT);
     for (uint64_t id = 1; id <= 8; id++) {
-        assert_int_equal(submit_clear(&rig, 1, 10 + (uint32_t)id, 5, 1, 0, 0), 0);
+        assert_int_equal(submit_clear(1, 10 + (uint32_t)id, 5, 1, 0, 0), 0);
         assert_int_equal(rig.ops->fence(rig.r, 1 + id % 2, 0, id << 33), 0);
         assert_int_equal(rig.ops->fence(rig.r, 1 + id % 2, -1, id << 33 | 1), 0);
     }
-    wait_for_fences(&rig, 16);
+    wait_for_fences(16);
     for (unsigned i = 0; i < 16; i++) {
         uint64_t *last = &expected[rig.done[i].context - 1][rig.done[i].ring < 0];
 
@@ -233,7 +189,7 @@ static void fences_of_rings_of_one_context_come(void **state)
     assert_int_equal(rig.ops->context_create(rig.r, 3, 2, "rings"), 0);
     assert_int_equal(rig.ops->fence(rig.r, 3, 63, 1), 0);
     assert_int_equal(rig.ops->fence(rig.r, 3, 1, 2), 0);
-    wait_for_fences(&rig, 2);
+    wait_for_fences(2);
     assert_done(0, 3, 63, 1);
     assert_done(1, 3, 1, 2);
     assert_int_equal(rig.ops->fence(rig.r, 4, 0, 3), -ENOENT);
@@ -249,7 +205,7 @@ static void a_destroyed_context_leaves_no_fence_pending(void **state)
     assert_int_equal(rig.ops->fence(rig.r, 1, 0, 3), 0);
     assert_int_equal(rig.ops->context_destroy(rig.r, 1), 0);
     assert_true(rig.done_count >= 1);
-    wait_for_fences(&rig, 3);
+    wait_for_fences(3);
     assert_int_equal(rig.ops->context_destroy(rig.r, 1), -ENOENT);
 }
 
@@ -261,7 +217,7 @@ static void many_contexts_that_go_lose_no_fence(void **state)
         assert_int_equal(rig.ops->fence(rig.r, id, -1, id), 0);
         assert_int_equal(rig.ops->context_destroy(rig.r, id), 0);
     }
-    wait_for_fences(&rig, 40);
+    wait_for_fences(40);
     for (uint32_t i = 0; i < 40; i++)
         assert_int_equal(rig.done[i].id, i + 1);
 }
@@ -276,59 +232,49 @@ static void reset_forgets_everything(void **state)
     for (int round = 0; round < 3; round++) {
         rig.done_count = 0;
         assert_int_equal(rig.ops->context_create(rig.r, 1, 2, "test"), 0);
-        make_texture(&rig, 1, 5, WIDTH, HEIGHT);
-        assert_int_equal(submit_clear(&rig, 1, 9, 5, 1, 1, 1), 0);
+        make_texture(1, 5, WIDTH, HEIGHT);
+        assert_int_equal(submit_clear(1, 9, 5, 1, 1, 1), 0);
         assert_int_equal(rig.ops->fence(rig.r, 1, 0, 1), 0);
         rig.ops->reset(rig.r);
         assert_int_equal(rig.ops->picture(rig.r, 5, &picture), -ENOENT);
         assert_int_equal(rig.ops->context_attach(rig.r, 1, 5), -ENOENT);
         assert_int_equal(rig.done_count, 0);
         assert_int_equal(rig.ops->fence(rig.r, 0, -1, 77), 0);
-        wait_for_fences(&rig, 1);
+        wait_for_fences(1);
         assert_done(0, 0, -1, 77);
     }
 }
 
-static unsigned open_files(void)
-{
-    unsigned count = 0;
-
-    for (int fd = 0; fd < 1024; fd++)
-        count += fcntl(fd, F_GETFD) >= 0;
-    return count;
-}
-
 static void rounds_of_contexts_and_textures_leave_nothing(void **state)
 {
-    unsigned files = open_files();
+    unsigned files = count_fds();
 
     (void)state;
     for (uint32_t round = 1; round <= 100; round++) {
         assert_int_equal(rig.ops->context_create(rig.r, round, 2, "round"), 0);
-        make_texture(&rig, round, 5, 256, 256); /* all of them together are too many */
-        make_texture(&rig, round, 6, 2048, 1024);
-        assert_int_equal(submit_clear(&rig, round, 9, 5, 1, 1, 1), 0);
+        make_texture(round, 5, 256, 256); /* all of them together are too many */
+        make_texture(round, 6, 2048, 1024);
+        assert_int_equal(submit_clear(round, 9, 5, 1, 1, 1), 0);
         rig.ops->resource_unref(rig.r, 5);
         assert_int_equal(rig.ops->context_destroy(rig.r, round), 0);
         rig.ops->resource_unref(rig.r, 6);
     }
-    assert_int_equal(open_files(), files);
+    assert_int_equal(count_fds(), files);
 }
 
 static void renderers_come_and_go(void **state)
 {
     unsigned files = 0;
 
-    (void)state;
     for (int round = 0; round < 5; round++) {
-        start_renderer(&rig);
+        start_renderer(state);
         assert_int_equal(rig.ops->context_create(rig.r, 1, 2, "round"), 0);
         assert_int_equal(rig.ops->fence(rig.r, 1, 0, 1), 0);
-        wait_for_fences(&rig, 1);
-        rig.ops->destroy(rig.r);
+        wait_for_fences(1);
+        stop_renderer(state);
         if (round)
-            assert_int_equal(open_files(), files);
-        files = open_files();
+            assert_int_equal(count_fds(), files);
+        files = count_fds();
     }
 }
 
@@ -340,8 +286,8 @@ static void render_on_loop(void *arg)
     uint32_t *pixel = arg;
 
     assert_int_equal(rig.ops->context_create(rig.r, 1, 2, "test"), 0);
-    make_texture(&rig, 1, 5, WIDTH, HEIGHT);
-    assert_int_equal(submit_clear(&rig, 1, 9, 5, 0, 0, 1), 0);
+    make_texture(1, 5, WIDTH, HEIGHT);
+    assert_int_equal(submit_clear(1, 9, 5, 0, 0, 1), 0);
     assert_int_equal(rig.ops->read(rig.r, 5, &pixel_rect, pixel, 4), 0);
 }
 
@@ -350,14 +296,13 @@ static void the_loop_may_have_a_thread_of_its_own(void **state)
     struct error err;
     uint32_t pixel = 0;
 
-    (void)state;
     for (int round = 0; round < 2; round++) {
-        start_renderer(&rig);
+        start_renderer(state);
         assert_int_equal(loop_start_thread(rig.loop, "display", &err), 0);
         loop_call(rig.loop, render_on_loop, &pixel);
         assert_int_equal(pixel & 0xffffff, 0x0000ff);
         loop_join_thread(rig.loop);
-        rig.ops->destroy(rig.r);
+        stop_renderer(state);
     }
 }
 
@@ -366,20 +311,20 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mesa_is_mapped_when_a_renderer_is_made),
         cmocka_unit_test(bad_options_are_refused_with_a_reason),
-        cmocka_unit_test_setup_teardown(there_is_one_renderer_a_process, start, stop),
-        cmocka_unit_test_setup_teardown(capsets_of_virgl, start, stop),
-        cmocka_unit_test_setup_teardown(what_a_guest_renders_it_reads_back, start, stop),
-        cmocka_unit_test_setup_teardown(a_picture_is_read_the_right_way_up, start, stop),
-        cmocka_unit_test_setup_teardown(what_a_guest_renders_is_a_picture, start, stop),
-        cmocka_unit_test_setup_teardown(fences_come_in_the_order_of_their_timeline, start, stop),
-        cmocka_unit_test_setup_teardown(fences_of_rings_of_one_context_come, start, stop),
-        cmocka_unit_test_setup_teardown(a_destroyed_context_leaves_no_fence_pending, start, stop),
-        cmocka_unit_test_setup_teardown(many_contexts_that_go_lose_no_fence, start, stop),
-        cmocka_unit_test_setup_teardown(reset_forgets_everything, start, stop),
-        cmocka_unit_test_setup_teardown(rounds_of_contexts_and_textures_leave_nothing, start, stop),
+        RENDERER_TEST(there_is_one_renderer_a_process),
+        RENDERER_TEST(capsets_of_virgl),
+        RENDERER_TEST(what_a_guest_renders_it_reads_back),
+        RENDERER_TEST(a_picture_is_read_the_right_way_up),
+        RENDERER_TEST(what_a_guest_renders_is_a_picture),
+        RENDERER_TEST(fences_come_in_the_order_of_their_timeline),
+        RENDERER_TEST(fences_of_rings_of_one_context_come),
+        RENDERER_TEST(a_destroyed_context_leaves_no_fence_pending),
+        RENDERER_TEST(many_contexts_that_go_lose_no_fence),
+        RENDERER_TEST(reset_forgets_everything),
+        RENDERER_TEST(rounds_of_contexts_and_textures_leave_nothing),
         cmocka_unit_test(renderers_come_and_go),
         cmocka_unit_test(the_loop_may_have_a_thread_of_its_own),
     };
 
-    return cmocka_run_group_tests_name("gpu_virgl", tests, load, unload);
+    return cmocka_run_group_tests_name("gpu_virgl", tests, load_virgl, unload_virgl);
 }

@@ -10,30 +10,14 @@
 #include <sanitizer/lsan_interface.h>
 #endif
 
-static struct virgl_rig rig;
-
 enum { SIZE = 64, CONTEXT = 1, TEXTURE = 5, SURFACE = 9 };
-
-static int load(void **state)
-{
-    (void)state;
-    return load_virgl(&rig);
-}
-
-static int unload(void **state)
-{
-    (void)state;
-    unload_virgl(&rig);
-    return 0;
-}
 
 /* A context, and a texture in it. */
 static int start(void **state)
 {
-    (void)state;
-    start_renderer(&rig);
+    start_renderer(state);
     assert_int_equal(rig.ops->context_create(rig.r, CONTEXT, 2, "test"), 0);
-    make_texture(&rig, CONTEXT, TEXTURE, SIZE, SIZE);
+    make_texture(CONTEXT, TEXTURE, SIZE, SIZE);
     return 0;
 }
 
@@ -43,14 +27,12 @@ static int stop(void **state)
     const struct display_rect rect = {.width = 1, .height = 1};
     uint32_t pixel = 0;
 
-    (void)state;
     assert_int_equal(rig.ops->context_create(rig.r, 99, 2, "after"), 0);
-    make_texture(&rig, 99, 99, SIZE, SIZE);
-    assert_int_equal(submit_clear(&rig, 99, SURFACE, 99, 1, 0, 1), 0);
+    make_texture(99, 99, SIZE, SIZE);
+    assert_int_equal(submit_clear(99, SURFACE, 99, 1, 0, 1), 0);
     assert_int_equal(rig.ops->read(rig.r, 99, &rect, &pixel, 4), 0);
     assert_int_equal(pixel & 0xffffff, 0xff00ff);
-    rig.ops->destroy(rig.r);
-    return 0;
+    return stop_renderer(state);
 }
 
 /* --- ids -------------------------------------------------------------------------------------- */
@@ -92,7 +74,7 @@ static void resources_that_are_not(void **state)
     rig.ops->detach_backing(rig.r, 6);
     rig.ops->unmap(rig.r, 6);
     assert_int_equal(rig.ops->attach_backing(rig.r, 6, &iov, 1), -ENOENT);
-    assert_int_equal(transfer_2d(&rig, true, 6, 1, 1), -ENOENT);
+    assert_int_equal(transfer_2d(true, 6, 1, 1), -ENOENT);
     assert_int_equal(rig.ops->picture(rig.r, 6, &picture), -ENOENT);
     assert_int_equal(rig.ops->read(rig.r, 6, &rect, &pixel, 4), -ENOENT);
     assert_int_equal(rig.ops->map(rig.r, 6, &mapping), -ENOENT);
@@ -340,7 +322,7 @@ static void malformed_streams_are_refused(void **state)
     assert_int_equal(submit(CONTEXT, memory_info, 2), -EINVAL); /* it has no backing */
     assert_int_equal(submit(CONTEXT, blob, 12), -EINVAL);       /* blobs are not offered */
     assert_int_equal(submit(CONTEXT, huge, ARRAY_SIZE(huge)), -EINVAL);
-    assert_int_equal(submit_clear(&rig, CONTEXT, SURFACE, TEXTURE, 1, 1, 1), 0);
+    assert_int_equal(submit_clear(CONTEXT, SURFACE, TEXTURE, 1, 1, 1), 0);
 }
 
 static void a_context_that_errs_harms_no_other(void **state)
@@ -351,8 +333,8 @@ static void a_context_that_errs_harms_no_other(void **state)
     submit(CONTEXT, no_such_surface, 4);
     assert_int_equal(rig.ops->context_create(rig.r, 2, 2, "other"), 0);
     assert_int_equal(rig.ops->context_attach(rig.r, 2, TEXTURE), 0);
-    assert_int_equal(submit_clear(&rig, 2, SURFACE, TEXTURE, 1, 1, 1), 0);
-    assert_int_equal(submit_clear(&rig, CONTEXT, SURFACE, TEXTURE, 1, 1, 1), -EINVAL);
+    assert_int_equal(submit_clear(2, SURFACE, TEXTURE, 1, 1, 1), 0);
+    assert_int_equal(submit_clear(CONTEXT, SURFACE, TEXTURE, 1, 1, 1), -EINVAL);
 }
 
 static void contexts_within_a_context_are_bounded(void **state)
@@ -494,7 +476,7 @@ static void blobs_that_cannot_be(void **state)
     assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, &backing_iov, 1), 0);
     assert_int_equal(rig.ops->context_attach(rig.r, CONTEXT, 6), 0);
     assert_int_equal(rig.ops->picture(rig.r, 6, &picture), -ENOTSUP);
-    assert_int_equal(transfer_2d(&rig, true, 6, 1, 1), -EINVAL);
+    assert_int_equal(transfer_2d(true, 6, 1, 1), -EINVAL);
     rig.ops->resource_unref(rig.r, 6);
     blob.size++; /* more than there is */
     assert_int_equal(rig.ops->blob_create(rig.r, 6, &blob, &backing_iov, 1), -EINVAL);
@@ -540,5 +522,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(blobs_that_cannot_be, start, stop),
     };
 
-    return cmocka_run_group_tests_name("gpu_virgl_bounds", tests, load, unload);
+    return cmocka_run_group_tests_name("gpu_virgl_bounds", tests, load_virgl, unload_virgl);
 }

@@ -10,8 +10,6 @@
 
 enum { WIDTH = 16, HEIGHT = 8 };
 
-static struct virgl_rig rig;
-
 /* --- a viewer, which has GL and no window ----------------------------------------------------- */
 
 static EGLDisplay egl;
@@ -83,35 +81,21 @@ static uint32_t first_pixel(const struct display_texture *texture)
 
 static int load(void **state)
 {
-    (void)state;
-    return load_virgl(&rig);
-}
+    int ret = load_virgl(state);
 
-static int unload(void **state)
-{
-    (void)state;
-    unload_virgl(&rig);
-    return 0;
+    rig.gl = &gl;
+    return ret;
 }
 
 static int start(void **state)
 {
-    const struct gpu_renderer_options options = {.max_memory = 256 * MIB};
-    const struct gpu_renderer_events events = {.fence_done = on_fence_done, .opaque = &rig};
-    struct error err;
-
-    (void)state;
-    rig.done_count = rig.wanted = 0;
     open_viewer();
-    if (rig.ops->create(&options, &events, rig.loop, &gl, &rig.r, &err) < 0)
-        fail_msg("%s", err.text);
-    return 0;
+    return start_renderer(state);
 }
 
 static int stop(void **state)
 {
-    (void)state;
-    rig.ops->destroy(rig.r);
+    stop_renderer(state);
     assert_int_equal(contexts, 0);
     eglMakeCurrent(egl, EGL_NO_SURFACE, EGL_NO_SURFACE, EGL_NO_CONTEXT);
     eglDestroyContext(egl, viewer_context);
@@ -129,14 +113,14 @@ static void the_viewer_sees_what_a_guest_renders(void **state)
     (void)state;
     assert_true(contexts > 0);
     assert_int_equal(rig.ops->context_create(rig.r, 1, 2, "test"), 0);
-    make_texture(&rig, 1, 5, WIDTH, HEIGHT);
-    assert_int_equal(submit_clear(&rig, 1, 9, 5, 1, 0, 0), 0);
+    make_texture(1, 5, WIDTH, HEIGHT);
+    assert_int_equal(submit_clear(1, 9, 5, 1, 0, 0), 0);
     assert_int_equal(rig.ops->picture(rig.r, 5, &picture), 0);
     assert_true(picture.has_texture);
     assert_int_equal(picture.texture.width, WIDTH);
     assert_int_equal(picture.texture.height, HEIGHT);
     assert_int_equal(first_pixel(&picture.texture), 0xffff0000);
-    assert_int_equal(submit_clear(&rig, 1, 10, 5, 0, 0, 1), 0);
+    assert_int_equal(submit_clear(1, 10, 5, 0, 0, 1), 0);
     assert_int_equal(first_pixel(&picture.texture), 0xff0000ff);
 }
 
@@ -154,7 +138,7 @@ static void a_texture_says_which_row_is_the_lowest(void **state)
         texture.flags = flags;
         assert_int_equal(rig.ops->resource_create(rig.r, 5, &texture), 0);
         assert_int_equal(rig.ops->attach_backing(rig.r, 5, &iov, 1), 0);
-        assert_int_equal(transfer_2d(&rig, true, 5, WIDTH, HEIGHT), 0);
+        assert_int_equal(transfer_2d(true, 5, WIDTH, HEIGHT), 0);
         assert_int_equal(rig.ops->picture(rig.r, 5, &picture), 0);
         assert_int_equal(first_pixel(&picture.texture),
                          picture.texture.bottom_up ? 0xff445566 : 0xff112233);
@@ -166,12 +150,10 @@ static void a_texture_says_which_row_is_the_lowest(void **state)
 static void a_render_node_is_for_displays_without(void **state)
 {
     const struct gpu_renderer_options options = {.render_node = "/dev/dri/renderD128"};
-    const struct gpu_renderer_events events = {.fence_done = on_fence_done, .opaque = &rig};
-    struct gpu_renderer *r;
     struct error err;
 
     (void)state;
-    assert_int_equal(rig.ops->create(&options, &events, rig.loop, &gl, &r, &err), -EINVAL);
+    assert_int_equal(try_create(&options, &err), -EINVAL);
     assert_non_null(strstr(err.text, "rendernode=/dev/dri/renderD128"));
 }
 
@@ -184,7 +166,7 @@ static void fences_come_without_being_told(void **state)
         assert_int_equal(rig.ops->fence(rig.r, 1, -1, id), 0);
         make_current(NULL, viewer_context);
     }
-    wait_for_fences(&rig, 6);
+    wait_for_fences(6);
 }
 
 int main(void)
@@ -196,5 +178,5 @@ int main(void)
         cmocka_unit_test_setup_teardown(fences_come_without_being_told, start, stop),
     };
 
-    return cmocka_run_group_tests_name("gpu_virgl_gl", tests, load, unload);
+    return cmocka_run_group_tests_name("gpu_virgl_gl", tests, load, unload_virgl);
 }

@@ -6,31 +6,12 @@
 #include <errno.h>
 #include <stdio.h>
 
-static struct virgl_rig rig;
-
 static int load(void **state)
 {
-    (void)state;
-    return load_virgl(&rig);
-}
+    int ret = load_virgl(state);
 
-static int unload(void **state)
-{
-    (void)state;
-    unload_virgl(&rig);
-    return 0;
-}
-
-static int start(void **state)
-{
-    const struct gpu_renderer_options options = {.venus = true, .max_memory = 256 * MIB};
-    struct error err;
-
-    (void)state;
-    rig.done_count = rig.wanted = 0;
-    if (try_create(&rig, &options, &err) < 0)
-        fail_msg("%s", err.text);
-    return 0;
+    rig.options.venus = true;
+    return ret;
 }
 
 /* Processes of this one. */
@@ -47,18 +28,11 @@ static unsigned children(void)
     return count;
 }
 
-static int stop(void **state)
-{
-    (void)state;
-    rig.ops->destroy(rig.r);
-    return 0;
-}
-
 static void its_process_ends_with_the_renderer(void **state)
 {
-    start(state);
+    start_renderer(state);
     assert_int_equal(children(), 1);
-    stop(state);
+    stop_renderer(state);
     assert_int_equal(children(), 0);
 }
 
@@ -88,7 +62,7 @@ static void contexts_have_a_timeline_for_the_processor(void **state)
     for (uint64_t id = 1; id <= 4; id++)
         assert_int_equal(rig.ops->fence(rig.r, 1, 0, id), 0);
     assert_int_equal(rig.ops->fence(rig.r, 2, 0, 5), 0);
-    wait_for_fences(&rig, 5);
+    wait_for_fences(5);
     for (unsigned i = 0, next = 1; i < 5; i++)
         if (rig.done[i].context == 1)
             assert_int_equal(rig.done[i].id, next++);
@@ -108,17 +82,17 @@ static void hostile_words_end_the_context_alone(void **state)
     assert_int_equal(rig.ops->context_destroy(rig.r, 1), 0);
     assert_int_equal(rig.ops->context_create(rig.r, 1, 4, "next"), 0);
     assert_int_equal(rig.ops->fence(rig.r, 1, 0, 3), 0);
-    wait_for_fences(&rig, 3);
+    wait_for_fences(3);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(its_process_ends_with_the_renderer),
-        cmocka_unit_test_setup_teardown(its_capset_is_offered, start, stop),
-        cmocka_unit_test_setup_teardown(contexts_have_a_timeline_for_the_processor, start, stop),
-        cmocka_unit_test_setup_teardown(hostile_words_end_the_context_alone, start, stop),
+        RENDERER_TEST(its_capset_is_offered),
+        RENDERER_TEST(contexts_have_a_timeline_for_the_processor),
+        RENDERER_TEST(hostile_words_end_the_context_alone),
     };
 
-    return cmocka_run_group_tests_name("gpu_virgl_venus", tests, load, unload);
+    return cmocka_run_group_tests_name("gpu_virgl_venus", tests, load, unload_virgl);
 }

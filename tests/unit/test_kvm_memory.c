@@ -59,8 +59,7 @@ struct machine {
     uint8_t *memory;               /* of a device, two pages */
 };
 
-/* --- the vCPU's side ----------------------------------------------------------------------------
- */
+/* --- the vCPU's side -------------------------------------------------------------------------- */
 
 static void port_read(void *opaque, uint64_t offset, void *data, unsigned size)
 {
@@ -116,8 +115,7 @@ static void nothing(void *opaque)
     (void)opaque;
 }
 
-/* --- the test's side ----------------------------------------------------------------------------
- */
+/* --- the test's side -------------------------------------------------------------------------- */
 
 static void boot(struct machine *m)
 {
@@ -219,8 +217,7 @@ static void unmap(struct machine *m, uint64_t address)
     m->platform->ops->memory_unmap(m->platform, address);
 }
 
-/* --- tests --------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void mapped_and_unmapped(void **state)
 {

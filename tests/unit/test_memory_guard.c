@@ -73,6 +73,22 @@ static void refused(void **state)
     destroy(&g);
 }
 
+/* So many at once, and again when they are gone. */
+static void bounded(void **state)
+{
+    struct guarded all[MEMORY_GUARDS];
+    struct guarded_map map;
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < MEMORY_GUARDS; i++)
+            all[i] = make();
+        assert_int_equal(guarded_map_create(&map, all[0].fd, LENGTH, all[0].lost, NULL), -ENOSPC);
+        for (int i = 0; i < MEMORY_GUARDS; i++)
+            destroy(&all[i]);
+    }
+}
+
 static int note = -1;
 
 /* As the one that gives a crashing machine's terminal back. */
@@ -129,6 +145,7 @@ int main(void)
         cmocka_unit_test(handler_of_before),
         cmocka_unit_test(replaced),
         cmocka_unit_test(refused),
+        cmocka_unit_test(bounded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

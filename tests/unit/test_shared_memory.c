@@ -175,8 +175,7 @@ static void test_too_many(void **state)
     shared_memory_destroy(&shared);
 }
 
-/* --- virtio-pci: the BAR -----------------------------------------------------------------------
- */
+/* --- virtio-pci: the BAR ---------------------------------------------------------------------- */
 
 static void set_bar(struct fixture *f, uint64_t address)
 {
@@ -229,8 +228,7 @@ static void test_decoding_off(void **state)
     assert_ptr_equal(memory_at(f, PAGE), f->toy.shared_memory + PAGE);
 }
 
-/* --- built-in models ----------------------------------------------------------------------------
- */
+/* --- built-in models -------------------------------------------------------------------------- */
 
 struct sharing {
     struct virtio_builtin *builtin;
@@ -319,8 +317,7 @@ static void test_model(void **state)
     free(sharing);
 }
 
-/* --- threads ------------------------------------------------------------------------------------
- */
+/* --- threads ---------------------------------------------------------------------------------- */
 
 static atomic_bool done;
 

@@ -1,9 +1,9 @@
 /*
  * A back end, or a front end, that says anything on the socket of the vhost-user-gpu protocol.
  */
+#include "tests/unit/this_process.h"
 #include "tests/unit/vhost_user_gpu_fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <libdrm/drm_fourcc.h>
 #include <poll.h>
@@ -12,17 +12,6 @@
 #include <unistd.h>
 
 #define TURN_NS 5000000
-
-static unsigned count_fds(void)
-{
-    DIR *directory = opendir("/proc/self/fd");
-    unsigned count = 0;
-
-    while (readdir(directory))
-        count++;
-    closedir(directory);
-    return count;
-}
 
 /* --- what a back end says --------------------------------------------------------------------- */
 
@@ -187,6 +176,23 @@ static void test_what_is_nowhere_is_left_out(void **state)
     assert_in_range(rig->damages - before, 1, 2);
     assert_int_equal(rig_pixel(rig, 0, 55, 55), 0);
     assert_null(display_picture(rig->shown, 1));
+    rig_close(rig);
+}
+
+/* A guest that draws in two buffers by turns: it says the same size each time, and what is shown
+ * stays until updates come. */
+static void test_same_size_again(void **state)
+{
+    struct gpu_rig *rig = rig_shown();
+    unsigned before = rig->shows;
+
+    (void)state;
+    say_update(rig, &(struct vhost_user_gpu_update){0, 0, 0, 8, 8}, 256, 0x22, 256);
+    say_scanout(rig, 0, 64, 64);
+    say_update(rig, &(struct vhost_user_gpu_update){0, 8, 8, 8, 8}, 256, 0x33, 256);
+    RIG_UNTIL(rig, rig_pixel(rig, 0, 8, 8) == 0x333333);
+    assert_int_equal(rig_pixel(rig, 0, 7, 7), 0x222222);
+    assert_int_equal(rig->shows, before);
     rig_close(rig);
 }
 
@@ -467,6 +473,7 @@ int main(void)
         cmocka_unit_test(test_flags_of_requests_mean_nothing),
         cmocka_unit_test(test_update_of_another_size_than_it_says),
         cmocka_unit_test(test_what_is_nowhere_is_left_out),
+        cmocka_unit_test(test_same_size_again),
         cmocka_unit_test(test_in_pieces),
         cmocka_unit_test(test_reset_in_the_midst_of_an_update),
         cmocka_unit_test(test_memory_is_bounded),

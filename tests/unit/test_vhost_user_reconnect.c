@@ -135,6 +135,20 @@ static void offers_less(void **state)
     front_wait(r->front, front_needs_reset);
 }
 
+/* The driver has seen how much there is. */
+static void has_other_shared_memory(void **state)
+{
+    struct returns *r = *state;
+
+    r->front->peer.shmem.count = r->next.shmem.count = 1;
+    r->front->peer.shmem.sizes[0] = 4 * MIB;
+    r->next.shmem.sizes[0] = 8 * MIB;
+    begin(r);
+    die(r);
+    come_back(r);
+    front_wait(r->front, front_needs_reset);
+}
+
 /* With requests in flight of which the next one cannot know: the device cannot go on. */
 static void assert_given_up(struct returns *r)
 {
@@ -408,6 +422,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(goes_on),
         TEST(offers_less),
+        TEST(has_other_shared_memory),
         TEST(keeps_no_record),
         TEST(ignores_the_record),
         TEST(ignores_the_record_with_relay),

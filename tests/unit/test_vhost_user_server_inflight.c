@@ -2,6 +2,7 @@
  * The server's side of INFLIGHT_SHMFD: it makes a record, goes on with one that another process
  * left, and refuses one that makes no sense. And memory that the front end takes away.
  */
+#include "tests/unit/this_process.h"
 #include "tests/unit/vhost_user_server_fixture.h"
 #include "virtio/inflight.h"
 
@@ -253,18 +254,6 @@ static void record_taken_away(void **state)
     assert_dropped(f);
     munmap(record, RECORD_SIZE);
     close(fd);
-}
-
-static bool is_mapped(const char *name)
-{
-    FILE *maps = fopen("/proc/self/maps", "re");
-    char line[512];
-    bool found = false;
-
-    while (fgets(line, sizeof(line), maps))
-        found |= strstr(line, name) != NULL;
-    fclose(maps);
-    return found;
 }
 
 /* Huge pages are unmapped and replaced whole, however few bytes of them the record has. */

@@ -45,8 +45,7 @@ struct fixture {
     struct shared_memory shared;
 };
 
-/* --- a model ------------------------------------------------------------------------------------
- */
+/* --- a model ---------------------------------------------------------------------------------- */
 
 static struct virtio_builtin *builtin;
 
@@ -105,18 +104,23 @@ static void unmap_on_loop(void *opaque)
 }
 
 /* `offset` of the region shows the same offset of the file, behind its first page. */
-static int map(struct fixture *f, uint64_t offset, uint64_t length, int fd)
+static int map_as(struct fixture *f, uint64_t offset, uint64_t length, int fd, bool writable)
 {
     struct map_call call = {.mapping = {.id = REGION,
                                         .offset = offset,
                                         .length = length,
                                         .memory = f->memory + PAGE + offset,
-                                        .writable = true,
+                                        .writable = writable,
                                         .fd = fd,
                                         .fd_offset = PAGE + offset}};
 
     loop_call(f->served_loop, map_on_loop, &call);
     return call.ret;
+}
+
+static int map(struct fixture *f, uint64_t offset, uint64_t length, int fd)
+{
+    return map_as(f, offset, length, fd, true);
 }
 
 static void unmap(struct fixture *f, uint64_t offset, uint64_t length)
@@ -126,8 +130,7 @@ static void unmap(struct fixture *f, uint64_t offset, uint64_t length)
     loop_call(f->served_loop, unmap_on_loop, &call);
 }
 
-/* --- a transport --------------------------------------------------------------------------------
- */
+/* --- a transport ------------------------------------------------------------------------------ */
 
 static void notify_queue(void *opaque, uint16_t index)
 {
@@ -156,8 +159,7 @@ static const struct virtio_transport_ops transport = {
     .shared_unmap = shared_unmap,
 };
 
-/* --- the two sides ------------------------------------------------------------------------------
- */
+/* --- the two sides ---------------------------------------------------------------------------- */
 
 static void serve(struct fixture *f, int socket)
 {
@@ -235,8 +237,7 @@ static uint8_t *memory_at(struct fixture *f, uint64_t offset)
     return fake_memory_at(&f->fake, SHOWN + offset, 4, true);
 }
 
-/* --- tests --------------------------------------------------------------------------------------
- */
+/* --- tests ------------------------------------------------------------------------------------ */
 
 static void reaches_the_guest(void **state)
 {
@@ -254,6 +255,16 @@ static void reaches_the_guest(void **state)
     assert_null(memory_at(f, 0));
     unmap(f, PAGE, 2 * PAGE);
     assert_null(memory_at(f, PAGE));
+}
+
+static void read_only(void **state)
+{
+    struct fixture *f = *state;
+
+    memcpy(f->memory + PAGE, "abcd", 4);
+    assert_int_equal(map_as(f, 0, PAGE, f->fd, false), 0);
+    assert_memory_equal(fake_memory_at(&f->fake, SHOWN, 4, false), "abcd", 4);
+    assert_null(memory_at(f, 0)); /* to write to */
 }
 
 static void several_at_once(void **state)
@@ -298,10 +309,8 @@ static void reset(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(reaches_the_guest),
-        TEST(several_at_once),
-        TEST(memory_of_no_file),
-        TEST(reset),
+        TEST(reaches_the_guest), TEST(read_only), TEST(several_at_once),
+        TEST(memory_of_no_file), TEST(reset),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include "devices/gpu/vhost_user_gpu.h"
 #include "devices/gpu/vhost_user_gpu_protocol.h"
 #include "tests/driver/fake_gpu.h"
+#include "tests/driver/loop_turn.h"
 #include "tests/unit/build_directory.h"
 
 #include <setjmp.h>
@@ -113,22 +114,9 @@ static inline void rig_config_changed(void *opaque)
 
 /* --- the loop --- */
 
-struct rig_timer {
-    struct loop_timer timer;
-    struct loop *loop;
-};
-
-static inline void rig_stop(struct loop_timer *timer)
-{
-    loop_stop(container_of(timer, struct rig_timer, timer)->loop);
-}
-
 static inline void rig_turn(struct gpu_rig *rig, uint64_t ns)
 {
-    struct rig_timer timer = {.timer.expired = rig_stop, .loop = rig->loop};
-
-    loop_timer_set(rig->loop, &timer.timer, ns);
-    loop_run(rig->loop);
+    loop_run_for(rig->loop, ns);
 }
 
 /* Turn the loop until this is so. */

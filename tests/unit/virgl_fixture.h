@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/sanitizers.h"
 #include "devices/gpu/renderer.h"
+#include "tests/driver/loop_turn.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -64,78 +65,89 @@ struct virgl_rig {
     const struct gpu_renderer_module *ops;
     struct gpu_renderer *r;
     struct loop *loop;
-    struct loop_timer timeout;
     struct fence_done done[FENCES_MAX];
     unsigned done_count, wanted;
+
+    /* What start_renderer makes; a program may change it after load_virgl. */
+    struct gpu_renderer_options options;
+    const struct display_gl *gl; /* of a viewer, or NULL */
 };
+
+static struct virgl_rig rig;
 
 static inline void on_fence_done(void *opaque, uint32_t context, int ring, uint64_t id)
 {
-    struct virgl_rig *rig = opaque;
-
-    assert_true(rig->done_count < FENCES_MAX);
-    rig->done[rig->done_count++] = (struct fence_done){context, ring, id};
-    if (rig->done_count == rig->wanted)
-        loop_stop(rig->loop);
-}
-
-static inline void on_timeout(struct loop_timer *timer)
-{
-    loop_stop(container_of(timer, struct virgl_rig, timeout)->loop);
+    (void)opaque;
+    assert_true(rig.done_count < FENCES_MAX);
+    rig.done[rig.done_count++] = (struct fence_done){context, ring, id};
+    if (rig.done_count == rig.wanted)
+        loop_stop(rig.loop);
 }
 
 /* Run the loop until so many fences are done in all, or half a minute. */
-static inline void wait_for_fences(struct virgl_rig *rig, unsigned count)
+static inline void wait_for_fences(unsigned count)
 {
-    rig->wanted = count;
-    if (rig->done_count < count) {
-        loop_timer_set(rig->loop, &rig->timeout, 30000000000);
-        loop_run(rig->loop);
-        loop_timer_cancel(rig->loop, &rig->timeout);
-    }
-    assert_int_equal(rig->done_count, count);
+    rig.wanted = count;
+    if (rig.done_count < count)
+        loop_run_for(rig.loop, UINT64_C(30000000000));
+    assert_int_equal(rig.done_count, count);
 }
 
-static inline int try_create(struct virgl_rig *rig, const struct gpu_renderer_options *options,
-                             struct error *err)
+static inline int try_create(const struct gpu_renderer_options *options, struct error *err)
 {
-    const struct gpu_renderer_events events = {.fence_done = on_fence_done, .opaque = rig};
+    static const struct gpu_renderer_events events = {.fence_done = on_fence_done};
 
-    return rig->ops->create(options, &events, rig->loop, NULL, &rig->r, err);
+    return rig.ops->create(options, &events, rig.loop, rig.gl, &rig.r, err);
 }
 
-/* Loads the module, and makes no renderer yet. */
-static inline int load_virgl(struct virgl_rig *rig)
+/* --- fixtures of a group: the module, and no renderer yet ------------------------------------- */
+
+static inline int load_virgl(void **state)
 {
     struct error err;
 
+    (void)state;
     setenv("LIBGL_ALWAYS_SOFTWARE", "1", 1);
     setenv("MESA_SHADER_CACHE_DISABLE", "true", 1);
     build_directory();
-    *rig = (struct virgl_rig){.timeout = {.expired = on_timeout}};
-    if (loop_create(&rig->loop, &err) < 0 || module_load(&rig->module, "virgl", &err) < 0) {
+    rig = (struct virgl_rig){.options = {.max_memory = 256 * MIB}};
+    if (loop_create(&rig.loop, &err) < 0 || module_load(&rig.module, "virgl", &err) < 0) {
         print_message("%s\n", err.text);
         return -1;
     }
-    rig->ops = rig->module.table;
+    rig.ops = rig.module.table;
     return 0;
 }
 
-static inline void unload_virgl(struct virgl_rig *rig)
+static inline int unload_virgl(void **state)
 {
-    loop_destroy(rig->loop);
-    module_unload(&rig->module);
+    (void)state;
+    loop_destroy(rig.loop);
+    module_unload(&rig.module);
+    return 0;
 }
 
-static inline void start_renderer(struct virgl_rig *rig)
+/* --- fixtures of a test: a renderer ----------------------------------------------------------- */
+
+static inline int start_renderer(void **state)
 {
-    const struct gpu_renderer_options options = {.max_memory = 256 * MIB};
     struct error err;
 
-    rig->done_count = rig->wanted = 0;
-    if (try_create(rig, &options, &err) < 0)
+    (void)state;
+    rig.done_count = rig.wanted = 0;
+    if (try_create(&rig.options, &err) < 0)
         fail_msg("%s", err.text);
+    return 0;
 }
+
+static inline int stop_renderer(void **state)
+{
+    (void)state;
+    rig.ops->destroy(rig.r);
+    return 0;
+}
+
+#define RENDERER_TEST(name) cmocka_unit_test_setup_teardown(name, start_renderer, stop_renderer)
 
 /* --- resources and commands ------------------------------------------------------------------- */
 
@@ -150,13 +162,12 @@ static inline struct gpu_renderer_texture texture_2d(uint32_t width, uint32_t he
                                          .array_size = 1};
 }
 
-static inline void make_texture(struct virgl_rig *rig, uint32_t context, uint32_t id,
-                                uint32_t width, uint32_t height)
+static inline void make_texture(uint32_t context, uint32_t id, uint32_t width, uint32_t height)
 {
     const struct gpu_renderer_texture texture = texture_2d(width, height);
 
-    assert_int_equal(rig->ops->resource_create(rig->r, id, &texture), 0);
-    assert_int_equal(rig->ops->context_attach(rig->r, context, id), 0);
+    assert_int_equal(rig.ops->resource_create(rig.r, id, &texture), 0);
+    assert_int_equal(rig.ops->context_attach(rig.r, context, id), 0);
 }
 
 #define COMMAND(number, object, words) ((number) | (object) << 8 | (uint32_t)(words) << 16)
@@ -175,8 +186,8 @@ static inline uint32_t word_of(float value)
 }
 
 /* Make `resource` the framebuffer, by the surface `surface`, and all of it of one colour. */
-static inline int submit_clear(struct virgl_rig *rig, uint32_t context, uint32_t surface,
-                               uint32_t resource, float red, float green, float blue)
+static inline int submit_clear(uint32_t context, uint32_t surface, uint32_t resource, float red,
+                               float green, float blue)
 {
     uint32_t commands[] = {COMMAND(CREATE_OBJECT, OBJECT_SURFACE, 5),
                            surface,
@@ -198,11 +209,10 @@ static inline int submit_clear(struct virgl_rig *rig, uint32_t context, uint32_t
                            0,
                            0};
 
-    return rig->ops->submit(rig->r, context, commands, sizeof(commands));
+    return rig.ops->submit(rig.r, context, commands, sizeof(commands));
 }
 
-static inline int transfer_2d(struct virgl_rig *rig, bool to_host, uint32_t resource,
-                              uint32_t width, uint32_t height)
+static inline int transfer_2d(bool to_host, uint32_t resource, uint32_t width, uint32_t height)
 {
     const struct gpu_renderer_transfer transfer = {
         .resource = resource,
@@ -210,7 +220,7 @@ static inline int transfer_2d(struct virgl_rig *rig, bool to_host, uint32_t reso
         .box = {.width = width, .height = height, .depth = 1},
     };
 
-    return rig->ops->transfer(rig->r, to_host, &transfer);
+    return rig.ops->transfer(rig.r, to_host, &transfer);
 }
 
 #endif
