@@ -536,6 +536,32 @@ static void test_bad_places_are_refused(void **state)
     }
 }
 
+/* What --dry-run sees: all that is wrong, and nothing is made for what is not. */
+static void test_check_leaves_no_trace(void **state)
+{
+    static const char *const where[] = {"unix:%s/none/vnc", "unix:%s/%0120d", "unix:%s/vnc"};
+    static const int wanted[] = {-ENOENT, -ENAMETOOLONG, 0};
+    struct display_viewer_setup *setup;
+    const struct display_viewer_kind *const *kind = display_viewer_kinds;
+
+    (void)state;
+    build_directory();
+    while (strcmp((*kind)->name, "vnc"))
+        kind++;
+    for (unsigned i = 0; i < ARRAY_SIZE(where); i++) {
+        struct option_list list = {0};
+        char text[256];
+
+        snprintf(text, sizeof(text), where[i], directory, 0);
+        assert_int_equal(option_list_parse(&list, "--display", text, "where", NULL), 0);
+        assert_int_equal(display_viewer_take(*kind, &list, &setup, NULL), 0);
+        assert_int_equal(display_viewer_load(setup, NULL), wanted[i]);
+        display_viewer_release(setup);
+        option_list_free(&list);
+    }
+    assert_int_equal(access(path, F_OK), -1);
+}
+
 /* A socket that is bound to localhost, and its port. */
 static int bound_socket(int *port)
 {
@@ -692,6 +718,7 @@ int main(void)
         cmocka_unit_test(test_passwords_that_are_none),
         cmocka_unit_test(test_clients_are_bounded),
         cmocka_unit_test(test_bad_places_are_refused),
+        cmocka_unit_test(test_check_leaves_no_trace),
         cmocka_unit_test(test_tcp),
         WITH(test_machine_does_not_wait_for_clients, setup),
         WITH(test_idle_client_costs_nothing, setup),

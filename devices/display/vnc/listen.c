@@ -5,7 +5,6 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "base/option.h"
 #include "base/unix_socket.h"
 
 #include <errno.h>
@@ -16,8 +15,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FIRST_PORT    5900
-#define NUMBER_MAX    (65535 - FIRST_PORT - DISPLAY_OUTPUTS_MAX)
 #define FAILURES_MAX  5                     /* wrong passwords in a row, and then */
 #define RETRY_NS      UINT64_C(1000000000)  /* when there is no descriptor for a client */
 #define REFUSE_FOR_NS UINT64_C(10000000000) /* nobody may try for so long */
@@ -149,14 +146,11 @@ static rfbBool check_password(rfbClientPtr cl, const char *response, int length)
     return FALSE;
 }
 
-int vnc_read_password(struct vnc_viewer *v, struct error *err)
+int vnc_read_password(const char *path, char out[VNC_PASSWORD_MAX + 1], struct error *err)
 {
-    const char *path = v->options->password_file;
     char line[VNC_PASSWORD_MAX + 3] = "";
     FILE *file;
 
-    if (!path)
-        return 0;
     file = fopen(path, "re");
     if (!file)
         return error_errno(err, errno, "password-file: cannot read '%s'", path);
@@ -170,8 +164,7 @@ int vnc_read_password(struct vnc_viewer *v, struct error *err)
             "password-file: the first line of '%s' is no password of 1 to %d characters, which is "
             "all that VNC looks at",
             path, VNC_PASSWORD_MAX);
-    memcpy(v->password, line, strlen(line) + 1);
-    v->passwords[0] = v->password;
+    memcpy(out, line, strlen(line) + 1);
     return 0;
 }
 
@@ -237,17 +230,13 @@ static bool came_before(const struct addrinfo *first, const struct addrinfo *a)
 }
 
 /* All addresses of the name; that one family is not to be had here is no reason to fail. */
-static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, struct error *err)
+static int listen_tcp(struct vnc_screen *s, const struct vnc_where *where, struct error *err)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
-    char port[8];
-    int ret = 0;
+    struct addrinfo *found;
+    int ret = vnc_where_find(where, s->output, &found, err);
 
-    snprintf(port, sizeof(port), "%u", FIRST_PORT + number + s->output);
-    ret = getaddrinfo(host, port, &hints, &found);
     if (ret)
-        return error_set(err, EINVAL, "where: there is no address '%s': %s", host,
-                         gai_strerror(ret));
+        return ret;
     for (const struct addrinfo *a = found;
          a && s->listener_count < VNC_LISTEN_MAX && ret != -EADDRINUSE; a = a->ai_next)
         if (!came_before(found, a)) {
@@ -258,33 +247,22 @@ static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, s
     freeaddrinfo(found);
     if (ret == -EADDRINUSE || !s->listener_count) {
         vnc_listen_end(s);
-        return error_errno(err, -ret, "cannot listen for VNC clients on %s port %s", host, port);
+        return error_errno(err, -ret, "cannot listen for VNC clients on %s port %u", where->host,
+                           where->port + s->output);
     }
     return 0;
 }
 
 int vnc_listen(struct vnc_screen *s, struct error *err)
 {
-    const char *where = s->owner->options->where, *colon = strrchr(where, ':');
-    char host[256];
-    uint64_t number;
-    int ret;
+    struct vnc_where where;
+    int ret = vnc_where_parse(s->owner->options->where, &where, err);
 
     s->rfb->newClientHook = new_client;
     s->rfb->passwordCheck = check_password;
-    if (!strncmp(where, "unix:", 5) && where[5])
-        return listen_unix(s, where + 5, err);
-    if (!colon || colon - where >= (int)sizeof(host))
-        return error_set(err, EINVAL, "where: '%s' is not :N, ADDRESS:N or unix:PATH", where);
-    ret = option_parse_uint("where: the number behind ':'", colon + 1, 0, NUMBER_MAX, &number, err);
     if (ret)
         return ret;
-    snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
-    if (host[0] == '[' && host[strlen(host) - 1] == ']') { /* [::1]:0 */
-        host[strlen(host) - 1] = '\0';
-        memmove(host, host + 1, strlen(host));
-    }
-    return listen_tcp(s, host[0] ? host : "localhost", (unsigned)number, err);
+    return where.path ? listen_unix(s, where.path, err) : listen_tcp(s, &where, err);
 }
 
 void vnc_listen_end(struct vnc_screen *s)

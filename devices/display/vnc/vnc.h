@@ -11,6 +11,7 @@
  *
  *   vnc.c      opening it; what the display tells
  *   screen.c   an output as LibVNCServer's screen: frames, size, pointer
+ *   where.c    where clients connect
  *   listen.c   sockets, and who may connect
  *   input.c    what clients type and point
  *   keymap.c   keysyms to keys
@@ -27,6 +28,7 @@
 #include "devices/display/vnc/handoff.h"
 #include "devices/display/vnc/keymap.h"
 #include "devices/display/vnc/patience.h"
+#include "devices/display/vnc/where.h"
 
 #include <limits.h>
 #include <linux/input-event-codes.h>
@@ -138,7 +140,7 @@ void vnc_screen_reap(struct vnc_screen *s);
 
 int vnc_listen(struct vnc_screen *s, struct error *err);
 void vnc_listen_end(struct vnc_screen *s);
-int vnc_read_password(struct vnc_viewer *v, struct error *err);
+int vnc_read_password(const char *path, char out[VNC_PASSWORD_MAX + 1], struct error *err);
 
 /* --- input.c ---------------------------------------------------------------------------------- */
 
