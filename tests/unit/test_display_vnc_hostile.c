@@ -4,10 +4,13 @@
  */
 #include "tests/unit/display_fixture.h"
 
+#include "devices/display/vnc/guard.h"
 #include "devices/display/vnc/patience.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <libdrm/drm_fourcc.h>
+#include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -196,6 +199,117 @@ static void test_end_does_not_wait(void **state)
     close(fds[1]);
 }
 
+/* --- passwords -------------------------------------------------------------------------------- */
+
+static struct vnc_origin origin(const char *host)
+{
+    struct addrinfo hints = {.ai_flags = AI_NUMERICHOST}, *found;
+    struct vnc_origin out;
+
+    assert_int_equal(getaddrinfo(host, NULL, &hints, &found), 0);
+    out = vnc_origin_of(found->ai_addr);
+    freeaddrinfo(found);
+    return out;
+}
+
+static void test_guard_is_of_each_source(void **state)
+{
+    const struct vnc_origin bad = origin("10.0.0.1"), good = origin("10.0.0.2");
+    const struct vnc_origin host = origin("2001:db8::1"), same = origin("2001:db8::2");
+    struct vnc_guard guard = {0};
+    char text[32];
+
+    (void)state;
+    for (unsigned i = 0; i < VNC_GUARD_FAILURES; i++) {
+        assert_true(vnc_guard_admits(&guard, bad, 1));
+        vnc_guard_wrong(&guard, bad, 1);
+        vnc_guard_wrong(&guard, good, 1);
+        vnc_guard_right(&guard, good); /* not in a row */
+        vnc_guard_wrong(&guard, host, 1);
+    }
+    assert_false(vnc_guard_admits(&guard, bad, VNC_GUARD_REFUSE));
+    assert_false(vnc_guard_admits(&guard, same, VNC_GUARD_REFUSE));
+    assert_true(vnc_guard_admits(&guard, good, 1));
+    assert_true(vnc_guard_admits(&guard, bad, VNC_GUARD_REFUSE + 1));
+    for (unsigned i = 0; i < VNC_GUARD_SOURCES; i++) { /* others drive it out, the oldest first */
+        assert_int_equal(vnc_guard_admits(&guard, bad, 2), i >= VNC_GUARD_SOURCES - 2);
+        snprintf(text, sizeof(text), "10.1.0.%u", i);
+        vnc_guard_wrong(&guard, origin(text), 2);
+    }
+}
+
+/* A client on TCP at `port`, from this address of the loopback's. */
+static int dial_from(const char *host, int port)
+{
+    struct sockaddr_in from = {.sin_family = AF_INET},
+                       to = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    inet_pton(AF_INET, host, &from.sin_addr);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    assert_int_equal(bind(fd, (struct sockaddr *)&from, sizeof(from)), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof(to)), 0);
+    return fd;
+}
+
+/* Whether it may say a password, which is wrong. */
+static bool may_guess(const char *host, int port)
+{
+    uint8_t bytes[16];
+    int fd = dial_from(host, port);
+    bool may = recv(fd, bytes, 12, MSG_WAITALL) == 12;
+
+    if (may) {
+        say(fd, "RFB 003.008\n", 12);
+        hear(fd, bytes, 2);
+        say(fd, "\2", 1);
+        hear(fd, bytes, 16);
+        say(fd, bytes, 16);
+        hear(fd, bytes, 4);
+        assert_int_equal(bytes[3], 1);
+    }
+    close(fd);
+    return may;
+}
+
+static int free_port(void)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    socklen_t size = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&address, size), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &size), 0);
+    close(fd);
+    return ntohs(address.sin_port);
+}
+
+static void test_guesser_locks_out_nobody_else(void **state)
+{
+    int port = free_port();
+    char file[80], text[160];
+    FILE *out;
+
+    (void)state;
+    snprintf(file, sizeof(file), "%s/password", directory);
+    out = fopen(file, "we");
+    assert_non_null(out);
+    fputs("secret\n", out);
+    fclose(out);
+    fixture_open(&f, 1, 0);
+    snprintf(text, sizeof(text), "127.0.0.1:%d,password-file=%s", port - 5900, file);
+    assert_int_equal(fixture_view(&f, "vnc", text, NULL), 0);
+    unlink(file);
+    assert_int_equal(loop_start_thread(f.loop, "display", NULL), 0);
+    for (unsigned i = 0; i < VNC_GUARD_FAILURES; i++)
+        assert_true(may_guess("127.0.0.2", port));
+    assert_false(may_guess("127.0.0.2", port));
+    assert_true(may_guess("127.0.0.1", port));
+    teardown(NULL);
+}
+
+/* --- the end of patience ---------------------------------------------------------------------- */
+
 static bool is_cut(int fd, int ms)
 {
     struct pollfd p = {.fd = fd, .events = POLLRDHUP};
@@ -242,6 +356,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_pointer_far_away, setup, teardown),
         cmocka_unit_test(test_end_does_not_wait),
+        cmocka_unit_test(test_guard_is_of_each_source),
+        cmocka_unit_test(test_guesser_locks_out_nobody_else),
         cmocka_unit_test_setup_teardown(test_patience_has_an_end, setup, teardown),
     };
     int ret;

@@ -15,9 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FAILURES_MAX  5                     /* wrong passwords in a row, and then */
-#define RETRY_NS      UINT64_C(1000000000)  /* when there is no descriptor for a client */
-#define REFUSE_FOR_NS UINT64_C(10000000000) /* nobody may try for so long */
+#define RETRY_NS UINT64_C(1000000000) /* when there is no descriptor for a client */
 
 /* --- clients ---------------------------------------------------------------------------------- */
 
@@ -53,6 +51,7 @@ static enum rfbNewClientAction new_client(rfbClientPtr cl)
         return RFB_CLIENT_REFUSE;
     c->screen = s;
     c->rfb = cl;
+    c->origin = s->owner->greeted;
     c->fd = (struct loop_fd){.fd = dup(cl->sock), .events = EPOLLIN, .ready = client_ready};
     if (c->fd.fd < 0 || loop_fd_add(s->owner->loop, &c->fd, NULL)) {
         if (c->fd.fd >= 0)
@@ -73,7 +72,8 @@ static bool is_welcome(struct vnc_screen *s, int fd)
     struct vnc_viewer *v = s->owner;
 
     return fd < FD_SETSIZE && /* the library uses select */
-           atomic_load(&s->clients) < v->options->clients && loop_now_ns() >= v->refused_until_ns;
+           atomic_load(&s->clients) < v->options->clients &&
+           vnc_guard_admits(&v->guard, v->greeted, loop_now_ns());
 }
 
 /* The library greets it, which may take a while. It closes its own descriptor when it likes. */
@@ -113,9 +113,12 @@ static void listener_ready(struct loop_fd *fd, uint32_t events)
 {
     struct vnc_listener *l = container_of(fd, struct vnc_listener, fd);
     struct vnc_screen *s = l->screen;
-    int client = accept4(fd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct sockaddr_storage from = {0};
+    socklen_t size = sizeof(from);
+    int client = accept4(fd->fd, (struct sockaddr *)&from, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
     (void)events;
+    s->owner->greeted = vnc_origin_of((struct sockaddr *)&from);
     if (client < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
         accept_later(l);
     if (client < 0)
@@ -132,16 +135,14 @@ static void listener_ready(struct loop_fd *fd, uint32_t events)
 
 static rfbBool check_password(rfbClientPtr cl, const char *response, int length)
 {
-    struct vnc_viewer *v = ((struct vnc_screen *)cl->screen->screenData)->owner;
+    struct vnc_client *c = cl->clientData;
+    struct vnc_guard *guard = &c->screen->owner->guard;
 
     if (rfbCheckPasswordByList(cl, response, length)) {
-        v->failures = 0;
+        vnc_guard_right(guard, c->origin);
         return TRUE;
     }
-    if (++v->failures >= FAILURES_MAX) {
-        v->failures = 0;
-        v->refused_until_ns = loop_now_ns() + REFUSE_FOR_NS;
-    }
+    vnc_guard_wrong(guard, c->origin, loop_now_ns());
     log_limited(LOG_WARN, "vnc", "a client from '%s' had a wrong password", cl->host);
     return FALSE;
 }

@@ -13,6 +13,7 @@
  *   screen.c   an output as LibVNCServer's screen: frames, size, pointer
  *   where.c    where clients connect
  *   listen.c   sockets, and who may connect
+ *   guard.c    who may try a password
  *   input.c    what clients type and point
  *   keymap.c   keysyms to keys
  *   handoff.c  work for the display's loop
@@ -25,6 +26,7 @@
 #include "devices/display/common/timing.h"
 #include "devices/display/display.h"
 #include "devices/display/viewer_kinds.h"
+#include "devices/display/vnc/guard.h"
 #include "devices/display/vnc/handoff.h"
 #include "devices/display/vnc/keymap.h"
 #include "devices/display/vnc/patience.h"
@@ -51,6 +53,7 @@ struct vnc_listener {
 struct vnc_client {
     struct vnc_screen *screen;
     rfbClientPtr rfb;
+    struct vnc_origin origin;
     struct vnc_connection connection;
     struct loop_fd fd; /* a copy of the socket's, which is the library's to close */
     uint8_t pressed[(KEY_CNT + 7) / 8];
@@ -114,8 +117,8 @@ struct vnc_viewer {
     struct keymap *keymap;
     char password[VNC_PASSWORD_MAX + 1];
     char *passwords[2]; /* as the library wants them: one, and NULL */
-    unsigned failures;  /* wrong passwords in a row */
-    uint64_t refused_until_ns;
+    struct vnc_guard guard;
+    struct vnc_origin greeted; /* whose connection the library is being given */
     atomic_uint lights;
     atomic_uint outputs;
     struct loop_task outputs_changed;
