@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define QUEUE    (1 << 20)            /* bytes for a client on their way, or what the host allows */
 #define RETRY_NS UINT64_C(1000000000) /* when there is no descriptor for a client */
 
 /* --- clients ---------------------------------------------------------------------------------- */
@@ -37,22 +38,33 @@ static void client_ready(struct loop_fd *fd, uint32_t events)
     struct vnc_client *c = container_of(fd, struct vnc_client, fd);
     struct vnc_screen *s = c->screen;
 
-    (void)events;
-    vnc_client_serve(c, true);
+    vnc_client_serve(c, events);
     vnc_screen_reap(s); /* which may free the client */
+}
+
+/* Not one of the library's WebSockets: their frames hide where messages end. */
+static bool is_plain(rfbClientPtr cl)
+{
+#ifdef LIBVNCSERVER_WITH_WEBSOCKETS
+    return !cl->wsctx && !cl->sslctx;
+#else
+    (void)cl;
+    return true;
+#endif
 }
 
 static enum rfbNewClientAction new_client(rfbClientPtr cl)
 {
     struct vnc_screen *s = cl->screen->screenData;
-    struct vnc_client *c = calloc(1, sizeof(*c));
+    struct vnc_client *c = is_plain(cl) ? calloc(1, sizeof(*c)) : NULL;
 
     if (!c)
         return RFB_CLIENT_REFUSE;
     c->screen = s;
     c->rfb = cl;
     c->origin = s->owner->greeted;
-    c->fd = (struct loop_fd){.fd = dup(cl->sock), .events = EPOLLIN, .ready = client_ready};
+    c->fd =
+        (struct loop_fd){.fd = dup(cl->sock), .events = VNC_CLIENT_EVENTS, .ready = client_ready};
     if (c->fd.fd < 0 || loop_fd_add(s->owner->loop, &c->fd, NULL)) {
         if (c->fd.fd >= 0)
             close(c->fd.fd);
@@ -79,12 +91,13 @@ static bool is_welcome(struct vnc_screen *s, int fd)
 /* The library greets it, which may take a while. It closes its own descriptor when it likes. */
 static void greet(struct vnc_screen *s, int client)
 {
-    int copy = fcntl(client, F_DUPFD_CLOEXEC, 0);
+    int copy = fcntl(client, F_DUPFD_CLOEXEC, 0), room = QUEUE;
 
     if (copy < 0) {
         close(client);
         return;
     }
+    setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
     vnc_patience_begin(&s->owner->patience, copy);
     rfbNewClient(s->rfb, client);
     vnc_patience_end(&s->owner->patience);

@@ -10,8 +10,11 @@
  * copied when nobody looks.
  *
  *   vnc.c      opening it; what the display tells
- *   screen.c   an output as LibVNCServer's screen: frames, size, pointer
+ *   screen.c   an output as LibVNCServer's screen: frames, pointer
  *   where.c    where clients connect
+ *   client.c   hearing and telling a client
+ *   messages.c what clients say
+ *   resize.c   what size they want
  *   listen.c   sockets, and who may connect
  *   guard.c    who may try a password
  *   input.c    what clients type and point
@@ -36,6 +39,7 @@
 #include <linux/input-event-codes.h>
 #include <rfb/rfb.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
 
 #define VNC_PASSWORD_MAX 8 /* that is all that VNC's authentication looks at */
 #define VNC_LISTEN_MAX   4 /* addresses of one name */
@@ -60,7 +64,13 @@ struct vnc_client {
     int buttons; /* as VNC has them */
     int x, y;    /* of the pointer, for its motion */
     bool placed;
+    uint64_t dropping; /* bytes to come that nobody wants */
+    bool answers;      /* its next message brings an answer, for which there is no room */
+    int row;           /* where its next band begins */
 };
+
+/* Told of once each, and again when they are set again: half a message wakes nobody. */
+#define VNC_CLIENT_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
 
 /* What the display's loop keeps for the server. */
 struct vnc_source {
@@ -102,6 +112,9 @@ struct vnc_screen {
     char socket_path[PATH_MAX]; /* "": it has none */
     struct loop_timer frame;
     uint64_t sent_ns;
+    struct loop_timer resize; /* clients want another size */
+    uint32_t wanted_width, wanted_height;
+    uint64_t resized_ns;
     bool stale; /* the buffer is old: nobody looked */
 
     atomic_uint clients;
@@ -133,11 +146,21 @@ void vnc_screen_close(struct vnc_screen *s);
 /* A client came or asks for something: soon, a frame. */
 void vnc_screen_schedule(struct vnc_screen *s);
 
-/* Have the library hear the client, if it says something, and tell it what is new. */
-void vnc_client_serve(struct vnc_client *c, bool says);
-
 /* Clients whose connection is closed are gone, and freed. */
 void vnc_screen_reap(struct vnc_screen *s);
+
+/* --- client.c --------------------------------------------------------------------------------- */
+
+/* Have the library hear the client, when something has happened (EPOLL...), and tell it some of
+ * what is new. */
+void vnc_client_serve(struct vnc_client *c, uint32_t events);
+
+/* --- resize.c --------------------------------------------------------------------------------- */
+
+void vnc_resize_init(struct vnc_screen *s);
+
+/* The client said so: a whole SetDesktopSize. */
+void vnc_resize(struct vnc_client *c, const uint8_t *message);
 
 /* --- listen.c --------------------------------------------------------------------------------- */
 
