@@ -438,6 +438,42 @@ static void test_mouse(void **state)
     disconnect(c);
 }
 
+static int keyboard_lights;
+
+static void got_lights(rfbClient *client, int value, int pad)
+{
+    (void)client;
+    (void)pad;
+    keyboard_lights = value;
+}
+
+static void set_lights(void *arg)
+{
+    display_set_lights(f.display, *(uint32_t *)arg);
+}
+
+/* The guest's lights come to clients that want to know, though nothing is drawn. */
+static void test_lights_come_back(void **state)
+{
+    static const uint32_t lights[] = {1 << LED_CAPSL, 1 << LED_NUML | 1 << LED_SCROLLL, 0};
+    static const int wanted[] = {rfbKeyboardMaskCapsLock,
+                                 rfbKeyboardMaskNumLock | rfbKeyboardMaskScrollLock, 0};
+    rfbClient *c = connect_client();
+
+    (void)state;
+    c->HandleKeyboardLedState = got_lights;
+    assert_gets_picture(c, WIDTH, HEIGHT, &nothing);
+    for (unsigned i = 0; i < ARRAY_SIZE(lights); i++) {
+        uint32_t now = lights[i];
+
+        loop_call(f.loop, set_lights, &now);
+        for (int n = 0; n < LONG / 20 && keyboard_lights != wanted[i]; n++)
+            handle(c);
+        assert_int_equal(keyboard_lights, wanted[i]);
+    }
+    disconnect(c);
+}
+
 /* --- who may connect -------------------------------------------------------------------------- */
 
 static char *right_password(rfbClient *client)
@@ -684,13 +720,6 @@ static void test_nobody_looks_nothing_is_copied(void **state)
     disconnect(c);
 }
 
-/* LibVNCServer 0.9.14 forgets this for each size that a client asks for. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:rfbGetClientIterator\n";
-}
-
 static void quiet(const char *format, ...)
 {
     (void)format;
@@ -714,6 +743,7 @@ int main(void)
         WITH(test_client_that_leaves_releases_all, setup),
         WITH(test_tablet, setup),
         WITH(test_mouse, setup_mouse),
+        WITH(test_lights_come_back, setup),
         cmocka_unit_test(test_password),
         cmocka_unit_test(test_passwords_that_are_none),
         cmocka_unit_test(test_clients_are_bounded),

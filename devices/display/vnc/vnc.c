@@ -83,7 +83,11 @@ static void vnc_move_cursor(struct display_viewer *viewer, unsigned output, int3
 
 static void vnc_set_lights(struct display_viewer *viewer, uint32_t lights)
 {
-    atomic_store(&vnc_of(viewer)->lights, lights);
+    struct vnc_viewer *v = vnc_of(viewer);
+
+    atomic_store(&v->lights, lights);
+    for (unsigned i = 0; i < DISPLAY_OUTPUTS_MAX; i++)
+        tell(&v->screens[i]);
 }
 
 static void vnc_outputs_changed(struct display_viewer *viewer)
