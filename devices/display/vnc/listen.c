@@ -10,6 +10,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
@@ -42,27 +44,37 @@ static void client_ready(struct loop_fd *fd, uint32_t events)
     vnc_screen_reap(s); /* which may free the client */
 }
 
-/* Not one of the library's WebSockets: their frames hide where messages end. */
-static bool is_plain(rfbClientPtr cl)
+/* Put the connection in the place of the stand-in that the library greeted (greet), and say to it
+ * what was said to that. */
+static bool take_place(struct vnc_viewer *v, rfbClientPtr cl)
 {
-#ifdef LIBVNCSERVER_WITH_WEBSOCKETS
-    return !cl->wsctx && !cl->sslctx;
-#else
-    (void)cl;
+    struct vnc_caller *caller = &v->caller;
+    char said[sz_rfbProtocolVersionMsg], host[NI_MAXHOST];
+    int one = 1;
+
+    if (recv(caller->stand_in, said, sizeof(said), MSG_DONTWAIT) != sizeof(said) ||
+        send(caller->fd, said, sizeof(said), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(said) ||
+        dup3(caller->fd, cl->sock, O_CLOEXEC) < 0)
+        return false;
+    setsockopt(cl->sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* where it is one */
+    if (!getnameinfo((struct sockaddr *)&caller->address, sizeof(caller->address), host,
+                     sizeof(host), NULL, 0, NI_NUMERICHOST)) {
+        free(cl->host);
+        cl->host = strdup(host);
+    }
     return true;
-#endif
 }
 
 static enum rfbNewClientAction new_client(rfbClientPtr cl)
 {
     struct vnc_screen *s = cl->screen->screenData;
-    struct vnc_client *c = is_plain(cl) ? calloc(1, sizeof(*c)) : NULL;
+    struct vnc_client *c = take_place(s->owner, cl) ? calloc(1, sizeof(*c)) : NULL;
 
     if (!c)
         return RFB_CLIENT_REFUSE;
     c->screen = s;
     c->rfb = cl;
-    c->origin = s->owner->greeted;
+    c->origin = s->owner->caller.origin;
     c->fd =
         (struct loop_fd){.fd = dup(cl->sock), .events = VNC_CLIENT_EVENTS, .ready = client_ready};
     if (c->fd.fd < 0 || loop_fd_add(s->owner->loop, &c->fd, NULL)) {
@@ -79,29 +91,30 @@ static enum rfbNewClientAction new_client(rfbClientPtr cl)
     return RFB_CLIENT_ACCEPT;
 }
 
-static bool is_welcome(struct vnc_screen *s, int fd)
+static bool is_welcome(const struct vnc_screen *s)
 {
-    struct vnc_viewer *v = s->owner;
+    const struct vnc_viewer *v = s->owner;
 
-    return fd < FD_SETSIZE && /* the library uses select */
-           atomic_load(&s->clients) < v->options->clients &&
-           vnc_guard_admits(&v->guard, v->greeted, loop_now_ns());
+    return atomic_load(&s->clients) < v->options->clients &&
+           vnc_guard_admits(&v->guard, v->caller.origin, loop_now_ns());
 }
 
-/* The library greets it, which may take a while. It closes its own descriptor when it likes. */
-static void greet(struct vnc_screen *s, int client)
+/* The library waits a moment for whoever connects to say first that it is of the web, which holds
+ * up others. So it greets a stand-in that says at once that it is not. */
+static void greet(struct vnc_screen *s)
 {
-    int copy = fcntl(client, F_DUPFD_CLOEXEC, 0), room = QUEUE;
+    struct vnc_caller *caller = &s->owner->caller;
+    int pair[2], room = QUEUE;
 
-    if (copy < 0) {
-        close(client);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return;
-    }
-    setsockopt(client, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-    vnc_patience_begin(&s->owner->patience, copy);
-    rfbNewClient(s->rfb, client);
-    vnc_patience_end(&s->owner->patience);
-    close(copy);
+    caller->stand_in = pair[1];
+    setsockopt(caller->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    if (pair[0] < FD_SETSIZE && send(pair[1], "RFB ", 4, MSG_NOSIGNAL) == 4) /* it uses select */
+        rfbNewClient(s->rfb, pair[0]);
+    else
+        close(pair[0]);
+    close(pair[1]);
     vnc_screen_reap(s);
 }
 
@@ -126,22 +139,23 @@ static void listener_ready(struct loop_fd *fd, uint32_t events)
 {
     struct vnc_listener *l = container_of(fd, struct vnc_listener, fd);
     struct vnc_screen *s = l->screen;
-    struct sockaddr_storage from = {0};
-    socklen_t size = sizeof(from);
-    int client = accept4(fd->fd, (struct sockaddr *)&from, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct vnc_caller *caller = &s->owner->caller;
+    socklen_t size = sizeof(caller->address);
 
     (void)events;
-    s->owner->greeted = vnc_origin_of((struct sockaddr *)&from);
-    if (client < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+    *caller = (struct vnc_caller){0};
+    caller->fd =
+        accept4(fd->fd, (struct sockaddr *)&caller->address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (caller->fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
         accept_later(l);
-    if (client < 0)
+    if (caller->fd < 0)
         return;
-    if (!is_welcome(s, client)) {
+    caller->origin = vnc_origin_of((struct sockaddr *)&caller->address);
+    if (is_welcome(s))
+        greet(s);
+    else
         log_limited(LOG_WARN, "vnc", "output %u: a client is turned away", s->output);
-        close(client);
-        return;
-    }
-    greet(s, client);
+    close(caller->fd);
 }
 
 /* --- passwords -------------------------------------------------------------------------------- */

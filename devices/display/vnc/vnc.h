@@ -72,6 +72,13 @@ struct vnc_client {
 /* Told of once each, and again when they are set again: half a message wakes nobody. */
 #define VNC_CLIENT_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
 
+/* A connection, until it is a client's. */
+struct vnc_caller {
+    int fd, stand_in; /* the other end of what the library greets */
+    struct sockaddr_storage address;
+    struct vnc_origin origin;
+};
+
 /* What the display's loop keeps for the server. */
 struct vnc_source {
     struct display_picture picture; /* width 0: there is none, the screen is black */
@@ -131,7 +138,7 @@ struct vnc_viewer {
     char password[VNC_PASSWORD_MAX + 1];
     char *passwords[2]; /* as the library wants them: one, and NULL */
     struct vnc_guard guard;
-    struct vnc_origin greeted; /* whose connection the library is being given */
+    struct vnc_caller caller; /* whom the library is being given */
     atomic_uint lights;
     atomic_uint outputs;
     struct loop_task outputs_changed;
