@@ -159,9 +159,9 @@ $(BUILD)/tests/test_display_png: $(BUILD)/vireo-png.so
 $(BUILD)/tests/test_display_png: TEST_LIBS = -lpng
 $(BUILD)/tests/test_display_vnc: $(BUILD)/vireo-vnc.so
 $(BUILD)/tests/test_display_vnc: TEST_LIBS = -lvncclient
-PATIENCE_OBJ = $(BUILD)/devices/display/vnc/patience.o
-$(BUILD)/tests/test_display_vnc_hostile: $(BUILD)/vireo-vnc.so $(PATIENCE_OBJ)
-$(BUILD)/tests/test_display_vnc_hostile: TEST_LIBS = $(PATIENCE_OBJ) $(BUILD)/libvireo.a
+HOSTILE_OBJ = $(addprefix $(BUILD)/devices/display/vnc/,patience.o guard.o)
+$(BUILD)/tests/test_display_vnc_hostile: $(BUILD)/vireo-vnc.so $(HOSTILE_OBJ)
+$(BUILD)/tests/test_display_vnc_hostile: TEST_LIBS = $(HOSTILE_OBJ) $(BUILD)/libvireo.a
 $(BUILD)/tests/test_display_sdl: $(BUILD)/vireo-sdl.so
 $(BUILD)/tests/test_display_sdl: TEST_LIBS = -lSDL2 -lepoxy -lX11
 KEYS_OBJ = $(addprefix $(BUILD)/devices/display/,sdl/keys.o vnc/keymap.o common/damage.o)

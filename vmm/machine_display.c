@@ -20,6 +20,20 @@ static bool wanted(const struct vm_config *config)
     return wants;
 }
 
+static int take_viewer(struct machine_display *d, struct display_config *config, struct error *err)
+{
+    struct display_viewer_setup **setup = &d->viewers[d->viewer_count];
+    int ret = display_viewer_take(config->kind, &config->options, setup, err);
+
+    if (ret)
+        return ret;
+    d->viewer_count++;
+    ret = display_viewer_load(*setup, err);
+    if (ret)
+        error_prefix(err, "%s", config->options.origin);
+    return ret;
+}
+
 static int take_viewers(struct machine_display *d, struct vm_config *config, struct error *err)
 {
     int ret = 0;
@@ -27,11 +41,8 @@ static int take_viewers(struct machine_display *d, struct vm_config *config, str
     d->viewers = calloc(config->display_count + 1, sizeof(*d->viewers));
     if (!d->viewers)
         return error_set(err, ENOMEM, "no memory for displays");
-    for (; d->viewer_count < config->display_count && !ret; d->viewer_count += !ret) {
-        struct display_config *each = &config->displays[d->viewer_count];
-
-        ret = display_viewer_take(each->kind, &each->options, &d->viewers[d->viewer_count], err);
-    }
+    for (size_t i = 0; i < config->display_count && !ret; i++)
+        ret = take_viewer(d, &config->displays[i], err);
     return ret;
 }
 

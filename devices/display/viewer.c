@@ -48,8 +48,7 @@ int display_viewer_take(const struct display_viewer_kind *kind, struct option_li
     return ret;
 }
 
-int display_viewer_open(struct display_viewer_setup *setup, struct display *display,
-                        struct error *err)
+int display_viewer_load(struct display_viewer_setup *setup, struct error *err)
 {
     const struct display_viewer_module *viewer;
     int ret = module_load(&setup->module, setup->kind->name, err);
@@ -57,6 +56,14 @@ int display_viewer_open(struct display_viewer_setup *setup, struct display *disp
     if (ret)
         return ret;
     viewer = setup->module.table;
+    return viewer->check ? viewer->check(setup->options, err) : 0;
+}
+
+int display_viewer_open(struct display_viewer_setup *setup, struct display *display,
+                        struct error *err)
+{
+    const struct display_viewer_module *viewer = setup->module.table;
+
     return viewer->open(display, setup->options, err);
 }
 

@@ -32,17 +32,25 @@ extern const struct display_viewer_kind *const display_viewer_kinds[];
 
 /* The table of a module, `vireo_module_KIND`. */
 struct display_viewer_module {
+    /* Refuse what `open` would, as far as that can be seen without starting or leaving anything;
+     * NULL: nothing can. */
+    int (*check)(const void *options, struct error *err);
+
     /* Open it and attach it to the display (display_attach_viewer). `options` is filled from the
      * kind's table and lives as long as the viewer. On the display's loop. */
     int (*open)(struct display *display, const void *options, struct error *err);
 };
 
-/* A viewer as the user named it; all of it is checked that can be without starting anything. */
+/* A viewer as the user named it, its options checked by their table. */
 struct display_viewer_setup;
 int display_viewer_take(const struct display_viewer_kind *kind, struct option_list *options,
                         struct display_viewer_setup **out, struct error *err);
 
-/* Load its module and open it. On the display's loop, once. */
+/* Load its module, and refuse what cannot be opened, as far as that can be seen without starting
+ * anything. Once. */
+int display_viewer_load(struct display_viewer_setup *setup, struct error *err);
+
+/* When it is loaded. On the display's loop, once. */
 int display_viewer_open(struct display_viewer_setup *setup, struct display *display,
                         struct error *err);
 

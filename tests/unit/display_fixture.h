@@ -97,7 +97,8 @@ static inline void fixture_close(struct display_fixture *f)
     loop_destroy(f->loop);
 }
 
-/* What taking and opening it returned, the first failure of both. "vnc", ":1,shared=never". */
+/* What taking, loading and opening it returned, the first failure of them. "vnc",
+ * ":1,shared=never". */
 static inline int fixture_view(struct display_fixture *f, const char *kind, const char *text,
                                struct error *err)
 {
@@ -111,7 +112,9 @@ static inline int fixture_view(struct display_fixture *f, const char *kind, cons
         assert_int_equal(option_list_parse(&list, kind, text, (*k)->first_key, NULL), 0);
     ret = display_viewer_take(*k, &list, &f->setups[f->viewers], err);
     option_list_free(&list);
-    return ret ? ret : display_viewer_open(f->setups[f->viewers++], f->display, err);
+    if (!ret)
+        ret = display_viewer_load(f->setups[f->viewers++], err);
+    return ret ? ret : display_viewer_open(f->setups[f->viewers - 1], f->display, err);
 }
 
 #endif

@@ -203,6 +203,7 @@ static void test_directory_that_is_not_there_is_refused(void **state)
     assert_int_equal(fixture_view(&f, "png", "/no/such/directory/a.png", &err), -ENOENT);
     assert_string_equal(err.text, "cannot write screenshots to '/no/such/directory/a.png': No such "
                                   "file or directory");
+    assert_int_equal(fixture_view(&f, "png", directory, &err), -EISDIR);
 }
 
 int main(void)

@@ -440,6 +440,42 @@ static void test_mouse(void **state)
     disconnect(c);
 }
 
+static int keyboard_lights;
+
+static void got_lights(rfbClient *client, int value, int pad)
+{
+    (void)client;
+    (void)pad;
+    keyboard_lights = value;
+}
+
+static void set_lights(void *arg)
+{
+    display_set_lights(f.display, *(uint32_t *)arg);
+}
+
+/* The guest's lights come to clients that want to know, though nothing is drawn. */
+static void test_lights_come_back(void **state)
+{
+    static const uint32_t lights[] = {1 << LED_CAPSL, 1 << LED_NUML | 1 << LED_SCROLLL, 0};
+    static const int wanted[] = {rfbKeyboardMaskCapsLock,
+                                 rfbKeyboardMaskNumLock | rfbKeyboardMaskScrollLock, 0};
+    rfbClient *c = connect_client();
+
+    (void)state;
+    c->HandleKeyboardLedState = got_lights;
+    assert_gets_picture(c, WIDTH, HEIGHT, &nothing);
+    for (unsigned i = 0; i < ARRAY_SIZE(lights); i++) {
+        uint32_t now = lights[i];
+
+        loop_call(f.loop, set_lights, &now);
+        for (int n = 0; n < LONG / 20 && keyboard_lights != wanted[i]; n++)
+            handle(c);
+        assert_int_equal(keyboard_lights, wanted[i]);
+    }
+    disconnect(c);
+}
+
 /* --- who may connect -------------------------------------------------------------------------- */
 
 static char *right_password(rfbClient *client)
@@ -536,6 +572,32 @@ static void test_bad_places_are_refused(void **state)
         assert_string_not_equal(err.text, "");
         fixture_close(&f);
     }
+}
+
+/* What --dry-run sees: all that is wrong, and nothing is made for what is not. */
+static void test_check_leaves_no_trace(void **state)
+{
+    static const char *const where[] = {"unix:%s/none/vnc", "unix:%s/%0120d", "unix:%s/vnc"};
+    static const int wanted[] = {-ENOENT, -ENAMETOOLONG, 0};
+    struct display_viewer_setup *setup;
+    const struct display_viewer_kind *const *kind = display_viewer_kinds;
+
+    (void)state;
+    build_directory();
+    while (strcmp((*kind)->name, "vnc"))
+        kind++;
+    for (unsigned i = 0; i < ARRAY_SIZE(where); i++) {
+        struct option_list list = {0};
+        char text[256];
+
+        snprintf(text, sizeof(text), where[i], directory, 0);
+        assert_int_equal(option_list_parse(&list, "--display", text, "where", NULL), 0);
+        assert_int_equal(display_viewer_take(*kind, &list, &setup, NULL), 0);
+        assert_int_equal(display_viewer_load(setup, NULL), wanted[i]);
+        display_viewer_release(setup);
+        option_list_free(&list);
+    }
+    assert_int_equal(access(path, F_OK), -1);
 }
 
 /* A socket that is bound to localhost, and its port. */
@@ -651,13 +713,6 @@ static void test_nobody_looks_nothing_is_copied(void **state)
     disconnect(c);
 }
 
-/* LibVNCServer 0.9.14 forgets this for each size that a client asks for. */
-const char *__lsan_default_suppressions(void);
-const char *__lsan_default_suppressions(void)
-{
-    return "leak:rfbGetClientIterator\n";
-}
-
 static void quiet(const char *format, ...)
 {
     (void)format;
@@ -681,10 +736,12 @@ int main(void)
         WITH(test_client_that_leaves_releases_all, setup),
         WITH(test_tablet, setup),
         WITH(test_mouse, setup_mouse),
+        WITH(test_lights_come_back, setup),
         cmocka_unit_test(test_password),
         cmocka_unit_test(test_passwords_that_are_none),
         cmocka_unit_test(test_clients_are_bounded),
         cmocka_unit_test(test_bad_places_are_refused),
+        cmocka_unit_test(test_check_leaves_no_trace),
         cmocka_unit_test(test_tcp),
         WITH(test_machine_does_not_wait_for_clients, setup),
         WITH(test_idle_client_costs_nothing, setup),

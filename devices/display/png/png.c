@@ -6,6 +6,7 @@
  */
 #include "base/log.h"
 #include "devices/display/common/pixels.h"
+#include "devices/display/common/place.h"
 #include "devices/display/png/write.h"
 #include "devices/display/viewer.h"
 #include "devices/display/viewer_kinds.h"
@@ -15,7 +16,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 struct png_output {
     struct display_picture picture; /* pixels NULL and width 0: never shown */
@@ -138,35 +139,28 @@ static const struct display_viewer_ops png_ops = {
 };
 
 /* A directory that is not there, or not ours to write, is a mistake to tell of now. */
-static int check_path(const char *path, struct error *err)
+static int png_check(const void *options, struct error *err)
 {
-    char directory[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    int length = slash ? (int)(slash - path) + 1 : 1;
+    const char *path = ((const struct display_png_options *)options)->path;
+    struct stat status;
+    int ret = display_place_check(path);
 
-    if (snprintf(directory, sizeof(directory), "%.*s", length, slash ? path : ".") >= PATH_MAX)
-        return error_set(err, ENAMETOOLONG, "the path '%s' is too long", path);
-    if (access(directory, W_OK | X_OK))
-        return error_errno(err, errno, "cannot write screenshots to '%s'", path);
-    return 0;
+    if (!ret && !stat(path, &status) && S_ISDIR(status.st_mode))
+        ret = -EISDIR;
+    return ret ? error_errno(err, -ret, "cannot write screenshots to '%s'", path) : 0;
 }
 
 static int png_open(struct display *display, const void *options, struct error *err)
 {
-    const struct display_png_options *o = options;
-    struct png_viewer *v;
-    int ret = check_path(o->path, err);
+    struct png_viewer *v = calloc(1, sizeof(*v));
 
-    if (ret)
-        return ret;
-    v = calloc(1, sizeof(*v));
     if (!v)
         return error_set(err, ENOMEM, "no memory for screenshots");
     v->viewer.ops = &png_ops;
-    v->options = o;
+    v->options = options;
     display_attach_viewer(display, &v->viewer);
     return 0;
 }
 
 extern const struct display_viewer_module vireo_module_png;
-const struct display_viewer_module vireo_module_png = {.open = png_open};
+const struct display_viewer_module vireo_module_png = {.check = png_check, .open = png_open};

@@ -5,22 +5,20 @@
 
 #include "base/bytes.h"
 #include "base/log.h"
-#include "base/option.h"
 #include "base/unix_socket.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FIRST_PORT    5900
-#define NUMBER_MAX    (65535 - FIRST_PORT - DISPLAY_OUTPUTS_MAX)
-#define FAILURES_MAX  5                     /* wrong passwords in a row, and then */
-#define RETRY_NS      UINT64_C(1000000000)  /* when there is no descriptor for a client */
-#define REFUSE_FOR_NS UINT64_C(10000000000) /* nobody may try for so long */
+#define QUEUE    (1 << 20)            /* bytes for a client on their way, or what the host allows */
+#define RETRY_NS UINT64_C(1000000000) /* when there is no descriptor for a client */
 
 /* --- clients ---------------------------------------------------------------------------------- */
 
@@ -42,21 +40,43 @@ static void client_ready(struct loop_fd *fd, uint32_t events)
     struct vnc_client *c = container_of(fd, struct vnc_client, fd);
     struct vnc_screen *s = c->screen;
 
-    (void)events;
-    vnc_client_serve(c, true);
+    vnc_client_serve(c, events);
     vnc_screen_reap(s); /* which may free the client */
+}
+
+/* Put the connection in the place of the stand-in that the library greeted (greet), and say to it
+ * what was said to that. */
+static bool take_place(struct vnc_viewer *v, rfbClientPtr cl)
+{
+    struct vnc_caller *caller = &v->caller;
+    char said[sz_rfbProtocolVersionMsg], host[NI_MAXHOST];
+    int one = 1;
+
+    if (recv(caller->stand_in, said, sizeof(said), MSG_DONTWAIT) != sizeof(said) ||
+        send(caller->fd, said, sizeof(said), MSG_DONTWAIT | MSG_NOSIGNAL) != sizeof(said) ||
+        dup3(caller->fd, cl->sock, O_CLOEXEC) < 0)
+        return false;
+    setsockopt(cl->sock, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* where it is one */
+    if (!getnameinfo((struct sockaddr *)&caller->address, sizeof(caller->address), host,
+                     sizeof(host), NULL, 0, NI_NUMERICHOST)) {
+        free(cl->host);
+        cl->host = strdup(host);
+    }
+    return true;
 }
 
 static enum rfbNewClientAction new_client(rfbClientPtr cl)
 {
     struct vnc_screen *s = cl->screen->screenData;
-    struct vnc_client *c = calloc(1, sizeof(*c));
+    struct vnc_client *c = take_place(s->owner, cl) ? calloc(1, sizeof(*c)) : NULL;
 
     if (!c)
         return RFB_CLIENT_REFUSE;
     c->screen = s;
     c->rfb = cl;
-    c->fd = (struct loop_fd){.fd = dup(cl->sock), .events = EPOLLIN, .ready = client_ready};
+    c->origin = s->owner->caller.origin;
+    c->fd =
+        (struct loop_fd){.fd = dup(cl->sock), .events = VNC_CLIENT_EVENTS, .ready = client_ready};
     if (c->fd.fd < 0 || loop_fd_add(s->owner->loop, &c->fd, NULL)) {
         if (c->fd.fd >= 0)
             close(c->fd.fd);
@@ -71,27 +91,30 @@ static enum rfbNewClientAction new_client(rfbClientPtr cl)
     return RFB_CLIENT_ACCEPT;
 }
 
-static bool is_welcome(struct vnc_screen *s, int fd)
+static bool is_welcome(const struct vnc_screen *s)
 {
-    struct vnc_viewer *v = s->owner;
+    const struct vnc_viewer *v = s->owner;
 
-    return fd < FD_SETSIZE && /* the library uses select */
-           atomic_load(&s->clients) < v->options->clients && loop_now_ns() >= v->refused_until_ns;
+    return atomic_load(&s->clients) < v->options->clients &&
+           vnc_guard_admits(&v->guard, v->caller.origin, loop_now_ns());
 }
 
-/* The library greets it, which may take a while. It closes its own descriptor when it likes. */
-static void greet(struct vnc_screen *s, int client)
+/* The library waits a moment for whoever connects to say first that it is of the web, which holds
+ * up others. So it greets a stand-in that says at once that it is not. */
+static void greet(struct vnc_screen *s)
 {
-    int copy = fcntl(client, F_DUPFD_CLOEXEC, 0);
+    struct vnc_caller *caller = &s->owner->caller;
+    int pair[2], room = QUEUE;
 
-    if (copy < 0) {
-        close(client);
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
         return;
-    }
-    vnc_patience_begin(&s->owner->patience, copy);
-    rfbNewClient(s->rfb, client);
-    vnc_patience_end(&s->owner->patience);
-    close(copy);
+    caller->stand_in = pair[1];
+    setsockopt(caller->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
+    if (pair[0] < FD_SETSIZE && send(pair[1], "RFB ", 4, MSG_NOSIGNAL) == 4) /* it uses select */
+        rfbNewClient(s->rfb, pair[0]);
+    else
+        close(pair[0]);
+    close(pair[1]);
     vnc_screen_reap(s);
 }
 
@@ -116,47 +139,46 @@ static void listener_ready(struct loop_fd *fd, uint32_t events)
 {
     struct vnc_listener *l = container_of(fd, struct vnc_listener, fd);
     struct vnc_screen *s = l->screen;
-    int client = accept4(fd->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct vnc_caller *caller = &s->owner->caller;
+    socklen_t size = sizeof(caller->address);
 
     (void)events;
-    if (client < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+    *caller = (struct vnc_caller){0};
+    caller->fd =
+        accept4(fd->fd, (struct sockaddr *)&caller->address, &size, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (caller->fd < 0 && errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
         accept_later(l);
-    if (client < 0)
+    if (caller->fd < 0)
         return;
-    if (!is_welcome(s, client)) {
+    caller->origin = vnc_origin_of((struct sockaddr *)&caller->address);
+    if (is_welcome(s))
+        greet(s);
+    else
         log_limited(LOG_WARN, "vnc", "output %u: a client is turned away", s->output);
-        close(client);
-        return;
-    }
-    greet(s, client);
+    close(caller->fd);
 }
 
 /* --- passwords -------------------------------------------------------------------------------- */
 
 static rfbBool check_password(rfbClientPtr cl, const char *response, int length)
 {
-    struct vnc_viewer *v = ((struct vnc_screen *)cl->screen->screenData)->owner;
+    struct vnc_client *c = cl->clientData;
+    struct vnc_guard *guard = &c->screen->owner->guard;
 
     if (rfbCheckPasswordByList(cl, response, length)) {
-        v->failures = 0;
+        vnc_guard_right(guard, c->origin);
         return TRUE;
     }
-    if (++v->failures >= FAILURES_MAX) {
-        v->failures = 0;
-        v->refused_until_ns = loop_now_ns() + REFUSE_FOR_NS;
-    }
+    vnc_guard_wrong(guard, c->origin, loop_now_ns());
     log_limited(LOG_WARN, "vnc", "a client from '%s' had a wrong password", cl->host);
     return FALSE;
 }
 
-int vnc_read_password(struct vnc_viewer *v, struct error *err)
+int vnc_read_password(const char *path, char out[VNC_PASSWORD_MAX + 1], struct error *err)
 {
-    const char *path = v->options->password_file;
     char line[VNC_PASSWORD_MAX + 3] = "";
     FILE *file;
 
-    if (!path)
-        return 0;
     file = fopen(path, "re");
     if (!file)
         return error_errno(err, errno, "password-file: cannot read '%s'", path);
@@ -170,8 +192,7 @@ int vnc_read_password(struct vnc_viewer *v, struct error *err)
             "password-file: the first line of '%s' is no password of 1 to %d characters, which is "
             "all that VNC looks at",
             path, VNC_PASSWORD_MAX);
-    memcpy(v->password, line, strlen(line) + 1);
-    v->passwords[0] = v->password;
+    memcpy(out, line, strlen(line) + 1);
     return 0;
 }
 
@@ -237,17 +258,13 @@ static bool came_before(const struct addrinfo *first, const struct addrinfo *a)
 }
 
 /* All addresses of the name; that one family is not to be had here is no reason to fail. */
-static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, struct error *err)
+static int listen_tcp(struct vnc_screen *s, const struct vnc_where *where, struct error *err)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE}, *found = NULL;
-    char port[8];
-    int ret = 0;
+    struct addrinfo *found;
+    int ret = vnc_where_find(where, s->output, &found, err);
 
-    snprintf(port, sizeof(port), "%u", FIRST_PORT + number + s->output);
-    ret = getaddrinfo(host, port, &hints, &found);
     if (ret)
-        return error_set(err, EINVAL, "where: there is no address '%s': %s", host,
-                         gai_strerror(ret));
+        return ret;
     for (const struct addrinfo *a = found;
          a && s->listener_count < VNC_LISTEN_MAX && ret != -EADDRINUSE; a = a->ai_next)
         if (!came_before(found, a)) {
@@ -258,33 +275,22 @@ static int listen_tcp(struct vnc_screen *s, const char *host, unsigned number, s
     freeaddrinfo(found);
     if (ret == -EADDRINUSE || !s->listener_count) {
         vnc_listen_end(s);
-        return error_errno(err, -ret, "cannot listen for VNC clients on %s port %s", host, port);
+        return error_errno(err, -ret, "cannot listen for VNC clients on %s port %u", where->host,
+                           where->port + s->output);
     }
     return 0;
 }
 
 int vnc_listen(struct vnc_screen *s, struct error *err)
 {
-    const char *where = s->owner->options->where, *colon = strrchr(where, ':');
-    char host[256];
-    uint64_t number;
-    int ret;
+    struct vnc_where where;
+    int ret = vnc_where_parse(s->owner->options->where, &where, err);
 
     s->rfb->newClientHook = new_client;
     s->rfb->passwordCheck = check_password;
-    if (!strncmp(where, "unix:", 5) && where[5])
-        return listen_unix(s, where + 5, err);
-    if (!colon || colon - where >= (int)sizeof(host))
-        return error_set(err, EINVAL, "where: '%s' is not :N, ADDRESS:N or unix:PATH", where);
-    ret = option_parse_uint("where: the number behind ':'", colon + 1, 0, NUMBER_MAX, &number, err);
     if (ret)
         return ret;
-    snprintf(host, sizeof(host), "%.*s", (int)(colon - where), where);
-    if (host[0] == '[' && host[strlen(host) - 1] == ']') { /* [::1]:0 */
-        host[strlen(host) - 1] = '\0';
-        memmove(host, host + 1, strlen(host));
-    }
-    return listen_tcp(s, host[0] ? host : "localhost", (unsigned)number, err);
+    return where.path ? listen_unix(s, where.path, err) : listen_tcp(s, &where, err);
 }
 
 void vnc_listen_end(struct vnc_screen *s)

@@ -3,12 +3,15 @@
 #include "base/bytes.h"
 #include "base/log.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define SECOND_NS UINT64_C(1000000000)
 #define LOOK_NS   SECOND_NS
 #define HANDSHAKE 15 /* seconds */
-#define CALL      30 /* a large picture on a slow line takes some */
+#define CALL      30
+#define STALL     10
 
 /* --- on the display's loop -------------------------------------------------------------------- */
 
@@ -18,16 +21,40 @@ static void cut(int fd, const char *why)
     shutdown(fd, SHUT_RDWR);
 }
 
+static bool takes_nothing(const struct vnc_patience *p, struct vnc_connection *c, uint64_t now)
+{
+    int queued = 0;
+
+    if (!atomic_load(&c->full)) {
+        c->taken_ns = 0;
+        return false;
+    }
+    ioctl(c->fd, SIOCOUTQ, &queued);
+    if (!c->taken_ns || queued < c->queued)
+        c->taken_ns = now;
+    c->queued = queued;
+    return now - c->taken_ns > p->stall_ns;
+}
+
+static void look_at(const struct vnc_patience *p, struct vnc_connection *c, uint64_t now)
+{
+    if (!atomic_load(&c->admitted) && now - c->since_ns > p->handshake_ns) {
+        cut(c->fd, "it does not say who it is");
+        atomic_store(&c->admitted, true); /* said once is enough: it is on its way out */
+    }
+    if (takes_nothing(p, c, now)) {
+        cut(c->fd, "it takes nothing");
+        atomic_store(&c->full, false); /* likewise */
+    }
+}
+
 /* Whether there is anybody to look after. Under the lock. */
 static bool look(struct vnc_patience *p, uint64_t now)
 {
     if (p->waited_for >= 0 && now - p->since_ns > p->call_ns)
         cut(p->waited_for, "it takes its time");
     for (struct vnc_connection *c = p->connections; c; c = c->next)
-        if (!atomic_load(&c->admitted) && now - c->since_ns > p->handshake_ns) {
-            cut(c->fd, "it does not say who it is");
-            atomic_store(&c->admitted, true); /* said once is enough: it is on its way out */
-        }
+        look_at(p, c, now);
     return p->connections || p->waited_for >= 0;
 }
 
@@ -57,6 +84,7 @@ void vnc_patience_open(struct vnc_patience *p, struct loop *loop)
         .loop = loop,
         .handshake_ns = HANDSHAKE * SECOND_NS,
         .call_ns = CALL * SECOND_NS,
+        .stall_ns = STALL * SECOND_NS,
         .came.run = somebody_came,
         .look.expired = look_expired,
         .waited_for = -1,

@@ -1,11 +1,12 @@
 /*
- * How long clients may hold up the server.
+ * How long clients may keep the server waiting.
  *
- * LibVNCServer waits within its calls for a client that takes or says a byte now and then, for as
- * long as it does that: other clients wait meanwhile, and the machine's end would. So the display's
- * loop looks every now and then, while there are clients, and shuts the connection down of one
- * that has been waited for too long, or that has not come through the handshake in time, so that
- * strangers take no places for good. The library's call then fails.
+ * It is built not to wait for them (client.c), but LibVNCServer may, within its calls: for a client
+ * that takes or says a byte now and then, for as long as it does that. Other clients wait
+ * meanwhile, and the machine's end would. So the display's loop looks every now and then, while
+ * there are clients, and shuts the connection down of one that has been waited for too long: the
+ * library's call then fails. And so that nobody takes a place for good, of one that has not come
+ * through the handshake in time, or that takes nothing of what there is for it.
  */
 #ifndef DEVICES_DISPLAY_VNC_PATIENCE_H
 #define DEVICES_DISPLAY_VNC_PATIENCE_H
@@ -22,12 +23,18 @@ struct vnc_connection {
     int fd;
     uint64_t since_ns;
     atomic_bool admitted; /* the handshake is over */
+    atomic_bool full;     /* there is something for it, and no room in its socket */
+
+    /* The display's loop: */
+    int queued;        /* bytes that it has yet to take */
+    uint64_t taken_ns; /* when it was seen to take some; 0: it is not full */
 };
 
 struct vnc_patience {
     struct loop *loop;     /* the display's */
     uint64_t handshake_ns; /* from connecting until it is a client like others, at most */
     uint64_t call_ns;      /* for one call of the library, at most */
+    uint64_t stall_ns;     /* without taking anything, at most */
     struct loop_task came;
     struct loop_timer look;
     pthread_mutex_t lock; /* of what follows */

@@ -162,35 +162,6 @@ static void use_cursor(struct vnc_screen *s, const struct vnc_frame *f)
         cl->cursorWasMoved = TRUE;
 }
 
-/* Said already, and kept by the library: no event will tell of it. */
-static bool has_more(rfbClientPtr cl)
-{
-#ifdef LIBVNCSERVER_WITH_WEBSOCKETS
-    return cl->sock != RFB_INVALID_SOCKET && webSocketsHasDataInBuffer(cl);
-#else
-    (void)cl;
-    return false;
-#endif
-}
-
-void vnc_client_serve(struct vnc_client *c, bool says)
-{
-    struct vnc_patience *patience = &c->screen->owner->patience;
-    rfbClientPtr cl = c->rfb;
-
-    if (cl->sock == RFB_INVALID_SOCKET)
-        return;
-    vnc_patience_begin(patience, c->fd.fd);
-    if (says)
-        do
-            rfbProcessClientMessage(cl);
-        while (has_more(cl));
-    rfbUpdateClient(cl);
-    vnc_patience_end(patience);
-    if (cl->state == RFB_NORMAL)
-        atomic_store(&c->connection.admitted, true);
-}
-
 void vnc_screen_reap(struct vnc_screen *s)
 {
     struct vnc_connection *next;
@@ -211,7 +182,7 @@ static void update_clients(struct vnc_screen *s)
         struct vnc_client *c = container_of(at, struct vnc_client, connection);
 
         if (c->screen == s)
-            vnc_client_serve(c, false);
+            vnc_client_serve(c, 0);
     }
     vnc_screen_reap(s);
 }
@@ -253,40 +224,6 @@ static int lights(rfbScreenInfoPtr rfb)
            (on & 1 << LED_SCROLLL ? rfbKeyboardMaskScrollLock : 0);
 }
 
-struct size {
-    struct vnc_screen *screen;
-    int width, height;
-};
-
-static void ask_guest(void *arg)
-{
-    const struct size *size = arg;
-
-    display_resize(size->screen->owner->viewer.display, size->screen->output, (uint32_t)size->width,
-                   (uint32_t)size->height, 0, 0);
-}
-
-/* A client would like the guest's screen to be of this size. */
-static int set_size(int width, int height, int screens, struct rfbExtDesktopScreen *layout,
-                    rfbClientPtr cl)
-{
-    struct size size = {cl->screen->screenData, width, height};
-
-    (void)layout;
-    if (screens != 1 || width < 1 || height < 1)
-        return rfbExtDesktopSize_InvalidScreenLayout;
-    return handoff_run(&size.screen->owner->display, ask_guest, &size)
-               ? rfbExtDesktopSize_Success
-               : rfbExtDesktopSize_ResizeProhibited;
-}
-
-static void no_text(char *text, int length, rfbClientPtr cl)
-{
-    (void)text;
-    (void)length;
-    (void)cl;
-}
-
 static void set_hooks(struct vnc_screen *s)
 {
     rfbScreenInfoPtr rfb = s->rfb;
@@ -303,10 +240,7 @@ static void set_hooks(struct vnc_screen *s)
     rfb->cursor = NULL;
     rfb->kbdAddEvent = vnc_key;
     rfb->ptrAddEvent = vnc_pointer;
-    rfb->setXCutText = no_text;
-    rfb->setXCutTextUTF8 = no_text;
     rfb->getKeyboardLedStateHook = lights;
-    rfb->setDesktopSizeHook = set_size;
     if (s->owner->options->password_file) {
         rfb->authPasswdData = s->owner->passwords;
         rfb->authPasswdFirstViewOnly = 1;
@@ -320,6 +254,7 @@ int vnc_screen_open(struct vnc_screen *s, struct error *err)
     int ret;
 
     s->frame.expired = frame_expired;
+    vnc_resize_init(s);
     s->stale = true;
     s->buffer = calloc((size_t)black.width * black.height, 4);
     s->rfb =
@@ -343,6 +278,7 @@ void vnc_screen_close(struct vnc_screen *s)
     if (!s->rfb)
         return;
     loop_timer_cancel(s->owner->loop, &s->frame);
+    loop_timer_cancel(s->owner->loop, &s->resize);
     vnc_listen_end(s);
     rfbScreenCleanup(s->rfb); /* and its clients */
     s->rfb = NULL;

@@ -83,7 +83,11 @@ static void vnc_move_cursor(struct display_viewer *viewer, unsigned output, int3
 
 static void vnc_set_lights(struct display_viewer *viewer, uint32_t lights)
 {
-    atomic_store(&vnc_of(viewer)->lights, lights);
+    struct vnc_viewer *v = vnc_of(viewer);
+
+    atomic_store(&v->lights, lights);
+    for (unsigned i = 0; i < DISPLAY_OUTPUTS_MAX; i++)
+        tell(&v->screens[i]);
 }
 
 static void vnc_outputs_changed(struct display_viewer *viewer)
@@ -153,6 +157,24 @@ static void open_outputs(struct loop_task *task)
 
 /* --- opening ---------------------------------------------------------------------------------- */
 
+static int vnc_check(const void *options, struct error *err)
+{
+    const struct display_vnc_options *o = options;
+    char password[VNC_PASSWORD_MAX + 1];
+    struct keymap *keymap = NULL;
+    struct vnc_where where;
+    int ret = vnc_where_parse(o->where, &where, err);
+
+    if (!ret)
+        ret = vnc_where_check(&where, err);
+    if (!ret && o->password_file)
+        ret = vnc_read_password(o->password_file, password, err);
+    if (!ret)
+        ret = keymap_create(o->layout, &keymap, err);
+    keymap_destroy(keymap);
+    return ret;
+}
+
 static void say(const char *format, ...)
 {
     char line[256];
@@ -171,6 +193,7 @@ static void init(struct vnc_viewer *v, struct display *display, const void *opti
 {
     v->viewer = (struct display_viewer){.ops = &vnc_ops, .display = display};
     v->options = options;
+    v->passwords[0] = v->password;
     v->outputs_changed.run = open_outputs;
     for (unsigned i = 0; i < DISPLAY_OUTPUTS_MAX; i++) {
         v->screens[i].owner = v;
@@ -187,8 +210,8 @@ static int start(struct vnc_viewer *v, struct error *err)
     unsigned outputs = MAX(display_outputs(v->viewer.display), 1U);
     int ret = keymap_create(v->options->layout, &v->keymap, err);
 
-    if (!ret)
-        ret = vnc_read_password(v, err);
+    if (!ret && v->options->password_file)
+        ret = vnc_read_password(v->options->password_file, v->password, err);
     for (unsigned i = 0; i < outputs && !ret; i++)
         ret = vnc_screen_open(&v->screens[i], err);
     if (!ret)
@@ -223,4 +246,4 @@ static int vnc_open(struct display *display, const void *options, struct error *
 }
 
 extern const struct display_viewer_module vireo_module_vnc;
-const struct display_viewer_module vireo_module_vnc = {.open = vnc_open};
+const struct display_viewer_module vireo_module_vnc = {.check = vnc_check, .open = vnc_open};

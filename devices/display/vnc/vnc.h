@@ -10,8 +10,13 @@
  * copied when nobody looks.
  *
  *   vnc.c      opening it; what the display tells
- *   screen.c   an output as LibVNCServer's screen: frames, size, pointer
+ *   screen.c   an output as LibVNCServer's screen: frames, pointer
+ *   where.c    where clients connect
+ *   client.c   hearing and telling a client
+ *   messages.c what clients say
+ *   resize.c   what size they want
  *   listen.c   sockets, and who may connect
+ *   guard.c    who may try a password
  *   input.c    what clients type and point
  *   keymap.c   keysyms to keys
  *   handoff.c  work for the display's loop
@@ -24,14 +29,17 @@
 #include "devices/display/common/timing.h"
 #include "devices/display/display.h"
 #include "devices/display/viewer_kinds.h"
+#include "devices/display/vnc/guard.h"
 #include "devices/display/vnc/handoff.h"
 #include "devices/display/vnc/keymap.h"
 #include "devices/display/vnc/patience.h"
+#include "devices/display/vnc/where.h"
 
 #include <limits.h>
 #include <linux/input-event-codes.h>
 #include <rfb/rfb.h>
 #include <stdatomic.h>
+#include <sys/epoll.h>
 
 #define VNC_PASSWORD_MAX 8 /* that is all that VNC's authentication looks at */
 #define VNC_LISTEN_MAX   4 /* addresses of one name */
@@ -49,12 +57,26 @@ struct vnc_listener {
 struct vnc_client {
     struct vnc_screen *screen;
     rfbClientPtr rfb;
+    struct vnc_origin origin;
     struct vnc_connection connection;
     struct loop_fd fd; /* a copy of the socket's, which is the library's to close */
     uint8_t pressed[(KEY_CNT + 7) / 8];
     int buttons; /* as VNC has them */
     int x, y;    /* of the pointer, for its motion */
     bool placed;
+    uint64_t dropping; /* bytes to come that nobody wants */
+    bool answers;      /* its next message brings an answer, for which there is no room */
+    int row;           /* where its next band begins */
+};
+
+/* Told of once each, and again when they are set again: half a message wakes nobody. */
+#define VNC_CLIENT_EVENTS (EPOLLIN | EPOLLRDHUP | EPOLLET)
+
+/* A connection, until it is a client's. */
+struct vnc_caller {
+    int fd, stand_in; /* the other end of what the library greets */
+    struct sockaddr_storage address;
+    struct vnc_origin origin;
 };
 
 /* What the display's loop keeps for the server. */
@@ -97,6 +119,9 @@ struct vnc_screen {
     char socket_path[PATH_MAX]; /* "": it has none */
     struct loop_timer frame;
     uint64_t sent_ns;
+    struct loop_timer resize; /* clients want another size */
+    uint32_t wanted_width, wanted_height;
+    uint64_t resized_ns;
     bool stale; /* the buffer is old: nobody looked */
 
     atomic_uint clients;
@@ -112,8 +137,8 @@ struct vnc_viewer {
     struct keymap *keymap;
     char password[VNC_PASSWORD_MAX + 1];
     char *passwords[2]; /* as the library wants them: one, and NULL */
-    unsigned failures;  /* wrong passwords in a row */
-    uint64_t refused_until_ns;
+    struct vnc_guard guard;
+    struct vnc_caller caller; /* whom the library is being given */
     atomic_uint lights;
     atomic_uint outputs;
     struct loop_task outputs_changed;
@@ -128,17 +153,27 @@ void vnc_screen_close(struct vnc_screen *s);
 /* A client came or asks for something: soon, a frame. */
 void vnc_screen_schedule(struct vnc_screen *s);
 
-/* Have the library hear the client, if it says something, and tell it what is new. */
-void vnc_client_serve(struct vnc_client *c, bool says);
-
 /* Clients whose connection is closed are gone, and freed. */
 void vnc_screen_reap(struct vnc_screen *s);
+
+/* --- client.c --------------------------------------------------------------------------------- */
+
+/* Have the library hear the client, when something has happened (EPOLL...), and tell it some of
+ * what is new. */
+void vnc_client_serve(struct vnc_client *c, uint32_t events);
+
+/* --- resize.c --------------------------------------------------------------------------------- */
+
+void vnc_resize_init(struct vnc_screen *s);
+
+/* The client said so: a whole SetDesktopSize. */
+void vnc_resize(struct vnc_client *c, const uint8_t *message);
 
 /* --- listen.c --------------------------------------------------------------------------------- */
 
 int vnc_listen(struct vnc_screen *s, struct error *err);
 void vnc_listen_end(struct vnc_screen *s);
-int vnc_read_password(struct vnc_viewer *v, struct error *err);
+int vnc_read_password(const char *path, char out[VNC_PASSWORD_MAX + 1], struct error *err);
 
 /* --- input.c ---------------------------------------------------------------------------------- */
 
