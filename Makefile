@@ -133,7 +133,7 @@ $(BUILD)/vireo-$(1).so: $$($(1)_SRC:%.c=$(BUILD)/%.o)
 endef
 $(foreach module,$(MODULES),$(eval $(call MODULE,$(module))))
 
-$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a
+$(BUILD)/tests/test_%: $(BUILD)/tests/unit/test_%.o $(DRIVER_OBJ) $(BUILD)/libvireo.a base/module.syms
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(ALL_LDFLAGS) -Wl,--export-dynamic-symbol-list=base/module.syms -o $@ $< \
 	    $(DRIVER_OBJ) $(BUILD)/libvireo.a $(CORE_LIBS) $(TEST_LIBS) -lcmocka

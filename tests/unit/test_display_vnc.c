@@ -165,10 +165,10 @@ static bool has_picture(const rfbClient *c, unsigned width, unsigned height,
 
 static const struct display_rect nothing;
 
-/* One message, if one comes in a moment. */
+/* One message, if one comes in a moment. The library does not wait for what it has read already. */
 static void handle(rfbClient *c)
 {
-    if (WaitForMessage(c, 20000) > 0)
+    if (c->buffered > 0 || WaitForMessage(c, 20000) > 0)
         assert_true(HandleRFBServerMessage(c));
 }
 

@@ -169,7 +169,8 @@ static bool is_due(const struct vnc_client *c)
 static void cut(struct vnc_client *c, sraRegionPtr due)
 {
     int width = c->rfb->screen->width, height = c->rfb->screen->height, size = 0, rows;
-    sraRegionPtr rest = sraRgnCreateRect(0, MIN(c->row, height - 1), width, height), box, band;
+    int from = c->row < height ? c->row : 0;
+    sraRegionPtr rest = sraRgnCreateRect(0, from, width, height), box, band;
     socklen_t length = sizeof(size);
     sraRect first;
 
