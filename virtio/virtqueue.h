@@ -94,7 +94,7 @@ struct virtqueue_buffer {
             uint16_t entry; /* with record: which one is its */
         };
     };
-    struct iovec single; /* packed: all that the buffers of single descriptors need */
+    struct iovec single; /* what `readable` and `writable` of a single are for good */
 };
 
 enum virtqueue_in_flight {
@@ -165,13 +165,18 @@ struct virtqueue {
     uint16_t held_flags;
     uint32_t slots_free; /* slots the driver may make available, next to those it has */
     int64_t slots_seen;  /* available from avail_slot on, when kicks were last enabled */
-    uint32_t id_count;   /* ids below it have a buffer of their own, for single descriptors... */
-    struct virtqueue_buffer *singles; /* ...indexed by id; the last ones of `buffers` */
-    bool *id_in_flight;               /* of each 16-bit id above */
-    struct virtqueue_buffer *free;    /* of the first `size` of `buffers` */
+    uint32_t id_count;   /* `size` again, as wide as a word */
+    bool *id_in_flight;  /* of each 16-bit id that is not below it */
+    struct virtqueue_buffer *free;
 
-    struct virtqueue_buffer *buffers; /* `size` for chains; split: indexed by head; and `singles` */
-    struct iovec *iovecs;             /* for each of `size` as many as short chains need */
+    /*
+     * Two for each entry of the ring. The first `size` are for chains: indexed by head when split,
+     * handed out from `free` when packed. The others are `singles`, for what is most buffers: one
+     * descriptor. They are indexed by head or id; while a chain has that, its single is in flight
+     * with it. Packed, ids that are not below `size` are for chains alone.
+     */
+    struct virtqueue_buffer *buffers, *singles;
+    struct iovec *iovecs; /* for each of those for chains as many as short ones need */
 
     /* In order (2.7.9): what was popped and is not used yet, a ring of `size`. */
     struct virtqueue_buffer **order;

@@ -258,24 +258,10 @@ CHAIN_INLINE int chain_walk_list(struct chain *chain, struct packed_descriptor *
     }
 }
 
-/* Whether a buffer with this id is in flight; and that one is, or is not, from now on. */
-static bool *id_above(const struct virtqueue *queue, uint16_t id)
-{
-    return &queue->id_in_flight[id];
-}
-
 static bool id_in_flight(const struct virtqueue *queue, uint16_t id)
 {
-    return id < queue->id_count ? queue->singles[id].in_flight != VIRTQUEUE_FREE
-                                : *id_above(queue, id);
-}
-
-static void mark_id(struct virtqueue *queue, uint16_t id, bool in_flight)
-{
-    if (id < queue->id_count)
-        queue->singles[id].in_flight = in_flight ? VIRTQUEUE_CHAIN : VIRTQUEUE_FREE;
-    else
-        *id_above(queue, id) = in_flight;
+    return id < queue->size ? queue->singles[id].in_flight != VIRTQUEUE_FREE
+                            : queue->id_in_flight[id];
 }
 
 /* Take slots: of the run, if it has as many. It counted a buffer for each of them. */
@@ -303,7 +289,10 @@ static inline int take(struct virtqueue *queue, uint16_t id, uint32_t slots,
 
     if (unlikely(id_in_flight(queue, id)))
         return virtqueue_break(queue, "DRV-PACK-07", "a buffer id is in use already");
-    mark_id(queue, id, true);
+    if (id < queue->size)
+        queue->singles[id].in_flight = VIRTQUEUE_CHAIN;
+    else
+        queue->id_in_flight[id] = true;
     queue->free = buffer->next_free;
     take_slots(queue, slots);
     buffer->id = id;
@@ -347,7 +336,7 @@ CHAIN_INLINE int pop_single(struct virtqueue *queue, const uint8_t *p, uint32_t 
     struct virtqueue_buffer *buffer = &queue->singles[id];
 
     if (unlikely(buffer->in_flight != VIRTQUEUE_FREE) ||
-        !chain_single(queue, buffer, &buffer->single, load_address(p), load_length(p), writable))
+        !chain_single(queue, buffer, load_address(p), load_length(p), writable))
         return pop_chain(queue, out);
     queue->avail_slot = (uint8_t *)p + PACKED_DESCRIPTOR_SIZE;
     queue->ready--;
@@ -429,16 +418,15 @@ static int packed_pop_again(struct virtqueue *queue, uint16_t head,
 
 static void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    bool single = buffer->in_flight == VIRTQUEUE_SINGLE;
-
-    buffer->in_flight = VIRTQUEUE_FREE;
-    if (single)
+    if (buffer->in_flight == VIRTQUEUE_SINGLE) {
+        buffer->in_flight = VIRTQUEUE_FREE;
         return;
-    mark_id(queue, buffer->id, false);
+    }
+    if (buffer->id >= queue->size)
+        queue->id_in_flight[buffer->id] = false;
+    virtqueue_release_chain(queue, buffer);
     buffer->next_free = queue->free;
     queue->free = buffer;
-    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
-        virtqueue_buffer_trim(queue, buffer);
 }
 
 static void packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)

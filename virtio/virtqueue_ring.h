@@ -134,14 +134,24 @@ void virtqueue_log_free(struct virtqueue *queue);
 /* What stays with the buffers after long chains: at most 1 MiB a queue, or what short ones need. */
 #define VIRTQUEUE_KEPT_IOVECS (64 * 1024u)
 
-/* Packed, there are as many again, one for each id that is usual. */
+/* Those for chains, and the singles behind them. */
 static inline uint32_t virtqueue_buffer_count(const struct virtqueue *queue)
 {
-    return queue->packed ? 2u * queue->size : queue->size;
+    return 2u * queue->size;
 }
 
 /* Give back what a long chain made the buffer allocate, when all buffers together might keep too
  * much. */
 void virtqueue_buffer_trim(struct virtqueue *queue, struct virtqueue_buffer *buffer);
+
+/* A buffer for chains is the driver's again. */
+static inline void virtqueue_release_chain(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    buffer->in_flight = VIRTQUEUE_FREE;
+    if (buffer->id < queue->size) /* packed, it may be any */
+        queue->singles[buffer->id].in_flight = VIRTQUEUE_FREE;
+    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
+        virtqueue_buffer_trim(queue, buffer);
+}
 
 #endif

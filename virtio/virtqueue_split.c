@@ -157,9 +157,9 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct split_des
 
 /* The buffer is the device's from now on. */
 static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                       struct virtqueue_buffer **out)
+                       enum virtqueue_in_flight in_flight, struct virtqueue_buffer **out)
 {
-    buffer->in_flight = VIRTQUEUE_SINGLE; /* or more: it makes no difference here */
+    buffer->in_flight = in_flight;
     queue->next_avail++;
     queue->ready--;
     *out = buffer;
@@ -180,21 +180,22 @@ static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
         ret = chain_walk_indirect(&chain, &last);
     if (!ret)
         ret = chain_end(&chain);
-    return unlikely(ret) ? ret : take(queue, buffer, out);
+    if (unlikely(ret))
+        return ret;
+    queue->singles[head].in_flight = VIRTQUEUE_CHAIN;
+    return take(queue, buffer, VIRTQUEUE_CHAIN, out);
 }
 
 /* One descriptor; or whatever else it is. */
 CHAIN_INLINE int pop_single(struct virtqueue *queue, struct virtqueue_buffer **out, uint32_t head,
                             bool writable)
 {
-    struct virtqueue_buffer *buffer = &queue->buffers[head];
+    struct virtqueue_buffer *buffer = &queue->singles[head];
     const uint8_t *p = queue->desc + (size_t)head * SPLIT_DESCRIPTOR_SIZE;
-    struct iovec *iov = buffer->readable;
 
-    if (unlikely(!chain_single(queue, buffer, iov, load_address(p), load_length(p), writable)))
+    if (unlikely(!chain_single(queue, buffer, load_address(p), load_length(p), writable)))
         return pop_chain(queue, out, head);
-    buffer->writable = iov; /* either part: the other has no elements */
-    return take(queue, buffer, out);
+    return take(queue, buffer, VIRTQUEUE_SINGLE, out);
 }
 
 static __attribute__((noinline)) int pop_unwritable(struct virtqueue *queue,
@@ -241,7 +242,7 @@ CHAIN_INLINE int pop_head(struct virtqueue *queue, uint32_t head, struct virtque
 
     if (unlikely(head >= queue->size))
         return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
-    if (unlikely(queue->buffers[head].in_flight != VIRTQUEUE_FREE))
+    if (unlikely(queue->singles[head].in_flight != VIRTQUEUE_FREE))
         return virtqueue_break(queue, "DRV-RING-08", "a buffer is made available twice");
     flags = load_flags(queue->desc + (size_t)head * SPLIT_DESCRIPTOR_SIZE);
     return flags == SPLIT_WRITE ? pop_single(queue, out, head, true)
@@ -250,9 +251,9 @@ CHAIN_INLINE int pop_head(struct virtqueue *queue, uint32_t head, struct virtque
 
 static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    uint32_t head = shared_load(queue->avail + SPLIT_RING +
-                                    SPLIT_AVAIL_ENTRY * slot_of(queue, queue->next_avail),
-                                __ATOMIC_RELAXED);
+    const uint16_t *ring = (const uint16_t *)(const void *)(queue->avail + SPLIT_RING);
+    size_t slot = slot_of(queue, queue->next_avail);
+    uint32_t head = le16toh(__atomic_load_n(&ring[slot], __ATOMIC_RELAXED));
 
     return pop_head(queue, head, out);
 }
@@ -270,11 +271,12 @@ static int split_pop_again(struct virtqueue *queue, uint16_t head,
     return ret;
 }
 
-static inline void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    buffer->in_flight = VIRTQUEUE_FREE;
-    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
-        virtqueue_buffer_trim(queue, buffer);
+    if (buffer->in_flight == VIRTQUEUE_CHAIN)
+        virtqueue_release_chain(queue, buffer);
+    else
+        buffer->in_flight = VIRTQUEUE_FREE;
 }
 
 static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
@@ -287,17 +289,29 @@ static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer
 static inline void record(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
                           uint32_t written, uint16_t slots)
 {
-    uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot_of(queue, queue->next_used);
+    uint32_t *ring = (uint32_t *)(void *)(queue->used + SPLIT_RING);
+    size_t slot = slot_of(queue, queue->next_used);
 
-    store_le32(entry, buffer->id);
-    store_le32(entry + 4, written);
+    __atomic_store_n(&ring[2 * slot], htole32(buffer->id), __ATOMIC_RELAXED);
+    __atomic_store_n(&ring[2 * slot + 1], htole32(written), __ATOMIC_RELAXED);
     queue->next_used += slots;
+}
+
+static __attribute__((noinline)) void push_any(struct virtqueue *queue,
+                                               struct virtqueue_buffer *buffer, uint32_t written)
+{
+    record(queue, buffer, virtqueue_clamp_written(buffer, written), 1);
+    split_release(queue, buffer);
 }
 
 static void split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
-    record(queue, buffer, virtqueue_clamp_written(buffer, written), 1);
-    split_release(queue, buffer);
+    if (unlikely(buffer->in_flight != VIRTQUEUE_SINGLE || written > buffer->writable_bytes)) {
+        push_any(queue, buffer, written);
+        return;
+    }
+    record(queue, buffer, written, 1);
+    buffer->in_flight = VIRTQUEUE_FREE;
 }
 
 /* ORD-02: where the first of the series would be. */
