@@ -147,7 +147,7 @@ static int create_buffers(struct virtqueue *queue)
         use_short_array(queue, buffer);
         buffer->id = (uint16_t)i; /* split; packed, each pop sets both */
         buffer->slots = 1;
-        buffer->in_flight = VIRTQUEUE_FREE;
+        buffer->limit = VIRTQUEUE_FREE;
         buffer->next_free = queue->free;
         queue->free = buffer;
     }
@@ -157,7 +157,7 @@ static int create_buffers(struct virtqueue *queue)
         buffer->readable = buffer->writable = &buffer->single;
         buffer->id = (uint16_t)(i - queue->size);
         buffer->slots = 1;
-        buffer->in_flight = VIRTQUEUE_FREE;
+        buffer->limit = VIRTQUEUE_FREE;
     }
     queue->singles = queue->buffers + queue->size;
     return 0;

@@ -81,27 +81,26 @@ struct virtqueue_buffer {
     uint32_t readable_bytes, writable_bytes; /* together at most 2^32-1: what used.len can say */
 
     /* The queue's: */
-    uint16_t id;        /* what the driver knows it by: the head's index (2.7.8), its id (2.8.6) */
-    uint16_t slots;     /* entries of the ring it takes when it is used */
-    uint16_t capacity;  /* of the iovec array behind both parts */
-    bool done : 1;      /* in order: it was pushed, with `written` */
-    bool again : 1;     /* with record: it was in flight when the queue started */
-    uint32_t in_flight; /* enum virtqueue_in_flight */
+    uint16_t id;    /* what the driver knows it by: the head's index (2.7.8), its id (2.8.6) */
+    uint16_t slots; /* entries of the ring it takes when it is used */
+    uint64_t limit; /* a single's writable_bytes, a chain's 0; or VIRTQUEUE_FREE, out of flight */
     union {
-        struct virtqueue_buffer *next_free; /* packed, while it is not in flight */
-        struct {                            /* while it is: */
+        struct virtqueue_buffer *next_free; /* packed, a chain's while it is out of flight */
+        struct {                            /* while it is in flight: */
             uint32_t written;
             uint16_t entry; /* with record: which one is its */
+            bool done;      /* in order: it was pushed, with `written` */
+            bool again;     /* with record: it was in flight when the queue started */
         };
     };
-    struct iovec single; /* what `readable` and `writable` of a single are for good */
+    union {
+        struct iovec single; /* a single's: what `readable` and `writable` are for good */
+        uint16_t capacity;   /* a chain's: of the iovec array behind both parts */
+    };
 };
 
-enum virtqueue_in_flight {
-    VIRTQUEUE_SINGLE = 1, /* a buffer of one descriptor, in one entry of the ring */
-    VIRTQUEUE_FREE = 2,   /* not 0: gcc needs one instruction more to compare a word with 0 */
-    VIRTQUEUE_CHAIN = UINT32_MAX, /* any other; more than a ring has entries */
-};
+/* Not 0: gcc needs one instruction more to compare a word in memory with 0. */
+#define VIRTQUEUE_FREE UINT64_MAX
 
 /* A driver rule and what was seen of it; literals. `id` is NULL for none. */
 struct virtqueue_rule {
@@ -160,8 +159,8 @@ struct virtqueue {
      */
     uint8_t *avail_slot, *used_slot;
     uint32_t avail_word, used_word;
-    uint32_t used_ready; /* slots from used_slot to the end of the ring; 0 when nothing is held */
-    uint8_t *held;       /* the first descriptor used since publish, or NULL: it lacks its... */
+    uint8_t *used_end; /* end of the ring; or used_slot, when nothing is held: push has to look */
+    uint8_t *held;     /* the first descriptor used since publish, or NULL: it lacks its... */
     uint16_t held_flags;
     uint32_t slots_free; /* slots the driver may make available, next to those it has */
     int64_t slots_seen;  /* available from avail_slot on, when kicks were last enabled */

@@ -77,6 +77,7 @@ CHAIN_INLINE bool chain_single(struct virtqueue *queue, struct virtqueue_buffer 
     buffer->writable_count = writable;
     buffer->readable_bytes = writable ? 0 : length;
     buffer->writable_bytes = writable ? length : 0;
+    buffer->limit = writable ? length : 0;
     return true;
 }
 

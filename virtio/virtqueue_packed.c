@@ -260,8 +260,7 @@ CHAIN_INLINE int chain_walk_list(struct chain *chain, struct packed_descriptor *
 
 static bool id_in_flight(const struct virtqueue *queue, uint16_t id)
 {
-    return id < queue->size ? queue->singles[id].in_flight != VIRTQUEUE_FREE
-                            : queue->id_in_flight[id];
+    return id < queue->size ? queue->singles[id].limit != VIRTQUEUE_FREE : queue->id_in_flight[id];
 }
 
 /* Take slots: of the run, if it has as many. It counted a buffer for each of them. */
@@ -290,14 +289,14 @@ static inline int take(struct virtqueue *queue, uint16_t id, uint32_t slots,
     if (unlikely(id_in_flight(queue, id)))
         return virtqueue_break(queue, "DRV-PACK-07", "a buffer id is in use already");
     if (id < queue->size)
-        queue->singles[id].in_flight = VIRTQUEUE_CHAIN;
+        queue->singles[id].limit = 0;
     else
         queue->id_in_flight[id] = true;
     queue->free = buffer->next_free;
     take_slots(queue, slots);
     buffer->id = id;
     buffer->slots = (uint16_t)slots;
-    buffer->in_flight = VIRTQUEUE_CHAIN;
+    buffer->limit = 0;
     *out = buffer;
     return 1;
 }
@@ -335,12 +334,11 @@ CHAIN_INLINE int pop_single(struct virtqueue *queue, const uint8_t *p, uint32_t 
 {
     struct virtqueue_buffer *buffer = &queue->singles[id];
 
-    if (unlikely(buffer->in_flight != VIRTQUEUE_FREE) ||
+    if (unlikely(buffer->limit != VIRTQUEUE_FREE) ||
         !chain_single(queue, buffer, load_address(p), load_length(p), writable))
         return pop_chain(queue, out);
     queue->avail_slot = (uint8_t *)p + PACKED_DESCRIPTOR_SIZE;
     queue->ready--;
-    buffer->in_flight = VIRTQUEUE_SINGLE;
     *out = buffer;
     return 1;
 }
@@ -418,13 +416,11 @@ static int packed_pop_again(struct virtqueue *queue, uint16_t head,
 
 static void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    if (buffer->in_flight == VIRTQUEUE_SINGLE) {
-        buffer->in_flight = VIRTQUEUE_FREE;
+    virtqueue_release(queue, buffer);
+    if (virtqueue_is_single(queue, buffer))
         return;
-    }
     if (buffer->id >= queue->size)
         queue->id_in_flight[buffer->id] = false;
-    virtqueue_release_chain(queue, buffer);
     buffer->next_free = queue->free;
     queue->free = buffer;
 }
@@ -460,7 +456,7 @@ static void record(struct virtqueue *queue, uint16_t id, uint32_t written, uint3
         queue->held_flags = (uint16_t)(word >> 16);
     }
     go_on(queue, &queue->used_slot, &queue->used_word, slots);
-    queue->used_ready = slots_between(queue->used_slot, slot_at(queue, queue->size));
+    queue->used_end = slot_at(queue, queue->size);
 }
 
 static __attribute__((noinline)) void push_any(struct virtqueue *queue,
@@ -470,27 +466,19 @@ static __attribute__((noinline)) void push_any(struct virtqueue *queue,
     packed_release(queue, buffer);
 }
 
-/* A single descriptor whose flags are not held back. What is no single has more slots than can be
- * ready. */
+/* A single descriptor whose flags are not held back. One comparison for what else is rare: a chain,
+ * nothing written, or too much. */
 static void packed_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
     uint8_t *p = queue->used_slot;
-    uint32_t word = queue->used_word | buffer->id, left;
+    uint32_t word = queue->used_word | buffer->id;
 
-    if (unlikely(__builtin_sub_overflow(queue->used_ready, buffer->in_flight, &left))) {
+    if (unlikely(p == queue->used_end || written - 1 >= buffer->limit)) {
         push_any(queue, buffer, written);
         return;
     }
-    if (unlikely(written - 1 >= buffer->writable_bytes)) {
-        if (written) { /* too much */
-            push_any(queue, buffer, written);
-            return;
-        }
-        word &= ~FLAGS_WORD(PACKED_WRITE);
-    }
-    queue->used_ready = left;
     queue->used_slot = p + PACKED_DESCRIPTOR_SIZE;
-    buffer->in_flight = VIRTQUEUE_FREE;
+    buffer->limit = VIRTQUEUE_FREE;
     store_length(p, written);
     store_id_flags(p, word); /* PACK-12, PACK-14 */
 }
@@ -533,7 +521,7 @@ static void packed_publish(struct virtqueue *queue)
         return;
     shared_store(queue->held + PACKED_FLAGS, queue->held_flags, __ATOMIC_SEQ_CST); /* PACK-14 */
     queue->held = NULL;
-    queue->used_ready = 0;
+    queue->used_end = queue->used_slot;
     queue->slots_free += slots; /* the driver knows of them only now */
     if (interrupt_wanted(queue, slots))
         queue->notify(queue->notify_opaque, queue->index);
@@ -624,7 +612,7 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
                          queue->size, position.avail, position.used);
     queue->avail_slot = slot_at(queue, next_avail);
     queue->avail_word = FLAGS_WORD(avail_turn(wrap) | PACKED_WRITE);
-    queue->used_slot = slot_at(queue, next_used);
+    queue->used_slot = queue->used_end = slot_at(queue, next_used);
     queue->used_word = FLAGS_WORD((used ? PACKED_TURN : 0) | PACKED_WRITE);
     queue->slots_free = queue->size - taken;
     return 0;

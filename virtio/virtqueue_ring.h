@@ -144,12 +144,20 @@ static inline uint32_t virtqueue_buffer_count(const struct virtqueue *queue)
  * much. */
 void virtqueue_buffer_trim(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 
-/* A buffer for chains is the driver's again. */
-static inline void virtqueue_release_chain(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static inline bool virtqueue_is_single(const struct virtqueue *queue,
+                                       const struct virtqueue_buffer *buffer)
 {
-    buffer->in_flight = VIRTQUEUE_FREE;
+    return buffer >= queue->singles;
+}
+
+/* A buffer is the driver's again. */
+static inline void virtqueue_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    buffer->limit = VIRTQUEUE_FREE;
+    if (virtqueue_is_single(queue, buffer))
+        return;
     if (buffer->id < queue->size) /* packed, it may be any */
-        queue->singles[buffer->id].in_flight = VIRTQUEUE_FREE;
+        queue->singles[buffer->id].limit = VIRTQUEUE_FREE;
     if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
         virtqueue_buffer_trim(queue, buffer);
 }

@@ -157,9 +157,8 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct split_des
 
 /* The buffer is the device's from now on. */
 static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
-                       enum virtqueue_in_flight in_flight, struct virtqueue_buffer **out)
+                       struct virtqueue_buffer **out)
 {
-    buffer->in_flight = in_flight;
     queue->next_avail++;
     queue->ready--;
     *out = buffer;
@@ -169,8 +168,10 @@ static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
 /* The chain of this head, whatever it is: looked at anew, so that nothing that was read before
  * counts. */
 static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
-                                               struct virtqueue_buffer **out, uint32_t head)
+                                               struct virtqueue_buffer **out,
+                                               const struct virtqueue_buffer *single)
 {
+    uint16_t head = single->id;
     struct virtqueue_buffer *buffer = &queue->buffers[head];
     struct chain chain = chain_begin(queue, buffer);
     struct split_descriptor d = descriptor_copy(queue->desc, head), last = {0};
@@ -182,27 +183,26 @@ static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
         ret = chain_end(&chain);
     if (unlikely(ret))
         return ret;
-    queue->singles[head].in_flight = VIRTQUEUE_CHAIN;
-    return take(queue, buffer, VIRTQUEUE_CHAIN, out);
+    buffer->limit = queue->singles[head].limit = 0;
+    return take(queue, buffer, out);
 }
 
-/* One descriptor; or whatever else it is. */
-CHAIN_INLINE int pop_single(struct virtqueue *queue, struct virtqueue_buffer **out, uint32_t head,
-                            bool writable)
+/* The descriptor at `p`, of this buffer; or whatever else it is. */
+CHAIN_INLINE int pop_single(struct virtqueue *queue, struct virtqueue_buffer **out,
+                            struct virtqueue_buffer *buffer, const uint8_t *p, bool writable)
 {
-    struct virtqueue_buffer *buffer = &queue->singles[head];
-    const uint8_t *p = queue->desc + (size_t)head * SPLIT_DESCRIPTOR_SIZE;
-
     if (unlikely(!chain_single(queue, buffer, load_address(p), load_length(p), writable)))
-        return pop_chain(queue, out, head);
-    return take(queue, buffer, VIRTQUEUE_SINGLE, out);
+        return pop_chain(queue, out, buffer);
+    return take(queue, buffer, out);
 }
 
 static __attribute__((noinline)) int pop_unwritable(struct virtqueue *queue,
-                                                    struct virtqueue_buffer **out, uint32_t head,
-                                                    uint16_t flags)
+                                                    struct virtqueue_buffer **out,
+                                                    struct virtqueue_buffer *buffer,
+                                                    const uint8_t *p)
 {
-    return flags == 0 ? pop_single(queue, out, head, false) : pop_chain(queue, out, head);
+    return load_flags(p) == 0 ? pop_single(queue, out, buffer, p, false)
+                              : pop_chain(queue, out, buffer);
 }
 
 /*
@@ -238,15 +238,17 @@ static int split_look(struct virtqueue *queue)
 /* Take the buffer that begins with this descriptor. */
 CHAIN_INLINE int pop_head(struct virtqueue *queue, uint32_t head, struct virtqueue_buffer **out)
 {
-    uint16_t flags;
+    struct virtqueue_buffer *buffer;
+    const uint8_t *p;
 
     if (unlikely(head >= queue->size))
         return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
-    if (unlikely(queue->singles[head].in_flight != VIRTQUEUE_FREE))
+    buffer = &queue->singles[head];
+    if (unlikely(buffer->limit != VIRTQUEUE_FREE))
         return virtqueue_break(queue, "DRV-RING-08", "a buffer is made available twice");
-    flags = load_flags(queue->desc + (size_t)head * SPLIT_DESCRIPTOR_SIZE);
-    return flags == SPLIT_WRITE ? pop_single(queue, out, head, true)
-                                : pop_unwritable(queue, out, head, flags);
+    p = queue->desc + (size_t)head * SPLIT_DESCRIPTOR_SIZE;
+    return load_flags(p) == SPLIT_WRITE ? pop_single(queue, out, buffer, p, true)
+                                        : pop_unwritable(queue, out, buffer, p);
 }
 
 static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
@@ -273,10 +275,7 @@ static int split_pop_again(struct virtqueue *queue, uint16_t head,
 
 static void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    if (buffer->in_flight == VIRTQUEUE_CHAIN)
-        virtqueue_release_chain(queue, buffer);
-    else
-        buffer->in_flight = VIRTQUEUE_FREE;
+    virtqueue_release(queue, buffer);
 }
 
 static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
@@ -304,14 +303,15 @@ static __attribute__((noinline)) void push_any(struct virtqueue *queue,
     split_release(queue, buffer);
 }
 
+/* One comparison for what is rare: a chain, nothing written, or too much. */
 static void split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
-    if (unlikely(buffer->in_flight != VIRTQUEUE_SINGLE || written > buffer->writable_bytes)) {
+    if (unlikely(written - 1 >= buffer->limit)) {
         push_any(queue, buffer, written);
         return;
     }
     record(queue, buffer, written, 1);
-    buffer->in_flight = VIRTQUEUE_FREE;
+    buffer->limit = VIRTQUEUE_FREE;
 }
 
 /* ORD-02: where the first of the series would be. */
