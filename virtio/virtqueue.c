@@ -274,13 +274,17 @@ int virtqueue_pop_unready(struct virtqueue *queue, struct virtqueue_buffer **out
 {
     int ret = 1;
 
+    queue->ready = 0; /* not what virtqueue_pop made of it */
     if (queue->budget == 0)
         return queue->broken.id ? -EPROTO : 0;
     if (queue->inflight && virtqueue_inflight_again(queue))
         virtqueue_begin_run(queue, 1);
     else
         ret = queue->format->look(queue);
-    return ret > 0 ? queue->pop(queue, out) : ret;
+    if (ret <= 0)
+        return ret;
+    queue->ready--;
+    return queue->pop(queue, out);
 }
 
 void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)

@@ -133,7 +133,7 @@ struct virtqueue {
      * at. They are counted as taken (budget, slots_free, slots_seen) from the start of such a run
      * on; virtqueue_end_run gives back what is left of it.
      */
-    uint64_t ready;
+    int64_t ready;
 
     /* Buffers pop may still hand out, besides those: see virtqueue_set_budget. 0 while the queue is
      * stopped or broken. */
@@ -231,7 +231,8 @@ int virtqueue_pop_unready(struct virtqueue *queue, struct virtqueue_buffer **out
  * -ENOMEM when there is no memory to describe it. A buffer may be empty (DRV-RING-13). */
 static inline int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    return queue->ready ? queue->pop(queue, out) : virtqueue_pop_unready(queue, out);
+    /* Taken off here, it is one instruction with the look whether there is any. */
+    return --queue->ready < 0 ? virtqueue_pop_unready(queue, out) : queue->pop(queue, out);
 }
 
 /* Take back a pop: the next pop hands the buffer out again. Only the buffer popped last can be

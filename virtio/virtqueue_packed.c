@@ -313,6 +313,7 @@ static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
     uint32_t slots = 1;
     int ret;
 
+    queue->ready++; /* until it is sure how many are taken */
     if ((flags & PACKED_TURN) != (queue->avail_word >> 16 & PACKED_TURN))
         return 0;
     d = descriptor_copy(p, flags & (PACKED_NEXT | PACKED_WRITE | PACKED_INDIRECT));
@@ -323,7 +324,7 @@ static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
         ret = chain_end(&chain);
     if (unlikely(ret))
         return ret;
-    if (unlikely(slots > queue->slots_free + queue->ready))
+    if (unlikely(slots > queue->slots_free + (uint32_t)queue->ready))
         return virtqueue_break(queue, "DRV-PACK-08", "a list takes slots that are not used yet");
     return take(queue, d.id, slots, out);
 }
@@ -338,7 +339,6 @@ CHAIN_INLINE int pop_single(struct virtqueue *queue, const uint8_t *p, uint32_t 
         !chain_single(queue, buffer, load_address(p), load_length(p), writable))
         return pop_chain(queue, out);
     queue->avail_slot = (uint8_t *)p + PACKED_DESCRIPTOR_SIZE;
-    queue->ready--;
     *out = buffer;
     return 1;
 }
@@ -380,7 +380,7 @@ static int packed_look(struct virtqueue *queue)
         return virtqueue_break(queue, "DRV-PACK-08", "more is available than the ring holds");
     }
     slots = MIN(queue->slots_free, slots_between(queue->avail_slot, slot_at(queue, queue->size)));
-    virtqueue_begin_run(queue, MIN(queue->budget, slots));
+    virtqueue_begin_run(queue, (uint32_t)MIN(queue->budget, slots));
     return 1;
 }
 
@@ -394,6 +394,7 @@ static int packed_pop_again(struct virtqueue *queue, uint16_t head,
     int ret = 0;
 
     (void)head;
+    queue->ready++;
     virtqueue_end_run(queue);      /* it may not begin where this one does */
     if (count > queue->slots_free) /* otherwise there is a free buffer, too */
         return virtqueue_break(queue, "DRV-PACK-08", "more was in flight than the ring holds");
@@ -414,7 +415,7 @@ static int packed_pop_again(struct virtqueue *queue, uint16_t head,
     return ret ? ret : take(queue, list[count - 1].id, count, out);
 }
 
-static void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+static inline void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     virtqueue_release(queue, buffer);
     if (virtqueue_is_single(queue, buffer))
@@ -437,7 +438,7 @@ static void packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffe
 /* --- push and publish ------------------------------------------------------------------------- */
 
 /* Write a used descriptor, and go on by `slots` (PACK-10). */
-static void record(struct virtqueue *queue, uint16_t id, uint32_t written, uint32_t slots)
+static inline void record(struct virtqueue *queue, uint16_t id, uint32_t written, uint32_t slots)
 {
     uint32_t word;
     uint8_t *p;

@@ -34,21 +34,23 @@ int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what)
 void virtqueue_bend(struct virtqueue *queue, const char *rule, const char *what);
 
 /* A run: from now on `entries` of the ring are ready, of at most as many buffers. */
-static inline void virtqueue_begin_run(struct virtqueue *queue, uint64_t entries)
+static inline void virtqueue_begin_run(struct virtqueue *queue, uint32_t entries)
 {
     queue->ready = entries;
     queue->budget -= entries;
-    queue->slots_free -= (uint32_t)entries;
-    queue->slots_seen -= (int64_t)entries;
+    queue->slots_free -= entries;
+    queue->slots_seen -= entries;
 }
 
 /* It ends before all of it was taken. */
 static inline void virtqueue_end_run(struct virtqueue *queue)
 {
-    queue->budget += queue->ready;
-    queue->slots_free += (uint32_t)queue->ready;
-    queue->slots_seen += (int64_t)queue->ready;
+    uint32_t entries = (uint32_t)queue->ready;
+
     queue->ready = 0;
+    queue->budget += entries;
+    queue->slots_free += entries;
+    queue->slots_seen += entries;
 }
 
 /* RING-10: what may be said to have been written. */
@@ -81,9 +83,9 @@ struct virtqueue_written {
 };
 
 /*
- * A format of rings. The functions do what virtqueue.h says of those they are named like, pop and
- * pop_again for a queue where something is ready, of which they take what they use; it falls to
- * virtqueue.c that a stopped queue is not served.
+ * A format of rings. The functions do what virtqueue.h says of those they are named like. It falls
+ * to virtqueue.c that a stopped queue is not served, and that something is ready for pop and
+ * pop_again: one entry has been taken off `ready` for them, which they put back if they take none.
  */
 struct virtqueue_format {
     /* Check size and areas, and fill `desc`, `avail` and `used`. */

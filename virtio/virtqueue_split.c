@@ -160,7 +160,6 @@ static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
                        struct virtqueue_buffer **out)
 {
     queue->next_avail++;
-    queue->ready--;
     *out = buffer;
     return 1;
 }
@@ -175,14 +174,17 @@ static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
     struct virtqueue_buffer *buffer = &queue->buffers[head];
     struct chain chain = chain_begin(queue, buffer);
     struct split_descriptor d = descriptor_copy(queue->desc, head), last = {0};
-    int ret = chain_walk(&chain, queue->desc, queue->size, head, d, "DRV-RING-07", &last);
+    int ret;
 
+    queue->ready++; /* until it is sure that it is taken */
+    ret = chain_walk(&chain, queue->desc, queue->size, head, d, "DRV-RING-07", &last);
     if (ret == WALK_INDIRECT)
         ret = chain_walk_indirect(&chain, &last);
     if (!ret)
         ret = chain_end(&chain);
     if (unlikely(ret))
         return ret;
+    queue->ready--;
     buffer->limit = queue->singles[head].limit = 0;
     return take(queue, buffer, out);
 }
@@ -230,8 +232,8 @@ static int split_look(struct virtqueue *queue)
     int ret = queue->next_avail == queue->avail_seen ? avail_refresh(queue) : 1;
 
     if (ret > 0)
-        virtqueue_begin_run(queue,
-                            MIN(queue->budget, (uint16_t)(queue->avail_seen - queue->next_avail)));
+        virtqueue_begin_run(
+            queue, (uint32_t)MIN(queue->budget, (uint16_t)(queue->avail_seen - queue->next_avail)));
     return ret;
 }
 
