@@ -83,7 +83,7 @@ struct virtqueue_buffer {
     /* The queue's: */
     uint16_t id;    /* what the driver knows it by: the head's index (2.7.8), its id (2.8.6) */
     uint16_t slots; /* entries of the ring it takes when it is used */
-    uint64_t limit; /* a single's writable_bytes, a chain's 0; or VIRTQUEUE_FREE, out of flight */
+    uint64_t limit; /* in flight, a single's writable_bytes and a chain's 0; or VIRTQUEUE_FREE */
     union {
         struct virtqueue_buffer *next_free; /* packed, a chain's while it is out of flight */
         struct {                            /* while it is in flight: */
@@ -99,7 +99,7 @@ struct virtqueue_buffer {
     };
 };
 
-/* Not 0: gcc needs one instruction more to compare a word in memory with 0. */
+/* More than any limit. */
 #define VIRTQUEUE_FREE UINT64_MAX
 
 /* A driver rule and what was seen of it; literals. `id` is NULL for none. */
@@ -131,7 +131,7 @@ struct virtqueue {
      * beyond the budget, beyond what the driver may make available or, packed, beyond the end of
      * the ring. 0 as well while the queue is stopped or broken, so that pop has one thing to look
      * at. They are counted as taken (budget, slots_free, slots_seen) from the start of such a run
-     * on; virtqueue_end_run gives back what is left of it.
+     * on; virtqueue_end_run gives back what is left of it. Below 0 only within virtqueue_pop.
      */
     int64_t ready;
 

@@ -11,9 +11,10 @@
  * that is the device's turn, and the slots behind it, as many as it had, are skipped (2.8.6).
  *
  * Ordering. The flags decide, so they are loaded first and with acquire, and stored last and with
- * release. Of a batch of used descriptors the first one's flags are held back until publish: the
- * driver goes in ring order, so it sees the batch whole (2.8.9). For notifications each side writes
- * one thing and then reads another, as in the split ring: sequentially consistent.
+ * release; the id is in the same aligned word, and comes or goes with them. Of a batch of used
+ * descriptors the first one's flags are held back until publish: the driver goes in ring order, so
+ * it sees the batch whole (2.8.9). For notifications each side writes one thing and then reads
+ * another, as in the split ring: sequentially consistent.
  */
 #include "base/bytes.h"
 #include "virtio/virtqueue_chain.h"
@@ -354,9 +355,11 @@ static __attribute__((noinline)) int pop_unwritable(struct virtqueue *queue,
 }
 
 /*
- * Most buffers are one descriptor with the id of one of the driver's own slots. Compared with
- * the word that such a one has but for its id, only the id is left: so one comparison finds that it
- * is available, which of its flags are set, and that the id is one of those.
+ * Most buffers are one descriptor, with an id below the queue's size. What differs in its word of
+ * id and flags from that of a writable one with id 0 is the id alone: so one comparison finds that
+ * it is available, that none but the expected flags are set, and that the id is in range. Measured
+ * with the buffers found by it: 22 instructions less than flags and id one by one, a table of the
+ * ids in flight and a list of free buffers.
  */
 static int packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
@@ -460,6 +463,7 @@ static inline void record(struct virtqueue *queue, uint16_t id, uint32_t written
     queue->used_end = slot_at(queue, queue->size);
 }
 
+/* Also to mark where the batch begins. */
 static __attribute__((noinline)) void push_any(struct virtqueue *queue,
                                                struct virtqueue_buffer *buffer, uint32_t written)
 {
@@ -467,16 +471,23 @@ static __attribute__((noinline)) void push_any(struct virtqueue *queue,
     packed_release(queue, buffer);
 }
 
-/* A single descriptor whose flags are not held back. One comparison for what else is rare: a chain,
- * nothing written, or too much. */
+/* A single descriptor whose flags are not held back; found in one comparison if something was
+ * written to it, and not too much. */
 static void packed_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
     uint8_t *p = queue->used_slot;
     uint32_t word = queue->used_word | buffer->id;
 
-    if (unlikely(p == queue->used_end || written - 1 >= buffer->limit)) {
+    if (unlikely(p == queue->used_end)) {
         push_any(queue, buffer, written);
         return;
+    }
+    if (written - 1 >= buffer->limit) {
+        if (written || !virtqueue_is_single(queue, buffer)) {
+            push_any(queue, buffer, written);
+            return;
+        }
+        word &= ~FLAGS_WORD(PACKED_WRITE);
     }
     queue->used_slot = p + PACKED_DESCRIPTOR_SIZE;
     buffer->limit = VIRTQUEUE_FREE;

@@ -275,15 +275,10 @@ static int split_pop_again(struct virtqueue *queue, uint16_t head,
     return ret;
 }
 
-static void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
-{
-    virtqueue_release(queue, buffer);
-}
-
 static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     virtqueue_end_run(queue);
-    split_release(queue, buffer);
+    virtqueue_release(queue, buffer);
     queue->next_avail--;
 }
 
@@ -302,13 +297,13 @@ static __attribute__((noinline)) void push_any(struct virtqueue *queue,
                                                struct virtqueue_buffer *buffer, uint32_t written)
 {
     record(queue, buffer, virtqueue_clamp_written(buffer, written), 1);
-    split_release(queue, buffer);
+    virtqueue_release(queue, buffer);
 }
 
-/* One comparison for what is rare: a chain, nothing written, or too much. */
+/* A single descriptor, found in one comparison if something was written to it, and not too much. */
 static void split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
-    if (unlikely(written - 1 >= buffer->limit)) {
+    if (written - 1 >= buffer->limit && (written || !virtqueue_is_single(queue, buffer))) {
         push_any(queue, buffer, written);
         return;
     }
@@ -321,7 +316,7 @@ static void split_push_series(struct virtqueue *queue, struct virtqueue_buffer *
                               uint32_t slots)
 {
     record(queue, last, last->written, (uint16_t)slots);
-    split_release(queue, last);
+    virtqueue_release(queue, last);
 }
 
 /* Whether the driver wants to hear of the used entries from `old` up to the index (2.7.7.2). */
@@ -452,7 +447,7 @@ const struct virtqueue_format virtqueue_split = {
     .unpop = split_unpop,
     .push = split_push,
     .push_series = split_push_series,
-    .release = split_release,
+    .release = virtqueue_release,
     .publish = split_publish,
     .enable_kicks = split_enable_kicks,
     .disable_kicks = split_disable_kicks,

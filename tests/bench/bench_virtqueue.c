@@ -36,13 +36,13 @@ struct shape {
     const char *name;
     unsigned count;
     enum ring_style style;
+    bool readable; /* all of it; else the last one is writable */
 };
 
 static const struct shape shapes[] = {
-    {"1 descriptor", 1, RING_DIRECT},
-    {"3 descriptors", 3, RING_DIRECT},
-    {"indirect, 3 entries", 3, RING_TABLE},
-    {"indirect, 16 entries", 16, RING_TABLE},
+    {"1 descriptor", 1, RING_DIRECT, false},       {"3 descriptors", 3, RING_DIRECT, false},
+    {"indirect, 3 entries", 3, RING_TABLE, false}, {"indirect, 16 entries", 16, RING_TABLE, false},
+    {"1, to be read", 1, RING_DIRECT, true},
 };
 
 struct bench {
@@ -98,7 +98,8 @@ static void turn_round(struct bench *b, const struct format *format, const struc
     struct ring_element e[16];
 
     for (unsigned i = 0; i < shape->count; i++)
-        e[i] = (struct ring_element){DATA + 4096 * i, i == 0 ? 16 : 4096, i + 1 == shape->count};
+        e[i] = (struct ring_element){DATA + 4096 * i, i == 0 ? 16 : 4096,
+                                     i + 1 == shape->count && !shape->readable};
     if (format->packed) {
         while (packed_ring_collect(&b->packed_ring, &(struct packed_used){0}))
             ;
