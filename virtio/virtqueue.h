@@ -157,7 +157,7 @@ struct virtqueue {
      * are kept as what they make the word be that has a descriptor's id and flags, if the id is 0:
      * of a writable one that is ours to take, and of one that was used and written to.
      */
-    uint8_t *avail_slot, *used_slot;
+    uint8_t *avail_slot, *used_slot, *desc_end;
     uint32_t avail_word, used_word;
     uint8_t *used_end; /* end of the ring; or used_slot, when nothing is held: push has to look */
     uint8_t *held;     /* the first descriptor used since publish, or NULL: it lacks its... */

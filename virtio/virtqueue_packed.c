@@ -113,7 +113,7 @@ static inline void advance(const struct virtqueue *queue, uint16_t *slot, uint16
 /* Behind the last slot is the first one of the next round. */
 static inline void wrap_round(const struct virtqueue *queue, uint8_t **slot, uint32_t *word)
 {
-    if (*slot == slot_at(queue, queue->size)) {
+    if (*slot == queue->desc_end) {
         *slot = queue->desc;
         *word ^= FLAGS_WORD(PACKED_TURN);
     }
@@ -125,8 +125,8 @@ static inline void go_on(const struct virtqueue *queue, uint8_t **slot, uint32_t
 {
     wrap_round(queue, slot, word);
     *slot += (size_t)slots * PACKED_DESCRIPTOR_SIZE;
-    if (*slot > slot_at(queue, queue->size)) {
-        *slot -= (size_t)queue->size * PACKED_DESCRIPTOR_SIZE;
+    if (*slot > queue->desc_end) {
+        *slot -= queue->desc_end - queue->desc;
         *word ^= FLAGS_WORD(PACKED_TURN);
     }
 }
@@ -382,7 +382,7 @@ static int packed_look(struct virtqueue *queue)
             return 0;
         return virtqueue_break(queue, "DRV-PACK-08", "more is available than the ring holds");
     }
-    slots = MIN(queue->slots_free, slots_between(queue->avail_slot, slot_at(queue, queue->size)));
+    slots = MIN(queue->slots_free, slots_between(queue->avail_slot, queue->desc_end));
     virtqueue_begin_run(queue, (uint32_t)MIN(queue->budget, slots));
     return 1;
 }
@@ -420,13 +420,13 @@ static int packed_pop_again(struct virtqueue *queue, uint16_t head,
 
 static inline void packed_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
+    if (!virtqueue_is_single(queue, buffer)) {
+        if (unlikely(buffer->id >= queue->size))
+            queue->id_in_flight[buffer->id] = false;
+        buffer->next_free = queue->free;
+        queue->free = buffer;
+    }
     virtqueue_release(queue, buffer);
-    if (virtqueue_is_single(queue, buffer))
-        return;
-    if (buffer->id >= queue->size)
-        queue->id_in_flight[buffer->id] = false;
-    buffer->next_free = queue->free;
-    queue->free = buffer;
 }
 
 static void packed_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
@@ -451,16 +451,16 @@ static inline void record(struct virtqueue *queue, uint16_t id, uint32_t written
     word = queue->used_word | id;
     if (!written)
         word &= ~FLAGS_WORD(PACKED_WRITE); /* PACK-12 */
+    go_on(queue, &queue->used_slot, &queue->used_word, slots);
+    queue->used_end = queue->desc_end;
     store_length(p, written);
     if (queue->held) {
         store_id_flags(p, word); /* PACK-14 */
     } else {
-        shared_store(p + PACKED_ID, id, __ATOMIC_RELAXED);
         queue->held = p;
         queue->held_flags = (uint16_t)(word >> 16);
+        shared_store(p + PACKED_ID, id, __ATOMIC_RELAXED);
     }
-    go_on(queue, &queue->used_slot, &queue->used_word, slots);
-    queue->used_end = slot_at(queue, queue->size);
 }
 
 /* Also to mark where the batch begins. */
@@ -622,6 +622,7 @@ static int take_position(struct virtqueue *queue, struct virtqueue_position posi
         return error_set(err, EINVAL,
                          "a packed queue of size %u cannot stand at 0x%x available, 0x%x used",
                          queue->size, position.avail, position.used);
+    queue->desc_end = slot_at(queue, queue->size);
     queue->avail_slot = slot_at(queue, next_avail);
     queue->avail_word = FLAGS_WORD(avail_turn(wrap) | PACKED_WRITE);
     queue->used_slot = queue->used_end = slot_at(queue, next_used);

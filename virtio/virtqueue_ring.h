@@ -152,7 +152,7 @@ static inline bool virtqueue_is_single(const struct virtqueue *queue,
     return buffer >= queue->singles;
 }
 
-/* A buffer is the driver's again. */
+/* A buffer is the driver's again; a chain's with the single that has its id. */
 static inline void virtqueue_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     buffer->limit = VIRTQUEUE_FREE;

@@ -293,6 +293,7 @@ static inline void record(struct virtqueue *queue, const struct virtqueue_buffer
     queue->next_used += slots;
 }
 
+/* A function of its own, and the release at its end: otherwise push would save registers. */
 static __attribute__((noinline)) void push_any(struct virtqueue *queue,
                                                struct virtqueue_buffer *buffer, uint32_t written)
 {
