@@ -61,10 +61,28 @@ static inline uint32_t slots_between(const uint8_t *from, const uint8_t *to)
     return (uint32_t)((size_t)(to - from) / PACKED_DESCRIPTOR_SIZE);
 }
 
-/* Id and flags of a descriptor are one word, with the flags in the upper half. */
+/*
+ * Id and flags of a descriptor are one aligned word, with the flags in the upper half. The thread
+ * sanitizer relates an acquire to a release only if both are of the same word, and drivers store
+ * the flags alone: so it gets to see two accesses.
+ */
 #define PACKED_ID_FLAGS  PACKED_ID
 #define FLAGS_WORD(bits) ((uint32_t)(bits) << 16)
 
+#ifdef __SANITIZE_THREAD__
+static inline uint32_t load_id_flags(const uint8_t *p)
+{
+    uint16_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_ACQUIRE);
+
+    return FLAGS_WORD(flags) | shared_load(p + PACKED_ID, __ATOMIC_RELAXED);
+}
+
+static inline void store_id_flags(uint8_t *p, uint32_t word)
+{
+    shared_store(p + PACKED_ID, (uint16_t)word, __ATOMIC_RELAXED);
+    shared_store(p + PACKED_FLAGS, (uint16_t)(word >> 16), __ATOMIC_RELEASE);
+}
+#else
 static inline uint32_t load_id_flags(const uint8_t *p)
 {
     const void *word = p + PACKED_ID_FLAGS;
@@ -76,6 +94,7 @@ static inline void store_id_flags(uint8_t *p, uint32_t word)
 {
     __atomic_store_n((uint32_t *)(void *)(p + PACKED_ID_FLAGS), htole32(word), __ATOMIC_RELEASE);
 }
+#endif
 
 static inline void store_length(uint8_t *p, uint32_t length)
 {
