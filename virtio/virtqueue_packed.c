@@ -17,6 +17,7 @@
  * another, as in the split ring: sequentially consistent.
  */
 #include "base/bytes.h"
+#include "base/sanitizers.h"
 #include "virtio/virtqueue_chain.h"
 #include "virtio/virtqueue_ring.h"
 
@@ -69,7 +70,7 @@ static inline uint32_t slots_between(const uint8_t *from, const uint8_t *to)
 #define PACKED_ID_FLAGS  PACKED_ID
 #define FLAGS_WORD(bits) ((uint32_t)(bits) << 16)
 
-#ifdef __SANITIZE_THREAD__
+#if SANITIZE_THREAD
 static inline uint32_t load_id_flags(const uint8_t *p)
 {
     uint16_t flags = shared_load(p + PACKED_FLAGS, __ATOMIC_ACQUIRE);
