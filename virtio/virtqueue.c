@@ -15,6 +15,7 @@ __attribute__((cold)) int virtqueue_break(struct virtqueue *queue, const char *r
                                           const char *what)
 {
     queue->broken = (struct virtqueue_rule){rule, what};
+    virtqueue_end_run(queue);
     queue->budget = 0;
     return -EPROTO;
 }
@@ -132,7 +133,9 @@ static void queue_free(struct virtqueue *queue)
 
 static int create_buffers(struct virtqueue *queue)
 {
-    queue->buffers = calloc(queue->size, sizeof(*queue->buffers));
+    uint32_t count = virtqueue_buffer_count(queue);
+
+    queue->buffers = calloc(count, sizeof(*queue->buffers));
     queue->iovecs = calloc(queue->size, VIRTQUEUE_SHORT_CHAIN * sizeof(*queue->iovecs));
     if (queue->in_order)
         queue->order = calloc(queue->size, sizeof(struct virtqueue_buffer *));
@@ -144,9 +147,19 @@ static int create_buffers(struct virtqueue *queue)
         use_short_array(queue, buffer);
         buffer->id = (uint16_t)i; /* split; packed, each pop sets both */
         buffer->slots = 1;
+        buffer->limit = VIRTQUEUE_FREE;
         buffer->next_free = queue->free;
         queue->free = buffer;
     }
+    for (uint32_t i = queue->size; i < count; i++) {
+        struct virtqueue_buffer *buffer = &queue->buffers[i];
+
+        buffer->readable = buffer->writable = &buffer->single;
+        buffer->id = (uint16_t)(i - queue->size);
+        buffer->slots = 1;
+        buffer->limit = VIRTQUEUE_FREE;
+    }
+    queue->singles = queue->buffers + queue->size;
     return 0;
 }
 
@@ -257,9 +270,21 @@ void virtqueue_stop_logging(struct virtqueue *queue)
 
 /* --- pop, push, publish ----------------------------------------------------------------------- */
 
-int virtqueue_pop_nothing(const struct virtqueue *queue)
+int virtqueue_pop_unready(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    return queue->broken.id ? -EPROTO : 0;
+    int ret = 1;
+
+    queue->ready = 0; /* not what virtqueue_pop made of it */
+    if (queue->budget == 0)
+        return queue->broken.id ? -EPROTO : 0;
+    if (queue->inflight && virtqueue_inflight_again(queue))
+        virtqueue_begin_run(queue, 1);
+    else
+        ret = queue->format->look(queue);
+    if (ret <= 0)
+        return ret;
+    queue->ready--;
+    return queue->pop(queue, out);
 }
 
 void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
@@ -300,13 +325,15 @@ void virtqueue_disable_kicks(struct virtqueue *queue)
 
 void virtqueue_set_budget(struct virtqueue *queue, uint64_t buffers)
 {
-    if (queue->format && !queue->broken.id)
-        queue->budget = buffers;
+    if (!queue->format || queue->broken.id)
+        return;
+    virtqueue_end_run(queue);
+    queue->budget = buffers;
 }
 
 bool virtqueue_budget_spent(const struct virtqueue *queue)
 {
-    return queue->format && !queue->broken.id && queue->budget == 0;
+    return queue->format && !queue->broken.id && queue->budget == 0 && queue->ready == 0;
 }
 
 /* --- copies ----------------------------------------------------------------------------------- */

@@ -81,18 +81,26 @@ struct virtqueue_buffer {
     uint32_t readable_bytes, writable_bytes; /* together at most 2^32-1: what used.len can say */
 
     /* The queue's: */
-    uint16_t id;       /* what the driver knows it by: the head's index (2.7.8), its id (2.8.6) */
-    uint16_t slots;    /* entries of the ring it takes when it is used */
-    uint16_t capacity; /* of the iovec array behind both parts */
-    bool in_flight;    /* split */
-    bool done : 1;     /* in order: it was pushed, with... */
-    bool again : 1;    /* with record: it was in flight when the queue started */
-    uint32_t written;
+    uint16_t id;    /* what the driver knows it by: the head's index (2.7.8), its id (2.8.6) */
+    uint16_t slots; /* entries of the ring it takes when it is used */
+    uint64_t limit; /* in flight, a single's writable_bytes and a chain's 0; or VIRTQUEUE_FREE */
     union {
-        struct virtqueue_buffer *next_free; /* packed, while it is not in flight */
-        uint16_t entry;                     /* with record, while it is: which one is its */
+        struct virtqueue_buffer *next_free; /* packed, a chain's while it is out of flight */
+        struct {                            /* while it is in flight: */
+            uint32_t written;
+            uint16_t entry; /* with record: which one is its */
+            bool done;      /* in order: it was pushed, with `written` */
+            bool again;     /* with record: it was in flight when the queue started */
+        };
+    };
+    union {
+        struct iovec single; /* a single's: what `readable` and `writable` are for good */
+        uint16_t capacity;   /* a chain's: of the iovec array behind both parts */
     };
 };
+
+/* More than any limit. */
+#define VIRTQUEUE_FREE UINT64_MAX
 
 /* A driver rule and what was seen of it; literals. `id` is NULL for none. */
 struct virtqueue_rule {
@@ -118,35 +126,56 @@ struct virtqueue {
     int (*pop)(struct virtqueue *queue, struct virtqueue_buffer **out);
     void (*push)(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written);
 
-    /* Buffers pop may still hand out: see virtqueue_set_budget. 0 as well while the queue is
-     * stopped or broken, so that pop has one thing to look at. */
+    /*
+     * Entries of the ring that pop may take before it looks at anything else: none of them is
+     * beyond the budget, beyond what the driver may make available or, packed, beyond the end of
+     * the ring. 0 as well while the queue is stopped or broken, so that pop has one thing to look
+     * at. They are counted as taken (budget, slots_free, slots_seen) from the start of such a run
+     * on; virtqueue_end_run gives back what is left of it. Below 0 only within virtqueue_pop.
+     */
+    int64_t ready;
+
+    /* Buffers pop may still hand out, besides those: see virtqueue_set_budget. 0 while the queue is
+     * stopped or broken. */
     uint64_t budget;
 
     /* Host pointers to the three areas, checked at start for the whole size of each. Packed: the
      * descriptor ring, the driver's and the device's event suppression structure. */
     uint8_t *desc, *avail, *used;
 
-    /* Next entry to take and next one to fill. Split: free-running (2.7.6), so that differences are
-     * right across a wrap at 65536. Packed: slots. */
+    /* Split: next entry to take and next one to fill. Free-running (2.7.6), so that differences are
+     * right across a wrap at 65536. */
     uint16_t next_avail, next_used;
 
     uint32_t mask;           /* split: an index's slot is what these bits of it say: size - 1 */
     uint16_t avail_seen;     /* split: avail.idx when we last looked: entries below may be taken */
     uint16_t published_used; /* split: used.idx as the driver sees it */
 
-    /* Packed. The wrap counters (2.8.1) are kept as the flags they stand for: those of a slot that
-     * is ours to take, and those of one we have used. */
-    uint16_t avail_turn, used_turn;
-    uint16_t held_flags;  /* of the first used descriptor since publish... */
-    uint8_t *held;        /* ...which go here */
-    uint32_t unpublished; /* slots used since publish */
-    uint32_t slots_free;  /* slots the driver may make available, next to those it has */
-    int64_t slots_seen;   /* available from next_avail on, when kicks were last enabled */
-    bool *id_in_flight;   /* of each 16-bit id */
+    /*
+     * Packed. The next descriptor to take and the next one to fill, either in the ring or, when
+     * that is the first one of the next round, at its end. The wrap counters of the round (2.8.1)
+     * are kept as what they make the word be that has a descriptor's id and flags, if the id is 0:
+     * of a writable one that is ours to take, and of one that was used and written to.
+     */
+    uint8_t *avail_slot, *used_slot, *desc_end;
+    uint32_t avail_word, used_word;
+    uint8_t *used_end; /* end of the ring; or used_slot, when nothing is held: push has to look */
+    uint8_t *held;     /* the first descriptor used since publish, or NULL: it lacks its... */
+    uint16_t held_flags;
+    uint32_t slots_free; /* slots the driver may make available, next to those it has */
+    int64_t slots_seen;  /* available from avail_slot on, when kicks were last enabled */
+    uint32_t id_count;   /* `size` again, as wide as a word */
+    bool *id_in_flight;  /* of each 16-bit id that is not below it */
     struct virtqueue_buffer *free;
 
-    struct virtqueue_buffer *buffers; /* `size` of them; split: indexed by head */
-    struct iovec *iovecs;             /* for each buffer as many as short chains need */
+    /*
+     * Two for each entry of the ring. The first `size` are for chains: indexed by head when split,
+     * handed out from `free` when packed. The others are `singles`, for what is most buffers: one
+     * descriptor. They are indexed by head or id; while a chain has that, its single is in flight
+     * with it. Packed, ids that are not below `size` are for chains alone.
+     */
+    struct virtqueue_buffer *buffers, *singles;
+    struct iovec *iovecs; /* for each of those for chains as many as short ones need */
 
     /* In order (2.7.9): what was popped and is not used yet, a ring of `size`. */
     struct virtqueue_buffer **order;
@@ -195,14 +224,15 @@ struct virtqueue_position virtqueue_stop(struct virtqueue *queue);
 /* Mark nothing in the log any more, from now on and after the next start. */
 void virtqueue_stop_logging(struct virtqueue *queue);
 
-/* What pop says when its budget is 0: 0, or -EPROTO when the ring is broken. */
-int virtqueue_pop_nothing(const struct virtqueue *queue);
+/* The rest of pop when nothing is ready. */
+int virtqueue_pop_unready(struct virtqueue *queue, struct virtqueue_buffer **out);
 
 /* Take the next buffer: 1 and *out, 0 when none is available, -EPROTO when the ring is broken,
  * -ENOMEM when there is no memory to describe it. A buffer may be empty (DRV-RING-13). */
 static inline int virtqueue_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    return queue->budget ? queue->pop(queue, out) : virtqueue_pop_nothing(queue);
+    /* Taken off here, it is one instruction with the look whether there is any. */
+    return --queue->ready < 0 ? virtqueue_pop_unready(queue, out) : queue->pop(queue, out);
 }
 
 /* Take back a pop: the next pop hands the buffer out again. Only the buffer popped last can be
@@ -214,7 +244,7 @@ void virtqueue_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer);
 static inline void virtqueue_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,
                                   uint32_t written)
 {
-    queue->push(queue, buffer, written < buffer->writable_bytes ? written : buffer->writable_bytes);
+    queue->push(queue, buffer, written);
 }
 
 /* Make all pushes since the last publish visible and notify the driver unless it does not want it.

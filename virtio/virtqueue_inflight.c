@@ -116,19 +116,23 @@ static int pop_again(struct virtqueue *queue, struct virtqueue_buffer **out)
     return ret;
 }
 
+bool virtqueue_inflight_again(const struct virtqueue *queue)
+{
+    return queue->inflight->again_next < queue->inflight->again_count;
+}
+
 int virtqueue_inflight_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
     struct virtqueue_inflight *record = queue->inflight;
-    uint16_t slot = queue->next_avail;
     int ret;
 
-    if (record->again_next < record->again_count)
+    if (virtqueue_inflight_again(queue))
         return pop_again(queue, out);
     ret = queue->format->pop(queue, out);
     if (ret <= 0)
         return ret;
     (*out)->again = false;
-    record->layout->enter(queue, *out, slot);
+    record->layout->enter(queue, *out);
     return ret;
 }
 

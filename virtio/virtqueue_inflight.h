@@ -33,6 +33,9 @@ int virtqueue_inflight_begin(struct virtqueue *queue, const struct virtqueue_set
 /* Nothing more is recorded; the region stays as it is. */
 void virtqueue_inflight_end(struct virtqueue *queue);
 
+/* Whether there are any left of the buffers to hand out first. */
+bool virtqueue_inflight_again(const struct virtqueue *queue);
+
 /* The format's pop, push, publish, and undoing pop, with record. */
 int virtqueue_inflight_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
 void virtqueue_inflight_push(struct virtqueue *queue, struct virtqueue_buffer *buffer,

@@ -182,11 +182,19 @@ static void copy_descriptor(struct inflight_packed_entry *entry, const uint8_t *
     record_store(&entry->flags, load_le16(descriptor + FLAGS));
 }
 
-static void enter(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint16_t slot)
+/* Where the descriptors begin of the buffer popped last. */
+static uint16_t first_slot(const struct virtqueue *queue, const struct virtqueue_buffer *buffer)
+{
+    uint16_t next = virtqueue_packed_avail(queue).slot;
+
+    return next >= buffer->slots ? next - buffer->slots : next + queue->size - buffer->slots;
+}
+
+static void enter(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     struct virtqueue_inflight *record = queue->inflight;
     struct inflight_packed *region = record->region.packed;
-    uint16_t head = record->free_head;
+    uint16_t head = record->free_head, slot = first_slot(queue, buffer);
     struct inflight_packed_entry *first = &region->entries[head];
 
     buffer->entry = head;
@@ -231,7 +239,9 @@ static void undo(struct virtqueue *queue, const struct virtqueue_buffer *buffer)
 
 static struct inflight_packed_used position_of(const struct virtqueue *queue)
 {
-    return settled(queue->next_used, queue->used_turn != 0);
+    struct virtqueue_place place = virtqueue_packed_used(queue);
+
+    return settled(place.slot, place.wrap);
 }
 
 static void before_publish(struct virtqueue *queue)

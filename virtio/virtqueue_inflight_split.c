@@ -69,12 +69,11 @@ static int recover(struct virtqueue_inflight *record, const struct guest_memory 
     return 0;
 }
 
-static void enter(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint16_t slot)
+static void enter(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
     struct virtqueue_inflight *record = queue->inflight;
     struct inflight_split_entry *entry = &record->region.split->entries[buffer->id];
 
-    (void)slot;
     buffer->entry = buffer->id;
     record_store(&entry->counter, record->counter);
     record->counter++;

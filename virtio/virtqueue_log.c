@@ -99,7 +99,7 @@ static int logged_start(struct virtqueue *queue, struct virtqueue_position posit
     int ret;
 
     queue->logged = queue->packed ? &virtqueue_packed : &virtqueue_split;
-    queue->logged_buffers = calloc(queue->size, sizeof(*queue->logged_buffers));
+    queue->logged_buffers = calloc(virtqueue_buffer_count(queue), sizeof(*queue->logged_buffers));
     if (!queue->logged_buffers)
         return error_set(err, ENOMEM, "no memory for a queue of size %u", queue->size);
     ret = queue->logged->start(queue, position, err);
@@ -110,7 +110,7 @@ static int logged_start(struct virtqueue *queue, struct virtqueue_position posit
 
 void virtqueue_log_free(struct virtqueue *queue)
 {
-    for (unsigned i = 0; queue->logged_buffers && i < queue->size; i++)
+    for (uint32_t i = 0; queue->logged_buffers && i < virtqueue_buffer_count(queue); i++)
         free(queue->logged_buffers[i].iov);
     free(queue->logged_buffers);
 }
@@ -118,6 +118,11 @@ void virtqueue_log_free(struct virtqueue *queue)
 static struct virtqueue_position logged_position(const struct virtqueue *queue)
 {
     return queue->logged->position(queue);
+}
+
+static int logged_look(struct virtqueue *queue)
+{
+    return queue->logged->look(queue);
 }
 
 static int logged_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
@@ -202,6 +207,7 @@ static void logged_disable_kicks(struct virtqueue *queue)
 const struct virtqueue_format virtqueue_logged = {
     .start = logged_start,
     .position = logged_position,
+    .look = logged_look,
     .pop = logged_pop,
     .pop_again = logged_pop_again,
     .unpop = logged_unpop,

@@ -26,7 +26,7 @@ void virtqueue_order_push(struct virtqueue *queue, struct virtqueue_buffer *buff
 {
     (void)queue;
     buffer->done = true;
-    buffer->written = written;
+    buffer->written = virtqueue_clamp_written(buffer, written);
 }
 
 /* Take the oldest buffer off the list if it is done, or NULL. */

@@ -54,8 +54,8 @@ struct record_layout {
                    const struct virtqueue_setup *setup, struct virtqueue_position *position,
                    struct error *err);
 
-    /* Enter a buffer that was popped at `slot`; undo that. */
-    void (*enter)(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint16_t slot);
+    /* Enter the buffer that was popped last; undo that. */
+    void (*enter)(struct virtqueue *queue, struct virtqueue_buffer *buffer);
     void (*undo)(struct virtqueue *queue, const struct virtqueue_buffer *buffer);
 
     void (*before_publish)(struct virtqueue *queue);

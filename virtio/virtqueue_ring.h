@@ -33,6 +33,33 @@ int virtqueue_break(struct virtqueue *queue, const char *rule, const char *what)
 /* The ring bends a rule. */
 void virtqueue_bend(struct virtqueue *queue, const char *rule, const char *what);
 
+/* A run: from now on `entries` of the ring are ready, of at most as many buffers. */
+static inline void virtqueue_begin_run(struct virtqueue *queue, uint32_t entries)
+{
+    queue->ready = entries;
+    queue->budget -= entries;
+    queue->slots_free -= entries;
+    queue->slots_seen -= entries;
+}
+
+/* It ends before all of it was taken. */
+static inline void virtqueue_end_run(struct virtqueue *queue)
+{
+    uint32_t entries = (uint32_t)queue->ready;
+
+    queue->ready = 0;
+    queue->budget += entries;
+    queue->slots_free += entries;
+    queue->slots_seen += entries;
+}
+
+/* RING-10: what may be said to have been written. */
+static inline uint32_t virtqueue_clamp_written(const struct virtqueue_buffer *buffer,
+                                               uint32_t written)
+{
+    return unlikely(written > buffer->writable_bytes) ? buffer->writable_bytes : written;
+}
+
 /* One of a ring's areas as its format lays it out. */
 struct virtqueue_area {
     const char *name;
@@ -56,9 +83,9 @@ struct virtqueue_written {
 };
 
 /*
- * A format of rings. The functions do what virtqueue.h says of those they are named like, pop for a
- * queue that has a budget and push for `written` within the buffer; it falls to virtqueue.c that a
- * stopped queue is not served.
+ * A format of rings. The functions do what virtqueue.h says of those they are named like. It falls
+ * to virtqueue.c that a stopped queue is not served, and that something is ready for pop and
+ * pop_again: one entry has been taken off `ready` for them, which they put back if they take none.
  */
 struct virtqueue_format {
     /* Check size and areas, and fill `desc`, `avail` and `used`. */
@@ -66,6 +93,8 @@ struct virtqueue_format {
     /* Of a ring that is mapped. */
     int (*start)(struct virtqueue *queue, struct virtqueue_position position, struct error *err);
     struct virtqueue_position (*position)(const struct virtqueue *queue);
+    /* Begin a run, in a queue with a budget: 1, 0 when there is nothing to take, or -EPROTO. */
+    int (*look)(struct virtqueue *queue);
     int (*pop)(struct virtqueue *queue, struct virtqueue_buffer **out);
     /* Pop a buffer that was in flight before the queue started: the one with this head; packed, of
      * these `count` descriptors. */
@@ -88,6 +117,15 @@ struct virtqueue_format {
 
 extern const struct virtqueue_format virtqueue_split, virtqueue_packed;
 
+/* Packed: the slot that is taken next or used next, and the wrap counter there. */
+struct virtqueue_place {
+    uint16_t slot;
+    bool wrap;
+};
+
+struct virtqueue_place virtqueue_packed_avail(const struct virtqueue *queue);
+struct virtqueue_place virtqueue_packed_used(const struct virtqueue *queue);
+
 /* virtqueue_log.c: of a queue with a log, around one of these. */
 extern const struct virtqueue_format virtqueue_logged;
 void virtqueue_log_free(struct virtqueue *queue);
@@ -98,8 +136,32 @@ void virtqueue_log_free(struct virtqueue *queue);
 /* What stays with the buffers after long chains: at most 1 MiB a queue, or what short ones need. */
 #define VIRTQUEUE_KEPT_IOVECS (64 * 1024u)
 
+/* Those for chains, and the singles behind them. */
+static inline uint32_t virtqueue_buffer_count(const struct virtqueue *queue)
+{
+    return 2u * queue->size;
+}
+
 /* Give back what a long chain made the buffer allocate, when all buffers together might keep too
  * much. */
 void virtqueue_buffer_trim(struct virtqueue *queue, struct virtqueue_buffer *buffer);
+
+static inline bool virtqueue_is_single(const struct virtqueue *queue,
+                                       const struct virtqueue_buffer *buffer)
+{
+    return buffer >= queue->singles;
+}
+
+/* A buffer is the driver's again; a chain's with the single that has its id. */
+static inline void virtqueue_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
+{
+    buffer->limit = VIRTQUEUE_FREE;
+    if (virtqueue_is_single(queue, buffer))
+        return;
+    if (buffer->id < queue->size) /* packed, it may be any */
+        queue->singles[buffer->id].limit = VIRTQUEUE_FREE;
+    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
+        virtqueue_buffer_trim(queue, buffer);
+}
 
 #endif

@@ -61,6 +61,23 @@ static inline uint8_t *avail_event(const struct virtqueue *queue)
     return queue->used + SPLIT_RING + SPLIT_USED_ENTRY * (size_t)queue->size;
 }
 
+static inline uint64_t load_address(const uint8_t *p)
+{
+    return le64toh(__atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED));
+}
+
+static inline uint32_t load_length(const uint8_t *p)
+{
+    const void *length = p + SPLIT_LENGTH;
+
+    return le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED));
+}
+
+static inline uint16_t load_flags(const uint8_t *p)
+{
+    return shared_load(p + SPLIT_DESCRIPTOR_FLAGS, __ATOMIC_RELAXED);
+}
+
 /*
  * Copy a descriptor, but for its `next`, reading each byte exactly once: the copy is what is
  * checked and used, whatever the driver makes of the original meanwhile (RING-15).
@@ -68,13 +85,8 @@ static inline uint8_t *avail_event(const struct virtqueue *queue)
 static inline struct split_descriptor descriptor_copy(const uint8_t *table, uint32_t i)
 {
     const uint8_t *p = table + (size_t)i * SPLIT_DESCRIPTOR_SIZE;
-    const void *address = p, *length = p + SPLIT_LENGTH;
 
-    return (struct split_descriptor){
-        .address = le64toh(__atomic_load_n((const uint64_t *)address, __ATOMIC_RELAXED)),
-        .length = le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED)),
-        .flags = shared_load(p + SPLIT_DESCRIPTOR_FLAGS, __ATOMIC_RELAXED),
-    };
+    return (struct split_descriptor){load_address(p), load_length(p), load_flags(p)};
 }
 
 /* Which descriptor follows it: read only when its flags say that one does. */
@@ -147,30 +159,52 @@ CHAIN_INLINE int chain_walk_indirect(struct chain *chain, const struct split_des
 static inline int take(struct virtqueue *queue, struct virtqueue_buffer *buffer,
                        struct virtqueue_buffer **out)
 {
-    buffer->in_flight = true;
     queue->next_avail++;
-    queue->budget--;
     *out = buffer;
     return 1;
 }
 
-/* The rest of pop for a chain that begins with this descriptor, the head's. Its fields come one by
- * one: a structure would be put together for it in pop, for every buffer. */
-static __attribute__((noinline)) int take_chain(struct virtqueue *queue,
-                                                struct virtqueue_buffer *buffer,
-                                                struct virtqueue_buffer **out, uint64_t address,
-                                                uint32_t length, uint16_t flags)
+/* The chain of this head, whatever it is: looked at anew, so that nothing that was read before
+ * counts. */
+static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
+                                               struct virtqueue_buffer **out,
+                                               const struct virtqueue_buffer *single)
 {
+    uint16_t head = single->id;
+    struct virtqueue_buffer *buffer = &queue->buffers[head];
     struct chain chain = chain_begin(queue, buffer);
-    struct split_descriptor d = {address, length, flags};
-    struct split_descriptor last = {0};
-    int ret = chain_walk(&chain, queue->desc, queue->size, buffer->id, d, "DRV-RING-07", &last);
+    struct split_descriptor d = descriptor_copy(queue->desc, head), last = {0};
+    int ret;
 
+    queue->ready++; /* until it is sure that it is taken */
+    ret = chain_walk(&chain, queue->desc, queue->size, head, d, "DRV-RING-07", &last);
     if (ret == WALK_INDIRECT)
         ret = chain_walk_indirect(&chain, &last);
     if (!ret)
         ret = chain_end(&chain);
-    return unlikely(ret) ? ret : take(queue, buffer, out);
+    if (unlikely(ret))
+        return ret;
+    queue->ready--;
+    buffer->limit = queue->singles[head].limit = 0;
+    return take(queue, buffer, out);
+}
+
+/* The descriptor at `p`, of this buffer; or whatever else it is. */
+CHAIN_INLINE int pop_single(struct virtqueue *queue, struct virtqueue_buffer **out,
+                            struct virtqueue_buffer *buffer, const uint8_t *p, bool writable)
+{
+    if (unlikely(!chain_single(queue, buffer, load_address(p), load_length(p), writable)))
+        return pop_chain(queue, out, buffer);
+    return take(queue, buffer, out);
+}
+
+static __attribute__((noinline)) int pop_unwritable(struct virtqueue *queue,
+                                                    struct virtqueue_buffer **out,
+                                                    struct virtqueue_buffer *buffer,
+                                                    const uint8_t *p)
+{
+    return load_flags(p) == 0 ? pop_single(queue, out, buffer, p, false)
+                              : pop_chain(queue, out, buffer);
 }
 
 /*
@@ -192,46 +226,39 @@ static inline int avail_refresh(struct virtqueue *queue)
     return 1;
 }
 
-static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out);
-
-/* Pop when all that was seen is taken. Not inline, and the end of its caller: or pop would save
- * registers around it for each buffer, and it comes once for each batch. */
-static __attribute__((noinline)) int refresh_and_pop(struct virtqueue *queue,
-                                                     struct virtqueue_buffer **out)
+/* What was seen and is left, or else what is new. */
+static int split_look(struct virtqueue *queue)
 {
-    int ret = avail_refresh(queue);
+    int ret = queue->next_avail == queue->avail_seen ? avail_refresh(queue) : 1;
 
-    return ret > 0 ? split_pop(queue, out) : ret;
+    if (ret > 0)
+        virtqueue_begin_run(
+            queue, (uint32_t)MIN(queue->budget, (uint16_t)(queue->avail_seen - queue->next_avail)));
+    return ret;
 }
 
 /* Take the buffer that begins with this descriptor. */
-CHAIN_INLINE int pop_head(struct virtqueue *queue, unsigned head, struct virtqueue_buffer **out)
+CHAIN_INLINE int pop_head(struct virtqueue *queue, uint32_t head, struct virtqueue_buffer **out)
 {
     struct virtqueue_buffer *buffer;
-    struct split_descriptor d;
+    const uint8_t *p;
 
     if (unlikely(head >= queue->size))
         return virtqueue_break(queue, "DRV-RING-03", "a head index is beyond the queue");
-    buffer = &queue->buffers[head];
-    if (unlikely(buffer->in_flight))
+    buffer = &queue->singles[head];
+    if (unlikely(buffer->limit != VIRTQUEUE_FREE))
         return virtqueue_break(queue, "DRV-RING-08", "a buffer is made available twice");
-    d = descriptor_copy(queue->desc, head);
-    if (d.flags == SPLIT_WRITE && chain_single(queue, buffer, d.address, d.length, true))
-        return take(queue, buffer, out);
-    if (d.flags == 0 && chain_single(queue, buffer, d.address, d.length, false))
-        return take(queue, buffer, out);
-    return take_chain(queue, buffer, out, d.address, d.length, d.flags);
+    p = queue->desc + (size_t)head * SPLIT_DESCRIPTOR_SIZE;
+    return load_flags(p) == SPLIT_WRITE ? pop_single(queue, out, buffer, p, true)
+                                        : pop_unwritable(queue, out, buffer, p);
 }
 
 static int split_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
-    unsigned head;
+    const uint16_t *ring = (const uint16_t *)(const void *)(queue->avail + SPLIT_RING);
+    size_t slot = slot_of(queue, queue->next_avail);
+    uint32_t head = le16toh(__atomic_load_n(&ring[slot], __ATOMIC_RELAXED));
 
-    if (queue->next_avail == queue->avail_seen)
-        return refresh_and_pop(queue, out);
-    head = shared_load(queue->avail + SPLIT_AVAIL_ENTRY * slot_of(queue, queue->next_avail) +
-                           SPLIT_RING,
-                       __ATOMIC_RELAXED);
     return pop_head(queue, head, out);
 }
 
@@ -248,33 +275,41 @@ static int split_pop_again(struct virtqueue *queue, uint16_t head,
     return ret;
 }
 
-static inline void split_release(struct virtqueue *queue, struct virtqueue_buffer *buffer)
-{
-    buffer->in_flight = false;
-    if (unlikely(buffer->capacity > VIRTQUEUE_SHORT_CHAIN))
-        virtqueue_buffer_trim(queue, buffer);
-}
-
 static void split_unpop(struct virtqueue *queue, struct virtqueue_buffer *buffer)
 {
-    split_release(queue, buffer);
+    virtqueue_end_run(queue);
+    virtqueue_release(queue, buffer);
     queue->next_avail--;
 }
 
 static inline void record(struct virtqueue *queue, const struct virtqueue_buffer *buffer,
                           uint32_t written, uint16_t slots)
 {
-    uint8_t *entry = queue->used + SPLIT_RING + SPLIT_USED_ENTRY * slot_of(queue, queue->next_used);
+    uint32_t *ring = (uint32_t *)(void *)(queue->used + SPLIT_RING);
+    size_t slot = slot_of(queue, queue->next_used);
 
-    store_le32(entry, buffer->id);
-    store_le32(entry + 4, written);
+    __atomic_store_n(&ring[2 * slot], htole32(buffer->id), __ATOMIC_RELAXED);
+    __atomic_store_n(&ring[2 * slot + 1], htole32(written), __ATOMIC_RELAXED);
     queue->next_used += slots;
 }
 
+/* A function of its own, and the release at its end: otherwise push would save registers. */
+static __attribute__((noinline)) void push_any(struct virtqueue *queue,
+                                               struct virtqueue_buffer *buffer, uint32_t written)
+{
+    record(queue, buffer, virtqueue_clamp_written(buffer, written), 1);
+    virtqueue_release(queue, buffer);
+}
+
+/* A single descriptor, found in one comparison if something was written to it, and not too much. */
 static void split_push(struct virtqueue *queue, struct virtqueue_buffer *buffer, uint32_t written)
 {
+    if (written - 1 >= buffer->limit && (written || !virtqueue_is_single(queue, buffer))) {
+        push_any(queue, buffer, written);
+        return;
+    }
     record(queue, buffer, written, 1);
-    split_release(queue, buffer);
+    buffer->limit = VIRTQUEUE_FREE;
 }
 
 /* ORD-02: where the first of the series would be. */
@@ -282,7 +317,7 @@ static void split_push_series(struct virtqueue *queue, struct virtqueue_buffer *
                               uint32_t slots)
 {
     record(queue, last, last->written, (uint16_t)slots);
-    split_release(queue, last);
+    virtqueue_release(queue, last);
 }
 
 /* Whether the driver wants to hear of the used entries from `old` up to the index (2.7.7.2). */
@@ -407,12 +442,13 @@ const struct virtqueue_format virtqueue_split = {
     .map = split_map,
     .start = split_start,
     .position = split_position,
+    .look = split_look,
     .pop = split_pop,
     .pop_again = split_pop_again,
     .unpop = split_unpop,
     .push = split_push,
     .push_series = split_push_series,
-    .release = split_release,
+    .release = virtqueue_release,
     .publish = split_publish,
     .enable_kicks = split_enable_kicks,
     .disable_kicks = split_disable_kicks,

@@ -100,7 +100,7 @@ static void descriptor_write(uint8_t *p, struct packed_ring_descriptor d)
 {
     store_le64(p, d.address);
     store_le32(p + 8, d.length);
-    store_le16(p + 12, d.id);
+    shared_store16(p + 12, d.id); /* the device looks at it together with the flags */
     shared_store16(p + 14, d.flags);
 }
 
