@@ -58,7 +58,8 @@ void doorbells_unplace(struct doorbells *bells);
  * on too, for virtio_device_kick to complain about. */
 void doorbells_ring(struct doorbells *bells, uint16_t index);
 
-/* Forget which queues were busy and remove their ioeventfds (machine reset). */
+/* Forget that a queue was busy, and remove its ioeventfd; the same of all (machine reset). */
+void doorbells_quiet(struct doorbells *bells, uint16_t index);
 void doorbells_reset(struct doorbells *bells);
 
 #endif
