@@ -225,7 +225,8 @@ static void file_changed(struct file_watch *watch)
 
     for (uint16_t i = 0; i < notifiers->owner->queue_count; i++)
         if (notifiers->queues[i].shown && notifiers->queues[i].watched)
-            (void)*(const volatile uint8_t *)page_of(notifiers, i);
+            (void)__atomic_load_n((const volatile uint8_t *)page_of(notifiers, i),
+                                  __ATOMIC_RELAXED);
 }
 
 int vhost_user_notifiers_open(struct vhost_user *v, struct error *err)

@@ -93,13 +93,20 @@ static bool is_taken_away(struct front *f)
     return !fake_memory_at(&f->fake, FRONT_NOTIFY, 2, true);
 }
 
+static void notify(struct notifier *n)
+{
+    __atomic_store_n((uint16_t *)(void *)page_of(n, 0), 0, __ATOMIC_SEQ_CST);
+}
+
 /* The driver notifies queue 0, which the page at `offset` of the file is told of. */
 static void assert_told(struct notifier *n, uint64_t offset)
 {
+    uint16_t *told = (uint16_t *)(void *)(n->file + offset);
+
     assert_non_null(page_of(n, 0));
-    store_le16(n->file + offset, 0xffff);
-    store_le16(page_of(n, 0), 0);
-    assert_int_equal(load_le16(n->file + offset), 0);
+    __atomic_store_n(told, 0xffff, __ATOMIC_SEQ_CST);
+    notify(n);
+    assert_int_equal(__atomic_load_n(told, __ATOMIC_SEQ_CST), 0);
 }
 
 /* --- a sound peer --- */
@@ -341,15 +348,24 @@ static void device_without_size(void **state)
     close(zero);
 }
 
+static void memory_is_full(struct notifier *n, bool is)
+{
+    struct fake_platform *fake = &n->front->fake;
+
+    pthread_mutex_lock(&fake->lock);
+    fake->fail_memory_map = is ? ENOSPC : 0;
+    pthread_mutex_unlock(&fake->lock);
+}
+
 /* The machine has no room for it: the eventfd it is. */
 static void no_room(void **state)
 {
     struct notifier *n = *state;
 
     drive(n);
-    n->front->fake.fail_memory_map = ENOSPC;
+    memory_is_full(n, true);
     assert_int_equal(give(n, 0, 0), 1);
-    n->front->fake.fail_memory_map = 0;
+    memory_is_full(n, false);
     assert_null(page_of(n, 0));
     assert_int_equal(give(n, 0, 0), 0);
     assert_told(n, 0);
@@ -365,7 +381,7 @@ static void truncated(void **state)
     assert_int_equal(give(n, 0, PAGE), 0);
     assert_int_equal(ftruncate(n->fd, 0), 0);
     front_wait(n->front, front_needs_reset); /* it is noticed without an access */
-    store_le16(page_of(n, 0), 0);
+    notify(n);
     virtio_device_set_status(&n->front->dev, 0);
     assert_null(page_of(n, 0));
     front_drive(n->front);
