@@ -42,8 +42,8 @@ const struct option_spec device_slot_options[] = {
     {.key = "page-per-vq",
      .type = OPTION_BOOL,
      .offset = offsetof(struct device_slot, page_per_vq),
-     .help = "PCI: notify each queue at a page of its own, which a vhost-user process may provide "
-             "(default: off)"},
+     .help =
+         "PCI: notify queues at a page each, which a vhost-user process may give (default: off)"},
     {.key = "iothread",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, iothread),
