@@ -5,7 +5,8 @@
  * up costs far more than one notification that takes the long way through a register handler, and
  * many queues see only one notification in their life: the driver fills them once and then waits.
  * So a queue gets its ioeventfd when it is notified for the DOORBELL_KICKS-th time, and keeps it
- * until the registers move or the machine is reset.
+ * until the registers move, a page takes the place of its notifications (notify_pages.h), or the
+ * machine is reset.
  *
  * Locks: `lock` is a leaf; no call of a doorbell takes another lock but the platform's.
  */

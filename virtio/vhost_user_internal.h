@@ -60,7 +60,7 @@ struct vhost_user {
     struct loop_fd socket;         /* .fd is -1 while there is no peer; watched for its end */
     struct loop_fd backend_socket; /* the peer's own requests; .fd is -1: none */
     struct loop_task status_task;  /* asks for the peer's status */
-    bool hears;                    /* the loop watches it */
+    bool hears;                    /* the loop watches backend_socket */
     bool watched;                  /* there is a connection: what the loop knows, and for it */
     bool lost;                     /* the connection is over, and the loop has yet to close it */
     bool given_up;                 /* and is not looked for, until a reset */

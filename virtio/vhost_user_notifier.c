@@ -24,9 +24,11 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #define PAGE (4 * KIB)
 #define NAME "VRING_HOST_NOTIFIER_MSG"
@@ -63,13 +65,18 @@ static bool takes_away(const struct vhost_user_area *area)
     return area->index & VHOST_USER_VRING_NOFD;
 }
 
-/* A device's registers have no size; whether they can be mapped is the device's to say. */
+/* Memory or registers: where a disk had to make room for what the guest writes, the guest would
+ * wait for it, or find that there is none. Registers have no size, and whether they can be mapped
+ * is their driver's to say. */
 static int check_file(const struct vhost_user_area *area, int fd, struct error *err)
 {
+    struct statfs system;
     struct stat status;
 
-    if (fstat(fd, &status) < 0)
+    if (fstat(fd, &status) < 0 || fstatfs(fd, &system) < 0)
         return error_errno(err, errno, "%s", NAME);
+    if (S_ISREG(status.st_mode) && system.f_type != TMPFS_MAGIC)
+        return error_set(err, EINVAL, "%s of a file that is not memory", NAME);
     if ((S_ISREG(status.st_mode) || status.st_size > 0) &&
         area->offset + area->size > (uint64_t)status.st_size)
         return error_set(err, EINVAL, "%s of what is beyond the end of its file", NAME);

@@ -137,7 +137,15 @@ static void turn(struct server *s)
 
 static bool is_over(const struct vhost_peer *peer)
 {
-    return peer->socket >= 0 && recv(peer->socket, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+    return recv(peer->socket, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
+}
+
+/* It tries for some seconds. */
+static void await_connection(const struct vhost_peer *peer)
+{
+    for (int i = 0; i < 10000 && peer->socket < 0; i++)
+        usleep(1000);
+    require(peer->socket >= 0, "nobody listens");
 }
 
 int main(int argc, char **argv)
@@ -157,6 +165,7 @@ int main(int argc, char **argv)
     s.peer.queues = 1;
     s.peer.notifier_fd = fd;
     vhost_peer_start(&s.peer);
+    await_connection(&s.peer);
     for (; !is_over(&s.peer); usleep(200)) {
         pthread_mutex_lock(&s.peer.lock);
         turn(&s);

@@ -7,11 +7,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <linux/memfd.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/vfs.h>
 
 #define FEATURE(name) (UINT64_C(1) << VHOST_USER_PROTOCOL_F_##name)
 #define PAGE          NOTIFY_PAGE
@@ -303,6 +305,22 @@ static void areas_that_cannot_be(void **state)
     assert_false(front_needs_reset(n->front));
 }
 
+/* A disk would have to make room for what the driver writes. */
+static void file_of_a_disk(void **state)
+{
+    struct notifier *n = *state;
+    int fd = open(".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    struct statfs system;
+
+    drive(n);
+    if (fd < 0 || fstatfs(fd, &system) < 0 || system.f_type == TMPFS_MAGIC)
+        skip();
+    assert_int_equal(ftruncate(fd, PAGE), 0);
+    assert_int_equal(say(&n->front->peer, 0, PAGE, 0, fd), 1);
+    assert_null(page_of(n, 0));
+    close(fd);
+}
+
 /* What is no memory, is read-only, or belongs to others. */
 static void files_that_cannot_be(void **state)
 {
@@ -440,6 +458,7 @@ int main(void)
         TEST(not_without_descriptors),
         TEST(areas_that_cannot_be),
         TEST(files_that_cannot_be),
+        TEST(file_of_a_disk),
         TEST(device_without_size),
         TEST(no_room),
         TEST(truncated),
