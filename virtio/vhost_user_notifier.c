@@ -75,7 +75,7 @@ static int check_file(const struct vhost_user_area *area, int fd, struct error *
 
     if (fstat(fd, &status) < 0 || fstatfs(fd, &system) < 0)
         return error_errno(err, errno, "%s", NAME);
-    if (S_ISREG(status.st_mode) && system.f_type != TMPFS_MAGIC)
+    if (S_ISBLK(status.st_mode) || (S_ISREG(status.st_mode) && system.f_type != TMPFS_MAGIC))
         return error_set(err, EINVAL, "%s of a file that is not memory", NAME);
     if ((S_ISREG(status.st_mode) || status.st_size > 0) &&
         area->offset + area->size > (uint64_t)status.st_size)
