@@ -109,6 +109,14 @@ void doorbells_ring(struct doorbells *bells, uint16_t index)
     virtio_device_kick(bells->dev, index);
 }
 
+void doorbells_quiet(struct doorbells *bells, uint16_t index)
+{
+    pthread_mutex_lock(&bells->lock);
+    doorbell_disarm(bells, index);
+    bells->kicks[index] = 0;
+    pthread_mutex_unlock(&bells->lock);
+}
+
 void doorbells_reset(struct doorbells *bells)
 {
     pthread_mutex_lock(&bells->lock);

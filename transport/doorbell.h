@@ -5,7 +5,8 @@
  * up costs far more than one notification that takes the long way through a register handler, and
  * many queues see only one notification in their life: the driver fills them once and then waits.
  * So a queue gets its ioeventfd when it is notified for the DOORBELL_KICKS-th time, and keeps it
- * until the registers move or the machine is reset.
+ * until the registers move, a page takes the place of its notifications (notify_pages.h), or the
+ * machine is reset.
  *
  * Locks: `lock` is a leaf; no call of a doorbell takes another lock but the platform's.
  */
@@ -58,7 +59,8 @@ void doorbells_unplace(struct doorbells *bells);
  * on too, for virtio_device_kick to complain about. */
 void doorbells_ring(struct doorbells *bells, uint16_t index);
 
-/* Forget which queues were busy and remove their ioeventfds (machine reset). */
+/* Forget that a queue was busy, and remove its ioeventfd; the same of all (machine reset). */
+void doorbells_quiet(struct doorbells *bells, uint16_t index);
 void doorbells_reset(struct doorbells *bells);
 
 #endif

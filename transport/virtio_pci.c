@@ -72,10 +72,25 @@ static void pci_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t
     shared_memory_unmap(&((struct virtio_pci *)opaque)->shared, id, offset, length);
 }
 
+/* From then on what the eventfd was for goes to the page, and the other way round. */
+static int pci_queue_notify_page(void *opaque, uint16_t index, void *page, struct error *err)
+{
+    struct virtio_pci *pci = opaque;
+    int ret;
+
+    if (!pci->page_per_vq)
+        return error_set(err, ENOTSUP, "%s has no page for each queue", pci->dev->name);
+    ret = notify_pages_set(&pci->notify_pages, index, page, err);
+    if (!ret && page)
+        doorbells_quiet(&pci->doorbells, index);
+    return ret;
+}
+
 static const struct virtio_transport_ops pci_transport_ops = {
     .notify_queue = pci_notify_queue,
     .notify_config = pci_notify_config,
     .queue_call_fd = pci_queue_call_fd,
+    .queue_notify_page = pci_queue_notify_page,
     .shared_map = pci_shared_map,
     .shared_unmap = pci_shared_unmap,
 };
@@ -116,15 +131,22 @@ static void check_notification(struct virtio_pci *pci, uint16_t index, const voi
 /* The address alone says which queue is meant, as for an ioeventfd, which does not see the rest. */
 static void notify_write(struct virtio_pci *pci, uint32_t offset, const void *data, unsigned size)
 {
-    uint32_t index = offset / NOTIFY_MULTIPLIER;
+    uint32_t index = offset / pci->notify_multiplier;
 
-    if (offset % NOTIFY_MULTIPLIER || index >= pci->dev->queue_count) {
+    if (offset % pci->notify_multiplier || index >= pci->dev->queue_count) {
         log_limited(LOG_WARN, "virtio-pci", "%s: DRV-NTF-07: no queue at notification offset 0x%x",
                     pci->dev->name, offset);
         return;
     }
     check_notification(pci, (uint16_t)index, data, size);
-    doorbells_ring(&pci->doorbells, (uint16_t)index);
+    if (!pci->page_per_vq || !notify_pages_write(&pci->notify_pages, (uint16_t)index, data, size))
+        doorbells_ring(&pci->doorbells, (uint16_t)index);
+}
+
+static bool is_notification(const struct virtio_pci *pci, uint64_t offset)
+{
+    return offset >= pci->notify_offset &&
+           offset - pci->notify_offset < align_up(pci_notify_length(pci), REGION_SIZE);
 }
 
 static void modern_read(struct virtio_pci *pci, uint64_t offset, void *data, unsigned size)
@@ -132,6 +154,8 @@ static void modern_read(struct virtio_pci *pci, uint64_t offset, void *data, uns
     uint32_t within = offset % REGION_SIZE;
 
     memset(data, 0, size);
+    if (is_notification(pci, offset))
+        return; /* they are written, not read */
     if (offset >= pci->pba_offset) {
         msix_pba_read(&pci->msix, offset - pci->pba_offset, data, size);
         return;
@@ -151,7 +175,7 @@ static void modern_read(struct virtio_pci *pci, uint64_t offset, void *data, uns
     case DEVICE_OFFSET:
         virtio_device_config_read(pci->dev, within, data, size);
         break;
-    default: /* notifications are written, not read */
+    default:
         break;
     }
 }
@@ -160,6 +184,10 @@ static void modern_write(struct virtio_pci *pci, uint64_t offset, const void *da
 {
     uint32_t within = offset % REGION_SIZE;
 
+    if (is_notification(pci, offset)) {
+        notify_write(pci, (uint32_t)offset - pci->notify_offset, data, size);
+        return;
+    }
     if (offset >= MSIX_OFFSET) {
         if (offset < pci->pba_offset) /* the pending bits are read-only */
             msix_table_write(&pci->msix, offset - MSIX_OFFSET, data, size);
@@ -169,9 +197,6 @@ static void modern_write(struct virtio_pci *pci, uint64_t offset, const void *da
     case COMMON_OFFSET:
         if (virtio_pci_common_write(&pci->common, within, data, size))
             pci_device_was_reset(pci);
-        break;
-    case NOTIFY_OFFSET:
-        notify_write(pci, within, data, size);
         break;
     case DEVICE_OFFSET:
         virtio_device_config_write(pci->dev, within, data, size);
@@ -209,12 +234,26 @@ void pci_bar_write(struct pci_function *function, unsigned bar, uint64_t offset,
         shared_memory_write(&pci->shared, offset, data, size);
 }
 
+static void place_notifications(struct virtio_pci *pci, uint64_t address)
+{
+    doorbells_place(&pci->doorbells, address);
+    if (pci->page_per_vq)
+        notify_pages_place(&pci->notify_pages, address);
+}
+
+static void unplace_notifications(struct virtio_pci *pci)
+{
+    if (pci->page_per_vq)
+        notify_pages_unplace(&pci->notify_pages);
+    doorbells_unplace(&pci->doorbells);
+}
+
 static void pci_bar_mapped(struct pci_function *function, unsigned bar, uint64_t address)
 {
     struct virtio_pci *pci = pci_of(function);
 
     if (bar == pci->modern_bar)
-        doorbells_place(&pci->doorbells, address + NOTIFY_OFFSET);
+        place_notifications(pci, address + pci->notify_offset);
     else if (bar == BAR_LEGACY)
         doorbells_place(&pci->legacy_doorbells, address + LEGACY_NOTIFY_OFFSET);
     else
@@ -226,7 +265,7 @@ static void pci_bar_unmapped(struct pci_function *function, unsigned bar)
     struct virtio_pci *pci = pci_of(function);
 
     if (bar == pci->modern_bar)
-        doorbells_unplace(&pci->doorbells);
+        unplace_notifications(pci);
     else if (bar == BAR_LEGACY)
         doorbells_unplace(&pci->legacy_doorbells);
     else
@@ -274,7 +313,8 @@ const struct pci_function_ops virtio_pci_function_ops = {
 
 static int init_doorbells(struct virtio_pci *pci, struct error *err)
 {
-    const struct doorbell_kind modern = {ADDRESS_MMIO, .stride = NOTIFY_MULTIPLIER, .length = 0};
+    const struct doorbell_kind modern = {ADDRESS_MMIO, .stride = pci->notify_multiplier,
+                                         .length = 0};
     const struct doorbell_kind legacy = {ADDRESS_PIO, .stride = 0, .length = 2};
     struct platform *platform = pci_bus_platform(pci->bus);
     int ret = doorbells_init(&pci->doorbells, platform, pci->dev, &modern, err);
@@ -285,6 +325,32 @@ static int init_doorbells(struct virtio_pci *pci, struct error *err)
     if (ret)
         doorbells_destroy(&pci->doorbells);
     return ret;
+}
+
+static void destroy_doorbells(struct virtio_pci *pci)
+{
+    doorbells_destroy(&pci->doorbells);
+    if (pci->legacy)
+        doorbells_destroy(&pci->legacy_doorbells);
+}
+
+static int init_notifications(struct virtio_pci *pci, struct error *err)
+{
+    int ret = init_doorbells(pci, err);
+
+    if (ret || !pci->page_per_vq)
+        return ret;
+    ret = notify_pages_init(&pci->notify_pages, pci_bus_platform(pci->bus), pci->dev, err);
+    if (ret)
+        destroy_doorbells(pci);
+    return ret;
+}
+
+static void destroy_notifications(struct virtio_pci *pci)
+{
+    if (pci->page_per_vq)
+        notify_pages_destroy(&pci->notify_pages);
+    destroy_doorbells(pci);
 }
 
 static int init_calls(struct virtio_pci *pci, struct error *err)
@@ -299,13 +365,6 @@ static int init_calls(struct virtio_pci *pci, struct error *err)
     msix_attach_calls(&pci->msix, pci->calls, count);
     pci->common.queue_vector_set = pci_queue_vector_set;
     return 0;
-}
-
-static void destroy_doorbells(struct virtio_pci *pci)
-{
-    doorbells_destroy(&pci->doorbells);
-    if (pci->legacy)
-        doorbells_destroy(&pci->legacy_doorbells);
 }
 
 /* One for each queue and one for configuration changes, if nobody says how many. */
@@ -331,6 +390,7 @@ int virtio_pci_create(struct virtio_device *dev, struct pci_bus *bus,
     pci->dev = dev;
     pci->bus = bus;
     pci->legacy = config->legacy;
+    pci->page_per_vq = config->page_per_vq;
     pthread_mutex_init(&pci->interrupt_lock, NULL);
     shared_memory_init(&pci->shared, pci_bus_platform(bus), dev);
     ret = pci_describe(pci, vectors, err);
@@ -342,18 +402,18 @@ int virtio_pci_create(struct virtio_device *dev, struct pci_bus *bus,
     ret = init_calls(pci, err);
     if (ret)
         goto fail_common;
-    ret = init_doorbells(pci, err);
+    ret = init_notifications(pci, err);
     if (ret)
         goto fail_calls;
     ret = pci_bus_add(bus, config->slot, &pci->function, err);
     if (ret)
-        goto fail_doorbells;
+        goto fail_notifications;
     virtio_device_attach(dev, &pci_transport_ops, pci);
     *out = pci;
     return 0;
 
-fail_doorbells:
-    destroy_doorbells(pci);
+fail_notifications:
+    destroy_notifications(pci);
 fail_calls:
     free(pci->calls);
 fail_common:
@@ -385,7 +445,7 @@ void virtio_pci_destroy(struct virtio_pci *pci)
     virtio_device_reset(pci->dev);
     virtio_device_detach(pci->dev);
     pci_bus_remove(pci->bus, &pci->function);
-    destroy_doorbells(pci);
+    destroy_notifications(pci);
     virtio_pci_common_destroy(&pci->common);
     msix_destroy(&pci->msix);
     free(pci->calls);

@@ -7,6 +7,9 @@
  *     0x1000  ISR status (4.1.4.5)                  0x4000  MSI-X table, then pending bits
  *     0x2000  notifications, 4 bytes a queue (4.1.4.4)
  *
+ * Where each queue has a page for its notifications (page_per_vq), these are behind all the rest,
+ * and a back end can put memory of its own there: transport/notify_pages.h.
+ *
  * Capabilities name the regions in the order drivers look for them, then MSI-X, shared memory, the
  * PCI_CFG window (4.1.4.9), and PCI Express for its extended configuration space and function level
  * reset. A device whose vectors do not suffice for all queues lets some share one, or has no MSI-X.
@@ -22,7 +25,8 @@
  * memory has to reset it anyway.
  *
  * Locks, outermost first: the bus's lock (configuration accesses only), the device's control lock,
- * `interrupt_lock` (ISR and INTx), and the leaves of msix, doorbells, shared memory and pci_intx.
+ * `interrupt_lock` (ISR and INTx), and the leaves of msix, doorbells, notify pages, shared memory
+ * and pci_intx.
  * Notifications come from any thread and take only interrupt_lock and leaves.
  */
 #ifndef TRANSPORT_VIRTIO_PCI_H
@@ -39,9 +43,10 @@ struct virtio_pci;
 #define VIRTIO_PCI_VECTORS_DEFAULT (-1)
 
 struct virtio_pci_config {
-    int slot;    /* -1: the lowest free one */
-    int vectors; /* of MSI-X, 0 for no MSI-X; default: one a queue and one for configuration */
-    bool legacy; /* transitional */
+    int slot;         /* -1: the lowest free one */
+    int vectors;      /* of MSI-X, 0 for no MSI-X; default: one a queue and one for configuration */
+    bool legacy;      /* transitional */
+    bool page_per_vq; /* a page for each queue's notifications */
 };
 
 /*

@@ -118,8 +118,8 @@ static void add_regions(struct virtio_pci *pci)
                    (struct region){bar, COMMON_OFFSET, VIRTIO_PCI_COMMON_SIZE});
     add_capability(pci, CFG_ISR, CAP_SIZE, (struct region){bar, ISR_OFFSET, ISR_SIZE});
     notify = add_capability(pci, CFG_NOTIFY, CAP_EXTENDED_SIZE,
-                            (struct region){bar, NOTIFY_OFFSET, pci_notify_length(pci)});
-    store_le32(notify + CAP_NOTIFY_OFF_MULTIPLIER, NOTIFY_MULTIPLIER);
+                            (struct region){bar, pci->notify_offset, pci_notify_length(pci)});
+    store_le32(notify + CAP_NOTIFY_OFF_MULTIPLIER, pci->notify_multiplier);
     add_capability(pci, CFG_DEVICE, CAP_SIZE, (struct region){bar, DEVICE_OFFSET, REGION_SIZE});
 }
 
@@ -183,21 +183,36 @@ static int check(const struct virtio_pci *pci, struct error *err)
     return 0;
 }
 
+/* What of the modern BAR is not where it always is; returns its end. */
+static uint64_t lay_out(struct virtio_pci *pci, uint16_t vectors)
+{
+    uint64_t end;
+
+    pci->pba_offset = MSIX_OFFSET + msix_table_size(vectors);
+    end = pci->pba_offset + msix_pba_size(vectors);
+    pci->notify_multiplier = pci->page_per_vq ? NOTIFY_PAGE : NOTIFY_MULTIPLIER;
+    pci->notify_offset = NOTIFY_OFFSET;
+    if (!pci->page_per_vq)
+        return end;
+    pci->notify_offset = (uint32_t)align_up(end, NOTIFY_PAGE);
+    return pci->notify_offset + pci_notify_length(pci);
+}
+
 int pci_describe(struct virtio_pci *pci, uint16_t vectors, struct error *err)
 {
     const struct pci_identity identity = identity_of(pci);
     int ret = check(pci, err);
+    uint64_t end;
 
     if (ret)
         return ret;
     pci->modern_bar = pci->legacy ? 1 : 0;
-    pci->pba_offset = MSIX_OFFSET + msix_table_size(vectors);
+    end = lay_out(pci, vectors);
     pci_function_init(&pci->function, &identity, &virtio_pci_function_ops);
     pci_function_use_intx(&pci->function);
     if (pci->legacy)
         pci_function_add_bar(&pci->function, BAR_LEGACY, PCI_BAR_IO, LEGACY_BAR_SIZE);
-    pci_function_add_bar(&pci->function, pci->modern_bar, PCI_BAR_MEM32,
-                         bar_size(pci->pba_offset + msix_pba_size(vectors)));
+    pci_function_add_bar(&pci->function, pci->modern_bar, PCI_BAR_MEM32, bar_size(end));
     add_regions(pci);
     ret = msix_init(&pci->msix, pci_bus_platform(pci->bus), &pci->function, vectors,
                     pci->modern_bar, MSIX_OFFSET, pci->pba_offset, err);

@@ -13,6 +13,7 @@
 #include "base/bytes.h"
 #include "transport/doorbell.h"
 #include "transport/msix.h"
+#include "transport/notify_pages.h"
 #include "transport/pci_function.h"
 #include "transport/shared_memory.h"
 #include "transport/virtio_pci.h"
@@ -42,7 +43,7 @@ enum virtio_pci_cap_field {
 #define BAR_LEGACY        0
 #define BAR_SHARED_MEMORY 4
 
-/* Within the BAR of the modern structures. */
+/* Within the BAR of the modern structures. With page_per_vq, notifications are behind the rest. */
 #define REGION_SIZE   0x1000
 #define COMMON_OFFSET 0x0000
 #define ISR_OFFSET    0x1000
@@ -51,7 +52,7 @@ enum virtio_pci_cap_field {
 #define MSIX_OFFSET   0x4000
 
 #define ISR_SIZE          1
-#define NOTIFY_MULTIPLIER 4
+#define NOTIFY_MULTIPLIER 4 /* without page_per_vq */
 
 struct virtio_pci {
     struct pci_function function;
@@ -61,6 +62,9 @@ struct virtio_pci {
     struct msix msix;
     struct msix_call *calls; /* of each queue */
     struct doorbells doorbells;
+    bool page_per_vq;                 /* queues have pages, at the BAR's end... */
+    struct notify_pages notify_pages; /* ...which may be memory */
+    uint32_t notify_offset, notify_multiplier;
     struct shared_memory shared;
     unsigned modern_bar;
     uint32_t pba_offset;
@@ -82,7 +86,7 @@ static inline struct virtio_pci *pci_of(struct pci_function *function)
 
 static inline uint32_t pci_notify_length(const struct virtio_pci *pci)
 {
-    return NOTIFY_MULTIPLIER * MAX(pci->dev->queue_count, 1u);
+    return pci->notify_multiplier * MAX(pci->dev->queue_count, 1u);
 }
 
 /* virtio_pci.c */

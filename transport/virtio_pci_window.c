@@ -15,7 +15,7 @@ static bool window_in_region(const struct virtio_pci *pci, uint32_t offset, uint
     } regions[] = {
         {COMMON_OFFSET, VIRTIO_PCI_COMMON_SIZE},
         {ISR_OFFSET, ISR_SIZE},
-        {NOTIFY_OFFSET, pci_notify_length(pci)},
+        {pci->notify_offset, pci_notify_length(pci)},
         {DEVICE_OFFSET, REGION_SIZE},
     };
 

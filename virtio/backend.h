@@ -56,7 +56,9 @@ struct virtio_state {
     size_t length;  /* at most VIRTIO_STATE_MAX */
 };
 
-/* What a back end tells the device it serves. Any thread; never blocks, but for shared_unmap. */
+/* What a back end tells the device it serves. Any thread; never blocks, but for the end of
+ * mappings.
+ */
 struct virtio_device_events {
     void (*notify_queue)(void *opaque, uint16_t index); /* used buffers were published */
     void (*config_changed)(void *opaque);               /* config bytes differ from before */
@@ -67,6 +69,14 @@ struct virtio_device_events {
      * transport has forgotten it. Returns the descriptor to be signalled: `fd`, or another one that
      * the transport prefers. NULL: always `fd`. Back ends leave this to virtio_call (call.h). */
     int (*queue_call_fd)(void *opaque, uint16_t index, int fd);
+
+    /* From now on the driver's notifications of the queue are writes to this page of memory, of
+     * 4096 bytes, aligned, which stays the back end's, and signal no eventfd; NULL: the eventfd
+     * again, and the driver can no longer reach the page when the call returns: it waits for
+     * accesses under way, and for nothing else. A page takes the place of another. -ENOTSUP where
+     * queues have no pages for that, -ENOSPC where there is no room for one more: then it is the
+     * eventfd. Once the device has a transport, one thread at a time. NULL: it cannot be called. */
+    int (*queue_notify_page)(void *opaque, uint16_t index, void *page, struct error *err);
 
     /* Map memory into a part of a shared memory region, copied; drop all mappings that lie within
      * a part. The driver cannot reach any of that memory any more when shared_unmap returns: it

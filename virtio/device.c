@@ -41,6 +41,16 @@ static const struct virtio_transport_ops *transport_of(struct virtio_device *dev
     return __atomic_load_n(&dev->transport_ops, __ATOMIC_ACQUIRE);
 }
 
+static int on_queue_notify_page(void *opaque, uint16_t index, void *page, struct error *err)
+{
+    struct virtio_device *dev = opaque;
+    const struct virtio_transport_ops *ops = transport_of(dev);
+
+    if (!ops || !ops->queue_notify_page)
+        return error_set(err, ENOTSUP, "the driver of %s notifies queues at no pages", dev->name);
+    return ops->queue_notify_page(dev->transport, index, page, err);
+}
+
 static int on_shared_map(void *opaque, const struct virtio_shared_mapping *mapping,
                          struct error *err)
 {
@@ -138,6 +148,7 @@ int virtio_device_init(struct virtio_device *dev, uint16_t id, const char *name,
         .config_changed = on_config_changed,
         .needs_reset = on_needs_reset,
         .queue_call_fd = on_queue_call_fd,
+        .queue_notify_page = on_queue_notify_page,
         .shared_map = on_shared_map,
         .shared_unmap = on_shared_unmap,
         .opaque = dev,

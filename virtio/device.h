@@ -66,9 +66,10 @@ struct virtio_transport_ops {
     void (*notify_queue)(void *transport, uint16_t index); /* raise the queue's interrupt */
     void (*notify_config)(void *transport);                /* raise the configuration interrupt */
 
-    /* See virtio_device_events. NULL: the transport has no use for an eventfd; it has no place for
-     * shared memory. */
+    /* See virtio_device_events. NULL: the transport has no use for an eventfd; it has no page for
+     * each queue; it has no place for shared memory. */
     int (*queue_call_fd)(void *transport, uint16_t index, int fd);
+    int (*queue_notify_page)(void *transport, uint16_t index, void *page, struct error *err);
     int (*shared_map)(void *transport, const struct virtio_shared_mapping *mapping,
                       struct error *err);
     void (*shared_unmap)(void *transport, uint8_t id, uint64_t offset, uint64_t length);

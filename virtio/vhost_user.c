@@ -215,6 +215,7 @@ static void abandon_queue(struct virtio_backend *backend, uint16_t index)
     v->queues[index].running = false;
     virtio_call_disconnect(&v->queues[index].call);
     pthread_mutex_unlock(&v->lock);
+    vhost_user_notifier_stop(&v->queues[index]);
     vhost_user_relay_stop(v, index);
 }
 
@@ -270,6 +271,7 @@ static struct virtqueue_position vhost_user_queue_stop(struct virtio_backend *ba
     struct vhost_user *v = vhost_user_of(backend);
 
     vhost_user_inband_stop(&v->queues[index]);
+    vhost_user_notifier_stop(&v->queues[index]);
     end_queue(backend, index);
     vhost_user_relay_stop(v, index);
     return v->queues[index].position;
@@ -313,6 +315,7 @@ static void close_on_loop(void *arg)
     vhost_user_relay_close(v);
     vhost_user_close(v);
     vhost_user_shmem_close(v);
+    vhost_user_notifiers_close(v);
 }
 
 /* A peer that was lost is looked for: a driver that resets the device wants to use it. */
@@ -325,6 +328,7 @@ static void reset_on_loop(void *arg)
     v->given_up = false;
     loop_task_cancel(v->loop, &v->status_task);
     vhost_user_queues_drain(v);
+    vhost_user_notifiers_clear(v);
     vhost_user_shmem_clear(v);
     if (!v->lost)
         return;
@@ -435,7 +439,9 @@ static int vhost_user_open(struct vhost_user *v, struct error *err)
         return ret;
     if (v->options.path && !v->path)
         return error_set(err, ENOMEM, "no memory for a vhost-user device");
-    ret = vhost_user_reconnect_init(v, err);
+    ret = vhost_user_notifiers_open(v, err);
+    if (!ret)
+        ret = vhost_user_reconnect_init(v, err);
     if (ret)
         return ret;
     pthread_mutex_lock(&v->lock);
@@ -464,6 +470,7 @@ int vhost_user_create(const struct vhost_user_options *options, const struct gue
         .name = "vhost-user",
     };
     v->options = *options;
+    v->options.notify_pages &= !options->relay && !options->inband;
     v->path = options->path ? strdup(options->path) : NULL;
     if (options->stand_in)
         v->stand_in = *options->stand_in;

@@ -14,7 +14,7 @@
  * that starts the device, or stops and resets it; a peer that hangs or answers nonsense is
  * disconnected, and the device needs a reset. When the driver resets it, the peer is looked for
  * again. The guest's memory must be shared (memfd). Nothing that a peer gives us is mapped but its
- * shared memory regions.
+ * shared memory regions and host notifiers.
  *
  * A peer that dies is waited for (reconnect_s). One that keeps a record of requests in flight
  * (INFLIGHT_SHMFD), or for which we do (`relay`), does again what was begun; the driver sees a
@@ -24,9 +24,10 @@
  * does others twice.)
  *
  * Of the protocol's features all are agreed on that the peer offers, except: INBAND_NOTIFICATIONS,
- * unless asked for; HOST_NOTIFIER, which only hardware has a use for (vhost_user_hear.c); what is
- * for migration by other means (RARP, PAGEFAULT), other processors (CROSS_ENDIAN) or hypervisors
- * (XEN_MMAP), or one device type that we do not have (CRYPTO_SESSION, SHARED_OBJECT).
+ * unless asked for; HOST_NOTIFIER, where the driver does not notify each queue at a page of its own
+ * (notify_pages); what is for migration by other means (RARP, PAGEFAULT), other processors
+ * (CROSS_ENDIAN) or hypervisors (XEN_MMAP), or one device type that we do not have (CRYPTO_SESSION,
+ * SHARED_OBJECT).
  *
  *   vhost_user.c            the back end's operations
  *   vhost_user_connect.c    connecting, what is agreed on, and the end of it
@@ -39,6 +40,8 @@
  *   vhost_user_inband.c     their notifications as messages
  *   vhost_user_hear.c       the peer's own requests
  *   vhost_user_shmem.c      its shared memory
+ *   vhost_user_notifier.c   its pages that are notified in the place of eventfds
+ *   vhost_user_file.c       its files, mapped
  *   vhost_user_state.c      its state, saved and loaded
  *   vhost_user_log.c        the log of what it writes to
  *   vhost_user_channel.h    messages
@@ -105,6 +108,8 @@ struct vhost_user_options {
     /* With a peer that keeps no record of requests in flight, pass each request on ourselves, so
      * that we know: which takes our time for every one. */
     bool relay;
+    bool notify_pages; /* memory can take the place of a queue's notifications: HOST_NOTIFIER,
+                        * unless these pass through us (relay, inband) */
     bool inband; /* notifications are messages (INBAND_NOTIFICATIONS), which costs much time */
     uint16_t id; /* enum virtio_device_id */
     uint16_t queue_count, queue_size;                /* the largest that a driver may choose */

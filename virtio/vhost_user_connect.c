@@ -12,6 +12,7 @@
 #include "virtio/device.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,7 +28,8 @@
      PROTOCOL_BIT(INFLIGHT_SHMFD))
 
 /* ...and what that takes. In-band notifications are for those who ask for them. */
-#define WITH_BACKEND_REQ (PROTOCOL_BIT(BACKEND_SEND_FD) | PROTOCOL_BIT(SHMEM))
+#define WITH_SEND_FD     (PROTOCOL_BIT(SHMEM) | PROTOCOL_BIT(HOST_NOTIFIER))
+#define WITH_BACKEND_REQ (PROTOCOL_BIT(BACKEND_SEND_FD) | WITH_SEND_FD)
 #define FOR_INBAND       (PROTOCOL_BIT(REPLY_ACK) | PROTOCOL_BIT(BACKEND_REQ))
 
 /* How long a peer may take to connect to our socket, when the machine starts. */
@@ -47,7 +49,8 @@ void vhost_user_close(struct vhost_user *v)
     atomic_store(&v->reconnect.fd, -1);
     loop_fd_close(v->loop, &v->socket);
     loop_fd_close(v->loop, &v->backend_socket);
-    v->watched = false;
+    v->hears = v->watched = false;
+    vhost_user_notifiers_clear(v);
     vhost_user_shmem_clear(v);
 }
 
@@ -58,7 +61,11 @@ static void socket_ready(struct loop_fd *self, uint32_t events)
     ssize_t got;
 
     (void)events;
-    pthread_mutex_lock(&v->lock); /* not while a request is under way */
+    if (pthread_mutex_trylock(&v->lock)) { /* it may be an answer; who waits for that needs us to
+                                            * hear what the peer wants done before the next one */
+        sched_yield();
+        return;
+    }
     got = recv(self->fd, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT);
     if (got > 0 && !v->lost) /* it talks without being asked */
         v->given_up = true;
@@ -113,10 +120,12 @@ static uint64_t choose(const struct vhost_user *v, uint64_t offered)
 
     if (v->options.inband)
         chosen |= offered & PROTOCOL_BIT(INBAND_NOTIFICATIONS);
+    if (v->options.notify_pages)
+        chosen |= offered & PROTOCOL_BIT(HOST_NOTIFIER);
     if (!(chosen & PROTOCOL_BIT(BACKEND_REQ)))
         chosen &= ~WITH_BACKEND_REQ;
     if (!(chosen & PROTOCOL_BIT(BACKEND_SEND_FD)))
-        chosen &= ~PROTOCOL_BIT(SHMEM);
+        chosen &= ~WITH_SEND_FD;
     if ((chosen & FOR_INBAND) != FOR_INBAND)
         chosen &= ~PROTOCOL_BIT(INBAND_NOTIFICATIONS);
     return chosen;
@@ -281,12 +290,23 @@ int vhost_user_connect(struct vhost_user *v, struct error *err)
     return 0;
 }
 
+int vhost_user_watch_channel(struct vhost_user *v, struct error *err)
+{
+    int ret;
+
+    if (v->hears || v->backend_socket.fd < 0)
+        return 0;
+    ret = loop_fd_add(v->loop, &v->backend_socket, err);
+    v->hears = !ret;
+    return ret;
+}
+
 int vhost_user_watch(struct vhost_user *v, struct error *err)
 {
     int ret = loop_fd_add(v->loop, &v->socket, err);
 
-    if (!ret && v->backend_socket.fd >= 0)
-        ret = loop_fd_add(v->loop, &v->backend_socket, err);
+    if (!ret)
+        ret = vhost_user_watch_channel(v, err);
     v->watched = !ret;
     if (ret)
         v->lost = true;

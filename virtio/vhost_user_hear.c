@@ -4,10 +4,6 @@
  * It is heard on the loop, which others need, too: so a message that does not come in one piece is
  * waited for but briefly. One that makes no sense is the end of the connection; one that cannot be
  * done, or was not agreed on, is refused.
- *
- * HOST_NOTIFIER is never agreed on. Its page would be mapped where the driver notifies a queue,
- * which takes a page for each queue (here they share one), and memory whose being written to is
- * noticed: that is hardware's, and none is behind a socket's end that works with eventfds as well.
  */
 #include "virtio/vhost_user_internal.h"
 
@@ -105,6 +101,9 @@ static int handle(struct vhost_user *v, struct vhost_user_message *message, stru
         if (vhost_user_has(v, VHOST_USER_PROTOCOL_F_STATUS))
             loop_post(v->loop, &v->status_task);
         return 0;
+    case VHOST_USER_BACKEND_VRING_HOST_NOTIFIER_MSG:
+        return vhost_user_notifier_set(v, &message->payload.area,
+                                       message->fd_count ? message->fds[0] : -1, err);
     case VHOST_USER_BACKEND_VRING_CALL:
     case VHOST_USER_BACKEND_VRING_ERR:
         return hear_of_vring(v, message, err);
@@ -179,6 +178,7 @@ static void backend_ready(struct loop_fd *self, uint32_t events)
     loop_fd_close(v->loop, self);
     if (ret == 0) /* its end; the main channel tells whether it is the peer's, too */
         return;
+    vhost_user_reconnect_hurry(v);
     pthread_mutex_lock(&v->lock);
     if (slow)
         drop_slow(v);

@@ -12,6 +12,7 @@
 #include <stdatomic.h>
 
 struct vhost_user;
+struct vhost_user_notifiers;
 struct vhost_user_shmem;
 struct vhost_user_relay;
 
@@ -47,7 +48,7 @@ struct vhost_user_reconnect {
     bool busy;               /* an attempt is being made, by... */
     pthread_t thread;
     atomic_int fd; /* ...this connection, so that it can be hurried; closed on the loop */
-    struct loop_task ended;
+    struct loop_task heard, ended; /* there is a peer whose queues start; the attempt is over */
     int ret;
     struct error err;
 };
@@ -64,6 +65,7 @@ struct vhost_user {
     struct loop_fd socket;         /* .fd is -1 while there is no peer; watched for its end */
     struct loop_fd backend_socket; /* the peer's own requests; .fd is -1: none */
     struct loop_task status_task;  /* asks for the peer's status */
+    bool hears;                    /* the loop watches backend_socket */
     bool watched;                  /* there is a connection: what the loop knows, and for it */
     bool lost;                     /* the connection is over, and the loop has yet to close it */
     bool given_up;                 /* and is not looked for, until a reset */
@@ -91,8 +93,9 @@ struct vhost_user {
     int (*meanwhile)(struct vhost_user *v, struct error *err);
 
     struct virtio_shared_region shared[VHOST_USER_SHMEM_REGIONS];
-    struct vhost_user_shmem *shmem; /* NULL: it has none */
-    struct vhost_user_relay *relay; /* NULL: the peer works on the driver's rings */
+    struct vhost_user_shmem *shmem;         /* NULL: it has none */
+    struct vhost_user_notifiers *notifiers; /* NULL: the driver's layout has no place for them */
+    struct vhost_user_relay *relay;         /* NULL: the peer works on the driver's rings */
     uint16_t queue_count;
     struct vhost_user_queue queues[];
 };
@@ -115,6 +118,9 @@ int vhost_user_connect(struct vhost_user *v, struct error *err);
 
 /* Watch a new connection. On the loop, or before it runs. */
 int vhost_user_watch(struct vhost_user *v, struct error *err);
+
+/* The same of the peer's own requests alone, once there are any. */
+int vhost_user_watch_channel(struct vhost_user *v, struct error *err);
 
 /* No more requests. Any thread. */
 void vhost_user_disconnect(struct vhost_user *v);
@@ -156,6 +162,9 @@ void vhost_user_peer_gone(struct vhost_user *v);
 /* Look for a peer, and make no more attempts; the latter without v->lock. */
 void vhost_user_reconnect_begin(struct vhost_user *v);
 void vhost_user_reconnect_cancel(struct vhost_user *v);
+
+/* An attempt that is being made is made to fail, soon. On the loop. */
+void vhost_user_reconnect_hurry(struct vhost_user *v);
 
 /* As pthread_mutex_lock(&v->lock), but an attempt that takes long is made to fail. Not on the loop.
  */
@@ -242,6 +251,40 @@ int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *
 int vhost_user_shmem_unmap(struct vhost_user *v, const struct vhost_user_mapping *wanted,
                            struct error *err);
 void vhost_user_shmem_clear(struct vhost_user *v);
+
+/* --- vhost_user_notifier.c: nothing without v->notifiers --- */
+
+/* Before all else, and at the end (on the loop). */
+int vhost_user_notifiers_open(struct vhost_user *v, struct error *err);
+void vhost_user_notifiers_close(struct vhost_user *v);
+
+/* A peer is about to serve the queue, and may give a page for it. Any thread. */
+void vhost_user_notifier_want(struct vhost_user *v, uint16_t index);
+
+/* It no longer serves it, or none of them: their pages are the driver's no more when this returns.
+ * The former without v->lock, from any thread but the loop; the latter on the loop. */
+void vhost_user_notifier_stop(struct vhost_user_queue *queue);
+void vhost_user_notifiers_clear(struct vhost_user *v);
+
+/* What the peer asks for, with its descriptor, which stays the caller's, or -1: give a page for a
+ * queue, in the place of one there may be, or take it away. -EINVAL and others refuse it. On the
+ * loop. */
+int vhost_user_notifier_set(struct vhost_user *v, const struct vhost_user_area *area, int fd,
+                            struct error *err);
+
+/* --- vhost_user_file.c --- */
+
+/* A part of a file that came with a request; the descriptor stays the caller's. */
+struct vhost_user_file {
+    const char *request; /* for errors */
+    int fd;
+    uint64_t offset, length; /* page aligned */
+    bool writable;
+};
+
+/* Map it at a part of a reservation, where nothing is. -EINVAL, and nothing is there still, for
+ * what cannot be mapped, or could make us wait for the peer. */
+int vhost_user_file_map(const struct vhost_user_file *file, void *at, struct error *err);
 
 /* --- vhost_user_inband.c: without v->lock; nothing without vhost_user_inband --- */
 

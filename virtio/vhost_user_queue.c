@@ -132,6 +132,7 @@ int vhost_user_queue_begin(struct vhost_user *v, uint16_t index, struct error *e
     struct vhost_user_rings rings;
     int ret = v->relay ? vhost_user_relay_prepare(v, index, err) : 0;
 
+    vhost_user_notifier_want(v, index);
     if (!ret)
         ret = vhost_user_tell_state(v, VHOST_USER_SET_VRING_NUM, index, queue->setup.size, err);
     if (!ret)

@@ -13,7 +13,9 @@
  *
  * An attempt is made on a thread of its own, holding v->lock: the loop, which others share, never
  * waits for a peer, and who needs the lock (a vCPU at the device's registers) waits as long as a
- * handshake may take. The loop starts attempts, ends them, and watches the sockets afterwards.
+ * handshake may take. The loop starts attempts, ends them, and watches the sockets afterwards; but
+ * the peer's own requests are heard from when queues start, since it may wait for us to do one
+ * before it answers.
  */
 #include "virtio/vhost_user_internal.h"
 
@@ -82,8 +84,10 @@ static void *attempt(void *arg)
     r->err = (struct error)ERROR_INIT;
     pthread_mutex_lock(&v->lock);
     r->ret = vhost_user_connect(v, &r->err);
-    if (!r->ret)
+    if (!r->ret) {
+        loop_post(v->loop, &r->heard);
         r->ret = resume(v, &r->err);
+    }
     if (r->ret)
         v->lost = true;
     pthread_mutex_unlock(&v->lock);
@@ -164,6 +168,11 @@ static void attempt_failed(struct vhost_user *v)
     needs_reset(v);
 }
 
+static void hear_early(struct loop_task *task)
+{
+    vhost_user_watch_channel(container_of(task, struct vhost_user, reconnect.heard), NULL);
+}
+
 static void attempt_ended(struct loop_task *task)
 {
     struct vhost_user *v = container_of(task, struct vhost_user, reconnect.ended);
@@ -195,13 +204,18 @@ void vhost_user_reconnect_begin(struct vhost_user *v)
 }
 
 /* The descriptor is closed on the loop only, so it is what we think it is. */
-static void hurry(void *arg)
+void vhost_user_reconnect_hurry(struct vhost_user *v)
 {
-    struct vhost_user_reconnect *r = &((struct vhost_user *)arg)->reconnect;
+    struct vhost_user_reconnect *r = &v->reconnect;
     int fd = atomic_load(&r->fd);
 
     if (r->busy && fd >= 0)
         shutdown(fd, SHUT_RDWR);
+}
+
+static void hurry(void *arg)
+{
+    vhost_user_reconnect_hurry(arg);
 }
 
 void vhost_user_lock_soon(struct vhost_user *v)
@@ -223,8 +237,9 @@ void vhost_user_reconnect_cancel(struct vhost_user *v)
     stop_waiting(v);
     if (!r->busy)
         return;
-    hurry(v);
+    vhost_user_reconnect_hurry(v);
     pthread_join(r->thread, NULL);
+    loop_task_cancel(v->loop, &r->heard);
     loop_task_cancel(v->loop, &r->ended);
     r->busy = false;
     v->lost = true;
@@ -268,6 +283,7 @@ int vhost_user_reconnect_init(struct vhost_user *v, struct error *err)
     struct vhost_user_reconnect *r = &v->reconnect;
 
     r->timer.expired = timer_expired;
+    r->heard.run = hear_early;
     r->ended.run = attempt_ended;
     atomic_init(&r->fd, -1);
     r->delay_ns = FIRST_DELAY_NS;

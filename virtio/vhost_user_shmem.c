@@ -23,13 +23,11 @@
 #include "base/reservation.h"
 
 #include <errno.h>
-#include <linux/magic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/vfs.h>
 
 #define PAGE (4 * KIB)
 
@@ -230,32 +228,6 @@ static bool is_free(const struct vhost_user *v, const struct virtio_shared_regio
     return true;
 }
 
-/* Whoever reads a file of FUSE waits for a process, which may be the peer. And of huge pages the
- * kernel maps whole ones, whatever the length: over what is behind the region. */
-static int check_file(int fd, uint64_t length, struct error *err)
-{
-    struct statfs status;
-
-    if (fstatfs(fd, &status) < 0 || status.f_type == FUSE_SUPER_MAGIC)
-        return error_set(err, EINVAL, "SHMEM_MAP of a file that another process provides");
-    if (status.f_type == HUGETLBFS_MAGIC && length % (uint64_t)status.f_bsize)
-        return error_set(err, EINVAL, "SHMEM_MAP of a part of a huge page");
-    return 0;
-}
-
-/* The file's pages, over the reservation. */
-static int map_file(const struct shmem_mapping *mapping, uint8_t *at, int fd, uint64_t fd_offset,
-                    struct error *err)
-{
-    int rights = mapping->writable ? PROT_READ | PROT_WRITE : PROT_READ;
-
-    if (mmap(at, mapping->length, rights, MAP_SHARED | MAP_FIXED, fd, (off_t)fd_offset) == at)
-        return 0;
-    error_errno(err, errno, "cannot map shared memory");
-    reservation_clear(at, mapping->length); /* what was there may be gone already */
-    return -EINVAL;
-}
-
 static int show(struct vhost_user *v, const struct shmem_mapping *mapping, struct error *err)
 {
     const struct virtio_device_events *device = &v->backend.events;
@@ -307,7 +279,9 @@ static uint64_t present_of(int fd, uint64_t offset, uint64_t length)
 static int establish(struct vhost_user *v, struct shmem_mapping *mapping, int fd,
                      uint64_t fd_offset, struct error *err)
 {
-    int ret = map_file(mapping, memory_of(v, mapping), fd, fd_offset, err);
+    const struct vhost_user_file file = {"SHMEM_MAP", fd, fd_offset, mapping->length,
+                                         mapping->writable};
+    int ret = vhost_user_file_map(&file, memory_of(v, mapping), err);
 
     if (ret)
         return ret;
@@ -338,9 +312,6 @@ int vhost_user_shmem_map(struct vhost_user *v, const struct vhost_user_mapping *
         return error_set(err, EINVAL, "SHMEM_MAP of what is not in shared memory %u", wanted->id);
     if (!is_free(v, mapping.region, wanted))
         return error_set(err, EEXIST, "SHMEM_MAP over another mapping");
-    ret = check_file(fd, wanted->length, err);
-    if (ret)
-        return ret;
     if (v->shmem->count == MAPPINGS_MAX)
         return error_set(err, ENOSPC, "more than %d mappings of shared memory", MAPPINGS_MAX);
     ret = establish(v, &mapping, fd, wanted->fd_offset, err);

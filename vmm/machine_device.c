@@ -61,6 +61,7 @@ static int plug_pci(struct machine_device *device, struct device_site *site, str
         .slot = device->slot.addr ? (int)device->slot.addr : -1,
         .vectors = device->vectors,
         .legacy = device->slot.legacy,
+        .page_per_vq = device->slot.page_per_vq,
     };
     int ret = virtio_pci_create(&device->virtio, site->bus, &config, &device->pci, err);
 

@@ -31,21 +31,22 @@ enum device_backend {
 
 /* The keys of a device's place in a machine. */
 struct device_slot {
-    int transport;   /* enum device_transport */
-    uint64_t addr;   /* PCI slot, 0: the next free one */
-    bool legacy;     /* version 1 (MMIO), transitional (PCI) */
-    char *vectors;   /* of MSI-X; NULL: as many as the device can use */
-    char *iothread;  /* which thread serves it, or its interrupts */
-    int backend;     /* enum device_backend */
-    char *node;      /* of the vDPA device that serves it */
-    char *socket;    /* of the process that serves it */
-    bool inband;     /* which is told of notifications by messages */
-    bool server;     /* which connects to us */
-    bool relay;      /* requests are passed on to it one by one */
-    char *socket_fd; /* a connected socket that was inherited */
-    char *reconnect; /* seconds; NULL: RECONNECT_DEFAULT */
-    char *program;   /* to start for it; NULL: one that is found, or none is needed */
-    bool isolate;    /* built in, but in a process of its own */
+    int transport;    /* enum device_transport */
+    uint64_t addr;    /* PCI slot, 0: the next free one */
+    bool legacy;      /* version 1 (MMIO), transitional (PCI) */
+    bool page_per_vq; /* PCI: a page for each queue's notifications */
+    char *vectors;    /* of MSI-X; NULL: as many as the device can use */
+    char *iothread;   /* which thread serves it, or its interrupts */
+    int backend;      /* enum device_backend */
+    char *node;       /* of the vDPA device that serves it */
+    char *socket;     /* of the process that serves it */
+    bool inband;      /* which is told of notifications by messages */
+    bool server;      /* which connects to us */
+    bool relay;       /* requests are passed on to it one by one */
+    char *socket_fd;  /* a connected socket that was inherited */
+    char *reconnect;  /* seconds; NULL: RECONNECT_DEFAULT */
+    char *program;    /* to start for it; NULL: one that is found, or none is needed */
+    bool isolate;     /* built in, but in a process of its own */
 };
 extern const struct option_spec device_slot_options[];
 extern const size_t device_slot_option_count;

@@ -83,6 +83,7 @@ static int connect_vhost_user(struct machine_device *device, const struct device
         .reconnect_s = device->reconnect_s,
         .id = foreign->id,
         .inband = device->slot.inband,
+        .notify_pages = device->slot.page_per_vq && !device->slot.legacy,
         .queue_count = foreign->queue_count,
         .queue_size = device_setup_queue_size(&device->setup),
         .config_size = foreign->config_size,

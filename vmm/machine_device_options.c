@@ -39,6 +39,11 @@ const struct option_spec device_slot_options[] = {
      .offset = offsetof(struct device_slot, vectors),
      .metavar = "N",
      .help = "MSI-X vectors, 0 for no MSI-X (default: one a queue and one more)"},
+    {.key = "page-per-vq",
+     .type = OPTION_BOOL,
+     .offset = offsetof(struct device_slot, page_per_vq),
+     .help =
+         "PCI: notify queues at a page each, which a vhost-user process may give (default: off)"},
     {.key = "iothread",
      .type = OPTION_STRING,
      .offset = offsetof(struct device_slot, iothread),
@@ -169,6 +174,9 @@ static int check_slot(const struct machine_device *device, const char *origin, s
         return error_set(err, EINVAL, "%s: addr: a PCI slot, but transport=mmio", origin);
     if (slot->transport == TRANSPORT_MMIO && slot->vectors)
         return error_set(err, EINVAL, "%s: vectors: of PCI devices, but transport=mmio", origin);
+    if (slot->transport == TRANSPORT_MMIO && slot->page_per_vq)
+        return error_set(err, EINVAL, "%s: page-per-vq: of PCI devices, but transport=mmio",
+                         origin);
     if (slot->backend == BACKEND_VHOST_USER &&
         !!slot->socket + !!slot->socket_fd + !!slot->program > 1)
         return error_set(err, EINVAL, "%s: %s: there is a socket%s= already", origin,

@@ -53,6 +53,7 @@ static int init_pci(struct rig *rig, int vectors, struct virtio_device *dev, str
         .slot = RIG_SLOT,
         .vectors = vectors,
         .legacy = rig_is_legacy(rig->kind) || rig->kind == RIG_PCI_TRANSITIONAL,
+        .page_per_vq = rig->kind == RIG_PCI_PAGES,
     };
     int ret = pci_bus_create(&bus, &rig->bus, err);
 

@@ -28,6 +28,7 @@ enum rig_kind {
     RIG_PCI_LEGACY_MSIX,
     RIG_PCI_LEGACY_INTX,
     RIG_PCI_TRANSITIONAL, /* of both interfaces, the modern one, with MSI-X */
+    RIG_PCI_PAGES,        /* modern, with MSI-X and a page for each queue's notifications */
     RIG_KINDS
 };
 
@@ -44,7 +45,8 @@ static inline bool rig_is_legacy(enum rig_kind kind)
 
 static inline bool rig_has_msix(enum rig_kind kind)
 {
-    return kind == RIG_PCI_MSIX || kind == RIG_PCI_LEGACY_MSIX || kind == RIG_PCI_TRANSITIONAL;
+    return kind == RIG_PCI_MSIX || kind == RIG_PCI_LEGACY_MSIX || kind == RIG_PCI_TRANSITIONAL ||
+           kind == RIG_PCI_PAGES;
 }
 
 #define RIG_MMIO_BASE UINT64_C(0xd0000000)

@@ -121,6 +121,13 @@ void toy_unmap(struct toy_device *toy, uint64_t offset, uint64_t length)
     events->shared_unmap(events->opaque, TOY_SHARED_ID, offset, length);
 }
 
+int toy_notify_page(struct toy_device *toy, uint16_t index, void *page, struct error *err)
+{
+    struct virtio_device_events *events = &toy->backend->backend.events;
+
+    return events->queue_notify_page(events->opaque, index, page, err);
+}
+
 int toy_device_init_with(struct toy_device *toy, uint16_t id, uint16_t queues, uint16_t queue_size,
                          const struct virtio_features *wanted, struct error *err)
 {

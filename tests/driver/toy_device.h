@@ -54,6 +54,9 @@ int toy_map(struct toy_device *toy, uint64_t offset, uint64_t length, bool writa
             struct error *err);
 void toy_unmap(struct toy_device *toy, uint64_t offset, uint64_t length);
 
+/* What the back end does: have the driver notify a queue at a page of memory, or (NULL) no more. */
+int toy_notify_page(struct toy_device *toy, uint16_t index, void *page, struct error *err);
+
 void toy_device_destroy(struct toy_device *toy);
 
 /* Notifications the queue's eventfd got since the last call. */

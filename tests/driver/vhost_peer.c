@@ -79,6 +79,16 @@ static void call_first(struct vhost_peer *peer)
     pthread_mutex_lock(&peer->lock);
 }
 
+static void give_notifier(struct vhost_peer *peer, uint32_t queue)
+{
+    const struct vhost_user_area area = {queue, 4096, 0};
+
+    pthread_mutex_unlock(&peer->lock);
+    REQUIRE(vhost_peer_say(peer, VHOST_USER_BACKEND_VRING_HOST_NOTIFIER_MSG, &area, sizeof(area),
+                           peer->notifier_fd) == 0);
+    pthread_mutex_lock(&peer->lock);
+}
+
 /* The message becomes its answer; false: it has none of its own. */
 static bool answer(struct vhost_peer *peer, struct vhost_user_message *message)
 {
@@ -237,6 +247,9 @@ static bool serve(struct vhost_peer *peer, struct vhost_user_message *message)
     keep(peer, message);
     if (request == VHOST_USER_VRING_KICK && peer->calls_before_kicked)
         call_first(peer);
+    if (request == VHOST_USER_SET_VRING_ENABLE && message->payload.state.num &&
+        peer->notifier_fd >= 0)
+        give_notifier(peer, message->payload.state.index);
     if (!answer(peer, request == VHOST_USER_SET_DEVICE_STATE_FD ? &peer->told[request] : message)) {
         if (!wanted)
             return true;
@@ -294,6 +307,7 @@ void vhost_peer_init(struct vhost_peer *peer)
         .socket = -1,
         .channel = -1,
         .state_fd = -1,
+        .notifier_fd = -1,
         .inflight_fd = -1,
     };
     for (unsigned i = 0; i < VHOST_PEER_CONFIG; i++)

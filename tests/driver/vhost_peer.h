@@ -57,6 +57,10 @@ struct vhost_peer {
      * afterwards; false: the connection is over instead. */
     bool (*meddle)(struct vhost_peer *peer, struct vhost_user_message *answer);
 
+    /* How it answers SET_VRING_ENABLE: once the first page of this file is where the driver
+     * notifies the queue; -1: just so. */
+    int notifier_fd;
+
     /* How it answers VRING_KICK: with a VRING_CALL first, which must be heard before. */
     bool calls_before_kicked;
 

@@ -82,7 +82,8 @@ static void step(struct rig *rig, struct toy_device *toy, const uint8_t record[R
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct error err = ERROR_INIT;
-    const struct virtio_pci_config config = {-1, VIRTIO_PCI_VECTORS_DEFAULT, true};
+    const struct virtio_pci_config config = {
+        .slot = -1, .vectors = VIRTIO_PCI_VECTORS_DEFAULT, .legacy = true, .page_per_vq = true};
     struct toy_device toys[2];
     struct virtio_pci *second;
     struct rig rig;

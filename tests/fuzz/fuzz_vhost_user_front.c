@@ -13,6 +13,7 @@
 #include "tests/driver/fake_platform.h"
 #include "tests/driver/vhost_peer.h"
 #include "tests/fuzz/input.h"
+#include "transport/notify_pages.h"
 #include "transport/shared_memory.h"
 #include "virtio/device.h"
 #include "virtio/vhost_user.h"
@@ -26,6 +27,7 @@
 #define MEMORY    (1 * MIB)
 #define SHARED    (64 * KIB)
 #define SHOWN     UINT64_C(0x1000000000) /* where the driver sees it */
+#define NOTIFY    UINT64_C(0x2000000000) /* the driver's notifications */
 #define QUEUES    2
 #define OWN_MAX   4 /* requests of the peer's before one answer */
 #define FAULT_MAX VHOST_USER_FDS_MAX
@@ -78,6 +80,12 @@ static void say(void)
     case VHOST_USER_BACKEND_VRING_CALL:
     case VHOST_USER_BACKEND_VRING_ERR:
         message.header.size = sizeof(struct vhost_user_vring_state);
+        break;
+    case VHOST_USER_BACKEND_VRING_HOST_NOTIFIER_MSG:
+        message.fds[message.fd_count++] = make_fd(2);
+        message.payload.area.index = kind >> 7;
+        message.payload.area.size = NOTIFY_PAGE;
+        message.header.size = sizeof(struct vhost_user_area);
         break;
     case VHOST_USER_BACKEND_SHMEM_MAP:
         message.fds[message.fd_count++] = make_fd(2);
@@ -132,6 +140,7 @@ static bool meddle(struct vhost_peer *self, struct vhost_user_message *answer)
 
 static struct fake_platform fake;
 static struct shared_memory shared;
+static struct notify_pages notify_pages;
 
 static int shared_map(void *opaque, const struct virtio_shared_mapping *mapping, struct error *err)
 {
@@ -143,6 +152,13 @@ static void shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t len
 {
     (void)opaque;
     shared_memory_unmap(&shared, id, offset, length);
+}
+
+static int queue_notify_page(void *opaque, uint16_t index, void *page, struct error *err)
+{
+    (void)opaque;
+    REQUIRE(index < QUEUES);
+    return notify_pages_set(&notify_pages, index, page, err);
 }
 
 static void nothing(void *opaque)
@@ -190,6 +206,19 @@ static void touch_shared(void)
     }
 }
 
+/* The driver's notifications, through the guest's memory or trapped. */
+static void notify(struct virtio_device *dev)
+{
+    for (uint16_t queue = 0; queue < QUEUES; queue++) {
+        const uint16_t index = queue;
+
+        fake_write(&fake, ADDRESS_MMIO, NOTIFY + (uint64_t)NOTIFY_PAGE * queue, 2, queue);
+        if (!notify_pages_write(&notify_pages, queue, &index, sizeof(index)))
+            virtio_device_kick(dev, queue);
+        serve();
+    }
+}
+
 static void drive(struct virtio_device *dev)
 {
     uint8_t config[64];
@@ -208,8 +237,7 @@ static void drive(struct virtio_device *dev)
         virtio_device_set_queue_enabled(dev, queue, true);
     }
     advance(dev, VIRTIO_STATUS_DRIVER_OK);
-    virtio_device_kick(dev, 0);
-    serve();
+    notify(dev);
     touch_shared();
 }
 
@@ -231,6 +259,7 @@ static void use(struct virtio_backend *backend, uint16_t id)
         .notify_config = nothing,
         .shared_map = shared_map,
         .shared_unmap = shared_unmap,
+        .queue_notify_page = queue_notify_page,
     };
     static const struct virtio_features none;
     struct virtio_device dev;
@@ -238,6 +267,8 @@ static void use(struct virtio_backend *backend, uint16_t id)
     REQUIRE(virtio_device_init(&dev, id, "dev0", backend, QUEUES, 64, &none, &none, NULL) == 0);
     shared_memory_init(&shared, &fake.platform, &dev);
     shared_memory_place(&shared, SHOWN);
+    REQUIRE(notify_pages_init(&notify_pages, &fake.platform, &dev, NULL) == 0);
+    notify_pages_place(&notify_pages, NOTIFY);
     virtio_device_attach(&dev, &transport, NULL);
     for (int i = 0; i < 2; i++) {
         drive(&dev);
@@ -248,6 +279,7 @@ static void use(struct virtio_backend *backend, uint16_t id)
     }
     virtio_device_destroy(&dev);
     REQUIRE(!fake.memory_count);
+    notify_pages_destroy(&notify_pages);
     shared_memory_destroy(&shared);
 }
 
@@ -277,6 +309,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     peer.shmem.sizes[0] = SHARED;
     options.id = kind & 4 ? VIRTIO_ID_NET : VIRTIO_ID_BLOCK;
     options.inband = kind & 8;
+    options.notify_pages = kind & 32;
     options.fd = vhost_peer_start(&peer);
     if (vhost_user_create(&options, &memory, loop, &backend, NULL) == 0)
         use(backend, options.id);

@@ -279,7 +279,7 @@ static void values(void **state)
                    "--device blk: serial: '123456789012345678901' has 21 bytes, 20 is the most");
 }
 
-/* legacy= and vectors=, and what they do not go with */
+/* legacy=, vectors= and page-per-vq=, and what they do not go with */
 static void interfaces(void **state)
 {
     struct machine_device *device;
@@ -299,6 +299,8 @@ static void interfaces(void **state)
     assert_refused("readonly,vectors=few", EINVAL, "--device blk: vectors: 'few' is not a number");
     assert_refused("readonly,vectors=2,transport=mmio", EINVAL,
                    "--device blk: vectors: of PCI devices, but transport=mmio");
+    assert_refused("readonly,page-per-vq=on,transport=mmio", EINVAL,
+                   "--device blk: page-per-vq: of PCI devices, but transport=mmio");
 }
 
 /* FEAT-15, PACK-01: what fits one transport, or one kind of ring, alone */

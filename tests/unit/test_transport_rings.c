@@ -320,6 +320,7 @@ SET_UP(mmio_legacy, RIG_MMIO_LEGACY)
 SET_UP(msix_legacy, RIG_PCI_LEGACY_MSIX)
 SET_UP(intx_legacy, RIG_PCI_LEGACY_INTX)
 SET_UP(transitional, RIG_PCI_TRANSITIONAL)
+SET_UP(pages, RIG_PCI_PAGES)
 
 #define TEST(function, kind)                                          \
     {                                                                 \
@@ -335,7 +336,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MODERN_TESTS(mmio),         MODERN_TESTS(msix),        MODERN_TESTS(intx),
         MODERN_TESTS(transitional), LEGACY_TESTS(mmio_legacy), LEGACY_TESTS(msix_legacy),
-        LEGACY_TESTS(intx_legacy),
+        LEGACY_TESTS(intx_legacy),  MODERN_TESTS(pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

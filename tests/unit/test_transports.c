@@ -55,6 +55,11 @@ static int set_up_transitional(void **state)
     return set_up(state, RIG_PCI_TRANSITIONAL);
 }
 
+static int set_up_pages(void **state)
+{
+    return set_up(state, RIG_PCI_PAGES);
+}
+
 /* Queue n has its three areas from (n + 1) * 0x10000 on. */
 static void enable_queue(struct driver *d, uint16_t index)
 {
@@ -467,7 +472,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         MODERN_TESTS(mmio),        TEST(test_queue_disable, mmio), MODERN_TESTS(msix),
         MODERN_TESTS(intx),        MODERN_TESTS(transitional),     LEGACY_TESTS(mmio_legacy),
-        LEGACY_TESTS(msix_legacy), LEGACY_TESTS(intx_legacy),
+        LEGACY_TESTS(msix_legacy), LEGACY_TESTS(intx_legacy),      MODERN_TESTS(pages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

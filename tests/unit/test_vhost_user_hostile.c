@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 static void drive(struct front *f)
 {
@@ -294,6 +295,24 @@ static void closes_its_channel(void **state)
     assert_false(front_needs_reset(f)); /* that alone is no harm */
 }
 
+/* Which this process can look at, and KVM cannot. */
+static void maps_secret_memory(void **state)
+{
+    struct front *f = *state;
+    const struct vhost_user_mapping mapping = {.length = 4 * KIB};
+    int fd = (int)syscall(SYS_memfd_secret, 0);
+
+    if (fd < 0)
+        skip();
+    assert_int_equal(ftruncate(fd, 4 * KIB), 0);
+    f->peer.shmem.count = 1;
+    f->peer.shmem.sizes[0] = 4 * KIB;
+    drive(f);
+    assert_int_equal(
+        vhost_peer_say(&f->peer, VHOST_USER_BACKEND_SHMEM_MAP, &mapping, sizeof(mapping), fd), 1);
+    close(fd);
+}
+
 /* Of a file of huge pages the kernel maps whole ones: over what is behind a short mapping. */
 static void maps_a_part_of_a_huge_page(void **state)
 {
@@ -366,6 +385,7 @@ int main(void)
         FRONT_TEST(half_an_own_request),
         FRONT_TEST(own_requests_in_pieces),
         FRONT_TEST(closes_its_channel),
+        FRONT_TEST(maps_secret_memory),
         FRONT_TEST(maps_a_part_of_a_huge_page),
         FRONT_TEST(unasked),
     };

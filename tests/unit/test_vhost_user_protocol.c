@@ -243,7 +243,7 @@ static void needs_reset(void **state)
     front_wait(f, front_needs_reset);
 }
 
-/* Not agreed on, because a page for each queue that hardware watches is not what we have. */
+/* Not agreed on where queues are not notified at pages of their own. */
 static void host_notifier_is_refused(void **state)
 {
     struct front *f = *state;

@@ -492,7 +492,7 @@ static void test_create_errors(void **state)
 {
     struct fixture *f = *state;
     struct error err = ERROR_INIT;
-    struct virtio_pci_config config = {RIG_SLOT, VIRTIO_PCI_VECTORS_DEFAULT, false};
+    struct virtio_pci_config config = {.slot = RIG_SLOT, .vectors = VIRTIO_PCI_VECTORS_DEFAULT};
     struct virtio_pci *pci;
     struct toy_device toy;
 

@@ -1,6 +1,8 @@
 /*
  * For tests of the vhost-user front end: a device whose back end is tests/driver/vhost_peer.h, on a
- * transport that does nothing but show its shared memory at FRONT_SHARED. The test is the driver.
+ * transport that does nothing but show its shared memory at FRONT_SHARED, and with
+ * options.notify_pages what is in the place of notifications at FRONT_NOTIFY. The test is the
+ * driver.
  */
 #ifndef TESTS_UNIT_VHOST_USER_FIXTURE_H
 #define TESTS_UNIT_VHOST_USER_FIXTURE_H
@@ -8,6 +10,7 @@
 #include "base/bytes.h"
 #include "tests/driver/fake_platform.h"
 #include "tests/driver/vhost_peer.h"
+#include "transport/notify_pages.h"
 #include "transport/shared_memory.h"
 #include "virtio/device.h"
 #include "virtio/vhost_user.h"
@@ -24,6 +27,7 @@
 #define FRONT_QUEUES 2
 #define FRONT_RINGS  0x10000
 #define FRONT_SHARED UINT64_C(0x1000000000)
+#define FRONT_NOTIFY UINT64_C(0xc0000000)
 
 struct front {
     struct vhost_peer peer;
@@ -33,6 +37,7 @@ struct front {
     bool connected; /* `dev` is there */
     struct fake_platform fake;
     struct shared_memory shared;
+    struct notify_pages notify; /* with options.notify_pages */
     struct vhost_user_options options;
     atomic_uint interrupts, config_interrupts;
 };
@@ -61,6 +66,12 @@ static inline int front_shared_map(void *opaque, const struct virtio_shared_mapp
 static inline void front_shared_unmap(void *opaque, uint8_t id, uint64_t offset, uint64_t length)
 {
     shared_memory_unmap(&((struct front *)opaque)->shared, id, offset, length);
+}
+
+static inline int front_queue_notify_page(void *opaque, uint16_t index, void *page,
+                                          struct error *err)
+{
+    return notify_pages_set(&((struct front *)opaque)->notify, index, page, err);
 }
 
 static inline int front_setup(void **state)
@@ -94,6 +105,7 @@ static inline int front_try(struct front *f, struct error *err)
         .notify_config = front_notify_config,
         .shared_map = front_shared_map,
         .shared_unmap = front_shared_unmap,
+        .queue_notify_page = front_queue_notify_page,
     };
     static const struct virtio_features none;
     struct virtio_backend *backend;
@@ -106,6 +118,10 @@ static inline int front_try(struct front *f, struct error *err)
     assert_int_equal(virtio_device_init(&f->dev, f->options.id, "dev0", backend, FRONT_QUEUES, 64,
                                         &none, &none, err),
                      0);
+    if (f->options.notify_pages) {
+        assert_int_equal(notify_pages_init(&f->notify, &f->fake.platform, &f->dev, err), 0);
+        notify_pages_place(&f->notify, FRONT_NOTIFY);
+    }
     virtio_device_attach(&f->dev, &transport, f);
     assert_int_equal(loop_start_thread(f->loop, "front", NULL), 0);
     f->connected = true;
@@ -125,6 +141,9 @@ static inline int front_teardown(void **state)
     struct front *f = *state;
 
     if (f->connected) {
+        virtio_device_reset(&f->dev);
+        if (f->options.notify_pages)
+            notify_pages_destroy(&f->notify);
         virtio_device_destroy(&f->dev);
         loop_join_thread(f->loop);
     }
