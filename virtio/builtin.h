@@ -87,6 +87,10 @@ struct virtio_model {
      */
     const char *(*confined_as)(const void *options);
 
+    /* What it calls may not come back: where it is confined, its process is killed, and another one
+     * takes its place, when it has been deaf for so long. 0: it may take its time. */
+    unsigned hang_ms;
+
     /* The model's code is in the module vireo-NAME.so, which most machines need not load: its table
      * `vireo_module_NAME` is one of these, and has what follows from here on, and for each of
      * `commands`, in this order, `run`. All that is above is read here. NULL: it is here, too. */

@@ -8,11 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -27,6 +30,7 @@ struct device_process {
     const char *name; /* of the device; borrowed */
     char **arguments;
     bool supervised;
+    unsigned hang_ms; /* 0: it may be deaf for ever */
 
     pthread_mutex_t lock;   /* for all below */
     pthread_cond_t changed; /* it was started, or it has ended */
@@ -59,14 +63,51 @@ static void describe_end(struct device_process *process, int status)
                  WEXITSTATUS(status));
 }
 
+/* Whether it has left our last word to it where it is; and another one. Under the lock, so that
+ * nobody has just asked it something. */
+static bool is_deaf(const struct device_process *process)
+{
+    int unread = 0;
+
+    if (process->supervisor < 0 || ioctl(process->supervisor, SIOCOUTQ, &unread) < 0)
+        return false;
+    if (unread == 0)
+        (void)send(process->supervisor, SUPERVISOR_ALIVE, strlen(SUPERVISOR_ALIVE),
+                   MSG_DONTWAIT | MSG_NOSIGNAL);
+    return unread > 0;
+}
+
+/* Now and then, on the keeper. */
+static void watch(struct device_process *process, pid_t pid)
+{
+    /* Whoever has the lock may be asking it, and sees to it. */
+    if (pthread_mutex_trylock(&process->lock))
+        return;
+    if (is_deaf(process)) {
+        log_warn("device", "%s: its process %d hangs: it is killed", process->name, pid);
+        kill(pid, SIGKILL);
+    }
+    pthread_mutex_unlock(&process->lock);
+}
+
+static void wait_and_watch(struct device_process *process, pid_t pid)
+{
+    struct pollfd end = {.fd = process->hang_ms ? pidfd_open(pid, 0) : -1, .events = POLLIN};
+    siginfo_t info;
+
+    while (end.fd >= 0 && poll(&end, 1, (int)process->hang_ms) <= 0)
+        watch(process, pid);
+    close_fd(&end.fd);
+    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
+        ;
+}
+
 /* On the keeper. Its ID is nobody else's until it is reaped, which others cannot see half done. */
 static void keep_until_end(struct device_process *process, pid_t pid)
 {
-    siginfo_t info;
     int status = 0;
 
-    while (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT) < 0 && errno == EINTR)
-        ;
+    wait_and_watch(process, pid);
     pthread_mutex_lock(&process->lock);
     waitpid(pid, &status, 0);
     describe_end(process, status);
@@ -361,7 +402,7 @@ int device_process_connect(struct device_process *process, struct error *err)
     return ret;
 }
 
-int device_process_create(const char *name, char **arguments, bool supervised,
+int device_process_create(const char *name, char **arguments, bool supervised, unsigned hang_ms,
                           struct device_process **out, struct error *err)
 {
     struct device_process *process = calloc(1, sizeof(*process));
@@ -374,6 +415,7 @@ int device_process_create(const char *name, char **arguments, bool supervised,
         .name = name,
         .arguments = arguments,
         .supervised = supervised,
+        .hang_ms = hang_ms,
         .supervisor = -1,
     };
     pthread_mutex_init(&process->lock, NULL);

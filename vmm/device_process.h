@@ -11,7 +11,8 @@
  * packets of text. It says "ok", or "error: REASON", once it has opened all it needs and serves;
  * then, after each request of ours. These are "start", with which it does what must not happen when
  * only options are checked, and confines itself; and "command NAME ARGUMENT", a command of the
- * device's type (virtio/builtin.h).
+ * device's type (virtio/builtin.h). "alive" wants no answer: it is only to be taken, which one that
+ * hangs does not. That one is killed, and its back end finds its end as that of any other.
  *
  * A process is the child of a thread, with which it would die: so each has a thread here, its
  * keeper, which does nothing but to start it and to wait for its end.
@@ -31,12 +32,14 @@
 #define SUPERVISOR_ERROR      "error: "
 #define SUPERVISOR_START      "start"
 #define SUPERVISOR_COMMAND    "command "
+#define SUPERVISOR_ALIVE      "alive"
 
 struct device_process;
 
 /* `arguments` begin with the program's path and end with NULL; they become the process's, also when
- * this fails. --fd and --supervisor are added. `supervised`: it is our own program. */
-int device_process_create(const char *name, char **arguments, bool supervised,
+ * this fails. --fd and --supervisor are added. `supervised`: it is our own program, and `hang_ms`
+ * how long it may be deaf before it is killed (after twice that at most); 0: for ever. */
+int device_process_create(const char *name, char **arguments, bool supervised, unsigned hang_ms,
                           struct device_process **out, struct error *err);
 
 /* Start it, and return our end of its socket, the caller's from now on. -errno: it was not started,

@@ -61,6 +61,8 @@ static void supervisor_ready(struct loop_fd *self, uint32_t events)
         return;
     }
     request[got] = '\0';
+    if (strcmp(request, SUPERVISOR_ALIVE) == 0)
+        return;
     supervised_tell(supervised, obey(supervised, request, &err), &err);
 }
 

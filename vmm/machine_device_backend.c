@@ -47,8 +47,10 @@ static int fit_vdpa_queues(struct machine_device *device, struct error *err)
 /* Takes the arguments. */
 static int make_process(struct machine_device *device, char **arguments, struct error *err)
 {
-    int ret = device_process_create(device->setup.common.id, arguments, device->slot.isolate,
-                                    &device->process, err);
+    bool isolate = device->slot.isolate;
+    int ret =
+        device_process_create(device->setup.common.id, arguments, isolate,
+                              isolate ? device->setup.model->hang_ms : 0, &device->process, err);
 
     if (!ret)
         device->process_callbacks = device_process_callbacks(device->process);

@@ -70,6 +70,9 @@ static struct display **gpu_display(void *options)
     return &((struct gpu_options *)options)->display;
 }
 
+/* A renderer may be busy for long with what a guest sends; on a slow machine without a GPU, too. */
+#define GPU_HANG_MS 20000
+
 /* What renders does more than the model of two dimensions. */
 static const char *gpu_confined_as(const void *options)
 {
@@ -97,5 +100,6 @@ const struct virtio_model gpu_model = {
     .show_elsewhere = gpu_show_elsewhere,
     .attach_front_end = gpu_attach_front_end,
     .confined_as = gpu_confined_as,
+    .hang_ms = GPU_HANG_MS,
     .module = "gpu",
 };

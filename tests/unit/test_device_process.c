@@ -44,6 +44,7 @@ struct fixture {
     int kick;
     struct back_end_events events;
     uint32_t reconnect_s;
+    unsigned hang_ms;
 };
 
 static int setup(void **state)
@@ -89,7 +90,8 @@ static int serve(struct fixture *f, char **arguments, bool supervised, uint32_t 
                                          .reconnect_s = f->reconnect_s};
     int ret;
 
-    assert_int_equal(device_process_create("test0", arguments, supervised, &f->process, &err), 0);
+    assert_int_equal(
+        device_process_create("test0", arguments, supervised, f->hang_ms, &f->process, &err), 0);
     f->callbacks = device_process_callbacks(f->process);
     ret = vhost_user_create(&options, &f->memory, f->loop, &f->backend, &err);
     if (ret) {
@@ -272,6 +274,29 @@ static void replaced(void **state)
     assert_int_equal(atomic_load(&f->events.needs_reset), 0);
 }
 
+/* One that hangs is killed, and replaced as one that was killed by others; one that has nothing to
+ * do, or that answers, does not hang. */
+static void hangs(void **state)
+{
+    struct fixture *f = *state;
+    pid_t before;
+
+    f->reconnect_s = 1;
+    f->hang_ms = 100;
+    if (serve_ours(f, "rng", "source=getrandom"))
+        fail_msg("%s", err.text);
+    start(f);
+    begin(f);
+    before = child();
+    usleep(500000);
+    assert_random_bytes(f);
+    assert_int_equal(child(), before);
+    assert_int_equal(kill(before, SIGSTOP), 0);
+    wait_for_another(f, before);
+    assert_random_bytes(f);
+    assert_int_equal(atomic_load(&f->events.needs_reset), 0);
+}
+
 static void commands(void **state)
 {
     struct fixture *f = *state;
@@ -403,6 +428,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(data_and_end, setup, teardown),
         cmocka_unit_test_setup_teardown(started_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(replaced, setup, teardown),
+        cmocka_unit_test_setup_teardown(hangs, setup, teardown),
         cmocka_unit_test_setup_teardown(commands, setup, teardown),
         cmocka_unit_test_setup_teardown(refused, setup, teardown),
         cmocka_unit_test_setup_teardown(nonsense, setup, teardown),
