@@ -116,7 +116,7 @@ static inline uint32_t places_between(const struct virtqueue *queue, uint32_t fr
     return to >= from ? to - from : to + 2 * queue->size - from;
 }
 
-/* Move a slot forward, or back, by at most the ring's size. `turn` is what goes with it: when the
+/* Move a slot forward, by at most the ring's size. `turn` is what goes with it: when the
  * wrap counter flips, both bits do. */
 static inline void advance(const struct virtqueue *queue, uint16_t *slot, uint16_t *turn,
                            uint32_t slots)
@@ -139,7 +139,7 @@ static inline void wrap_round(const struct virtqueue *queue, uint8_t **slot, uin
     }
 }
 
-/* Move a slot forward, or back, by at most the ring's size. `word` is what goes with it. */
+/* The same of a pointer to a slot, with the word that goes with it. */
 static inline void go_on(const struct virtqueue *queue, uint8_t **slot, uint32_t *word,
                          uint32_t slots)
 {
@@ -377,9 +377,8 @@ static __attribute__((noinline)) int pop_unwritable(struct virtqueue *queue,
 /*
  * Most buffers are one descriptor, with an id below the queue's size. What differs in its word of
  * id and flags from that of a writable one with id 0 is the id alone: so one comparison finds that
- * it is available, that none but the expected flags are set, and that the id is in range. Measured
- * with the buffers found by it: 22 instructions less than flags and id one by one, a table of the
- * ids in flight and a list of free buffers.
+ * it is available, that none but the expected flags are set, and that the id is in range. The
+ * buffer is found by the id, and whether the id is in flight is seen from the buffer.
  */
 static int packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {
