@@ -1,6 +1,6 @@
 /*
  * Host notifiers of a vhost-user device: when the driver's notifications go to a page of the peer's
- * and when to the eventfd, and what areas a peer can make no harm with. What becomes of the page as
+ * and when to the eventfd, and what areas a peer can do no harm with. What becomes of the page as
  * registers move is in test_notify_pages.c.
  */
 #include "tests/unit/vhost_user_fixture.h"
