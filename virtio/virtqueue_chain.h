@@ -16,6 +16,22 @@
 
 #define CHAIN_INLINE static inline __attribute__((always_inline))
 
+/* A descriptor begins alike in either format, with a le64 address and a le32 length. Each is read
+ * once, and never torn. */
+#define CHAIN_LENGTH 8 /* its offset */
+
+CHAIN_INLINE uint64_t chain_load_address(const uint8_t *descriptor)
+{
+    return le64toh(__atomic_load_n((const uint64_t *)(const void *)descriptor, __ATOMIC_RELAXED));
+}
+
+CHAIN_INLINE uint32_t chain_load_length(const uint8_t *descriptor)
+{
+    const void *length = descriptor + CHAIN_LENGTH;
+
+    return le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED));
+}
+
 struct chain {
     struct virtqueue *queue;
     struct virtqueue_buffer *buffer;

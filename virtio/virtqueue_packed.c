@@ -34,8 +34,7 @@ enum packed_flag {
 #define PACKED_TURN (PACKED_AVAIL | PACKED_USED) /* the bits that say whose turn it is */
 
 #define PACKED_DESCRIPTOR_SIZE 16
-#define PACKED_LENGTH          8 /* offsets in a descriptor */
-#define PACKED_ID              12
+#define PACKED_ID              12 /* offsets in a descriptor */
 #define PACKED_FLAGS           14
 
 struct packed_descriptor {
@@ -99,7 +98,7 @@ static inline void store_id_flags(uint8_t *p, uint32_t word)
 
 static inline void store_length(uint8_t *p, uint32_t length)
 {
-    __atomic_store_n((uint32_t *)(void *)(p + PACKED_LENGTH), htole32(length), __ATOMIC_RELAXED);
+    __atomic_store_n((uint32_t *)(void *)(p + CHAIN_LENGTH), htole32(length), __ATOMIC_RELAXED);
 }
 
 /*
@@ -190,24 +189,12 @@ static uint32_t unpublished(const struct virtqueue *queue)
                : queue->size - slots_between(queue->used_slot, queue->held);
 }
 
-static inline uint64_t load_address(const uint8_t *p)
-{
-    return le64toh(__atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED));
-}
-
-static inline uint32_t load_length(const uint8_t *p)
-{
-    const void *length = p + PACKED_LENGTH;
-
-    return le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED));
-}
-
 /* Copy what flags, loaded before, belong to: so each byte is read once (RING-15). */
 static inline struct packed_descriptor descriptor_copy(const uint8_t *p, uint16_t flags)
 {
     return (struct packed_descriptor){
-        .address = load_address(p),
-        .length = load_length(p),
+        .address = chain_load_address(p),
+        .length = chain_load_length(p),
         .id = shared_load(p + PACKED_ID, __ATOMIC_RELAXED),
         .flags = flags,
     };
@@ -357,7 +344,7 @@ CHAIN_INLINE int pop_single(struct virtqueue *queue, const uint8_t *p, uint32_t 
     struct virtqueue_buffer *buffer = &queue->singles[id];
 
     if (unlikely(buffer->limit != VIRTQUEUE_FREE) ||
-        !chain_single(queue, buffer, load_address(p), load_length(p), writable))
+        !chain_single(queue, buffer, chain_load_address(p), chain_load_length(p), writable))
         return pop_chain(queue, out);
     queue->avail_slot = (uint8_t *)p + PACKED_DESCRIPTOR_SIZE;
     *out = buffer;
