@@ -9,7 +9,7 @@
  * that are trapped all the same, through the PCI_CFG window or because the platform has no place
  * for the page at its new address, are written into it here.
  *
- * Any thread. `lock` is a leaf; nothing here takes another lock but the platform's.
+ * Any thread. Under `lock` none is taken but the platform's.
  */
 #ifndef TRANSPORT_NOTIFY_PAGES_H
 #define TRANSPORT_NOTIFY_PAGES_H

@@ -56,9 +56,7 @@ struct virtio_state {
     size_t length;  /* at most VIRTIO_STATE_MAX */
 };
 
-/* What a back end tells the device it serves. Any thread; never blocks, but for the end of
- * mappings.
- */
+/* What a back end tells the device it serves. Any thread; blocks only where a mapping ends. */
 struct virtio_device_events {
     void (*notify_queue)(void *opaque, uint16_t index); /* used buffers were published */
     void (*config_changed)(void *opaque);               /* config bytes differ from before */

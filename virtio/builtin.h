@@ -77,14 +77,14 @@ struct virtio_model {
      * taken. NULL: the type has nothing to do with it. */
     struct display **(*display)(void *options);
 
-    /* For types that a front end in another process shows: told so before the device is made; then
-     * handed each socket over which one does, on the display's loop. It owns the socket, also after
-     * an error. NULL: front ends show nothing of the type. */
+    /* For types that a front end in another process shows. The first is told so before the device
+     * is made; the second is handed each socket over which one does, on the display's loop, and
+     * owns it, also after an error. NULL: front ends show nothing of the type. */
     int (*show_elsewhere)(void *options, struct error *err);
     int (*attach_front_end)(struct display *display, int socket, struct error *err);
 
-    /* The name of what it is held to where it is confined, when its options decide. NULL: `name`.
-     */
+    /* Where it is confined it is held to what is allowed under this name, by its options. NULL:
+     * under `name`. */
     const char *(*confined_as)(const void *options);
 
     /* What it calls may not come back: where it is confined, its process is killed, and another one

@@ -128,10 +128,11 @@ void vhost_user_disconnect(struct vhost_user *v);
 /* Close what is left of a connection. On the loop. */
 void vhost_user_close(struct vhost_user *v);
 
-/* --- vhost_user_request.c: with v->lock held. A failed request disconnects: also one that is not
- * answered in VHOST_USER_PATIENCE_MS, or by v->deadline_ns. --- */
+/* --- vhost_user_request.c: with v->lock held --- */
 
-/* Send, and wait for the answer where the request has one, or for its acknowledgement. */
+/* Send, and wait for the answer where the request has one, or for its acknowledgement. A failed
+ * request disconnects: also one that is not answered by v->deadline_ns, or, where there is none, in
+ * VHOST_USER_PATIENCE_MS. */
 int vhost_user_tell(struct vhost_user *v, struct vhost_user_message *message, struct error *err);
 int vhost_user_ask(struct vhost_user *v, struct vhost_user_message *message, struct error *err);
 

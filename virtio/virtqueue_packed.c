@@ -34,8 +34,7 @@ enum packed_flag {
 #define PACKED_TURN (PACKED_AVAIL | PACKED_USED) /* the bits that say whose turn it is */
 
 #define PACKED_DESCRIPTOR_SIZE 16
-#define PACKED_LENGTH          8 /* offsets in a descriptor */
-#define PACKED_ID              12
+#define PACKED_ID              12 /* offsets in a descriptor */
 #define PACKED_FLAGS           14
 
 struct packed_descriptor {
@@ -99,7 +98,7 @@ static inline void store_id_flags(uint8_t *p, uint32_t word)
 
 static inline void store_length(uint8_t *p, uint32_t length)
 {
-    __atomic_store_n((uint32_t *)(void *)(p + PACKED_LENGTH), htole32(length), __ATOMIC_RELAXED);
+    __atomic_store_n((uint32_t *)(void *)(p + CHAIN_LENGTH), htole32(length), __ATOMIC_RELAXED);
 }
 
 /*
@@ -116,7 +115,7 @@ static inline uint32_t places_between(const struct virtqueue *queue, uint32_t fr
     return to >= from ? to - from : to + 2 * queue->size - from;
 }
 
-/* Move a slot forward, or back, by at most the ring's size. `turn` is what goes with it: when the
+/* Move a slot forward, by at most the ring's size. `turn` is what goes with it: when the
  * wrap counter flips, both bits do. */
 static inline void advance(const struct virtqueue *queue, uint16_t *slot, uint16_t *turn,
                            uint32_t slots)
@@ -139,7 +138,7 @@ static inline void wrap_round(const struct virtqueue *queue, uint8_t **slot, uin
     }
 }
 
-/* Move a slot forward, or back, by at most the ring's size. `word` is what goes with it. */
+/* The same of a pointer to a slot, with the word that goes with it. */
 static inline void go_on(const struct virtqueue *queue, uint8_t **slot, uint32_t *word,
                          uint32_t slots)
 {
@@ -190,24 +189,12 @@ static uint32_t unpublished(const struct virtqueue *queue)
                : queue->size - slots_between(queue->used_slot, queue->held);
 }
 
-static inline uint64_t load_address(const uint8_t *p)
-{
-    return le64toh(__atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED));
-}
-
-static inline uint32_t load_length(const uint8_t *p)
-{
-    const void *length = p + PACKED_LENGTH;
-
-    return le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED));
-}
-
 /* Copy what flags, loaded before, belong to: so each byte is read once (RING-15). */
 static inline struct packed_descriptor descriptor_copy(const uint8_t *p, uint16_t flags)
 {
     return (struct packed_descriptor){
-        .address = load_address(p),
-        .length = load_length(p),
+        .address = chain_load_address(p),
+        .length = chain_load_length(p),
         .id = shared_load(p + PACKED_ID, __ATOMIC_RELAXED),
         .flags = flags,
     };
@@ -357,7 +344,7 @@ CHAIN_INLINE int pop_single(struct virtqueue *queue, const uint8_t *p, uint32_t 
     struct virtqueue_buffer *buffer = &queue->singles[id];
 
     if (unlikely(buffer->limit != VIRTQUEUE_FREE) ||
-        !chain_single(queue, buffer, load_address(p), load_length(p), writable))
+        !chain_single(queue, buffer, chain_load_address(p), chain_load_length(p), writable))
         return pop_chain(queue, out);
     queue->avail_slot = (uint8_t *)p + PACKED_DESCRIPTOR_SIZE;
     *out = buffer;
@@ -377,9 +364,8 @@ static __attribute__((noinline)) int pop_unwritable(struct virtqueue *queue,
 /*
  * Most buffers are one descriptor, with an id below the queue's size. What differs in its word of
  * id and flags from that of a writable one with id 0 is the id alone: so one comparison finds that
- * it is available, that none but the expected flags are set, and that the id is in range. Measured
- * with the buffers found by it: 22 instructions less than flags and id one by one, a table of the
- * ids in flight and a list of free buffers.
+ * it is available, that none but the expected flags are set, and that the id is in range. The
+ * buffer is found by the id, and whether the id is in flight is seen from the buffer.
  */
 static int packed_pop(struct virtqueue *queue, struct virtqueue_buffer **out)
 {

@@ -23,8 +23,7 @@ enum split_descriptor_flag {
 };
 
 #define SPLIT_DESCRIPTOR_SIZE  16
-#define SPLIT_LENGTH           8 /* offsets in a descriptor */
-#define SPLIT_DESCRIPTOR_FLAGS 12
+#define SPLIT_DESCRIPTOR_FLAGS 12 /* offsets in a descriptor */
 #define SPLIT_NEXT_INDEX       14
 
 struct split_descriptor {
@@ -61,18 +60,6 @@ static inline uint8_t *avail_event(const struct virtqueue *queue)
     return queue->used + SPLIT_RING + SPLIT_USED_ENTRY * (size_t)queue->size;
 }
 
-static inline uint64_t load_address(const uint8_t *p)
-{
-    return le64toh(__atomic_load_n((const uint64_t *)(const void *)p, __ATOMIC_RELAXED));
-}
-
-static inline uint32_t load_length(const uint8_t *p)
-{
-    const void *length = p + SPLIT_LENGTH;
-
-    return le32toh(__atomic_load_n((const uint32_t *)length, __ATOMIC_RELAXED));
-}
-
 static inline uint16_t load_flags(const uint8_t *p)
 {
     return shared_load(p + SPLIT_DESCRIPTOR_FLAGS, __ATOMIC_RELAXED);
@@ -86,7 +73,7 @@ static inline struct split_descriptor descriptor_copy(const uint8_t *table, uint
 {
     const uint8_t *p = table + (size_t)i * SPLIT_DESCRIPTOR_SIZE;
 
-    return (struct split_descriptor){load_address(p), load_length(p), load_flags(p)};
+    return (struct split_descriptor){chain_load_address(p), chain_load_length(p), load_flags(p)};
 }
 
 /* Which descriptor follows it: read only when its flags say that one does. */
@@ -193,7 +180,8 @@ static __attribute__((noinline)) int pop_chain(struct virtqueue *queue,
 CHAIN_INLINE int pop_single(struct virtqueue *queue, struct virtqueue_buffer **out,
                             struct virtqueue_buffer *buffer, const uint8_t *p, bool writable)
 {
-    if (unlikely(!chain_single(queue, buffer, load_address(p), load_length(p), writable)))
+    if (unlikely(
+            !chain_single(queue, buffer, chain_load_address(p), chain_load_length(p), writable)))
         return pop_chain(queue, out, buffer);
     return take(queue, buffer, out);
 }

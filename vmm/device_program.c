@@ -188,7 +188,7 @@ static void mask_lookups(struct device_setup *setup)
             features_set(&setup->masked, model->features[i].bit, true);
 }
 
-/* What it is held to. */
+/* By which name isolate/filter.h knows what it may do. */
 static const char *confined_as(const struct device_setup *setup)
 {
     const struct virtio_model *model = setup->model;

@@ -140,7 +140,7 @@ static bool is_over(const struct vhost_peer *peer)
     return recv(peer->socket, &(char){0}, 1, MSG_PEEK | MSG_DONTWAIT) == 0;
 }
 
-/* It tries for some seconds. */
+/* The peer tries to connect meanwhile; the front end may be starting still. */
 static void await_connection(const struct vhost_peer *peer)
 {
     for (int i = 0; i < 10000 && peer->socket < 0; i++)

@@ -51,7 +51,7 @@ static inline void fixture_run(struct display_fixture *f, unsigned ms)
     loop_run_for(f->loop, ms * UINT64_C(1000000));
 }
 
-/* Of a processor, that this program has used. */
+/* Of processor time, that this program has used so far. */
 static inline double fixture_cpu_seconds(void)
 {
     struct timespec used;

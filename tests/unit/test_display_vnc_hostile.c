@@ -212,7 +212,7 @@ static void test_end_does_not_wait(void **state)
 }
 
 /* A guest may use up this program's descriptors (by connections through its network): a client then
- * waits, and the display does not do nothing but try. */
+ * waits, and meanwhile the server does not spin. */
 static void test_client_waits_for_a_descriptor(void **state)
 {
     int lowest = dup(STDIN_FILENO), fd;

@@ -238,8 +238,7 @@ static void test_move_bar(void **state)
     assert_int_equal(take(f, 3), 0xffff0003);
 }
 
-/* A machine reset finds the BAR at its first place, and the page with it, until it is taken away.
- */
+/* A machine reset finds the BAR at its first place, and the page with it. */
 static void test_machine_reset(void **state)
 {
     struct fixture *f = *state;

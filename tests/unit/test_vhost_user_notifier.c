@@ -1,6 +1,6 @@
 /*
  * Host notifiers of a vhost-user device: when the driver's notifications go to a page of the peer's
- * and when to the eventfd, and what areas a peer can make no harm with. What becomes of the page as
+ * and when to the eventfd, and what areas a peer can do no harm with. What becomes of the page as
  * registers move is in test_notify_pages.c.
  */
 #include "tests/unit/vhost_user_fixture.h"
@@ -210,7 +210,7 @@ static void eventfd_at_start(void **state)
     assert_int_equal(count, 1);
 }
 
-static bool is_told(struct front *f)
+static bool is_given(struct front *f)
 {
     return !is_taken_away(f);
 }
@@ -235,7 +235,7 @@ static void peer_comes_back(void **state)
     front_wait(n->front, is_taken_away);
     next.notifier_fd = n->fd;
     vhost_peer_start(&next);
-    front_wait(n->front, is_told);
+    front_wait(n->front, is_given);
     assert_told(n, 0);
     assert_false(front_needs_reset(n->front));
     virtio_device_set_status(&n->front->dev, 0);

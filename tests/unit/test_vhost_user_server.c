@@ -118,8 +118,7 @@ static void broken_ring(void **state)
     assert_true(ask(f, VHOST_USER_GET_STATUS) & 64);
 }
 
-/* --- what a hostile one does
- * ---------------------------------------------------------------------- */
+/* --- what a hostile one does ------------------------------------------------------------------ */
 
 static void refused(void **state)
 {

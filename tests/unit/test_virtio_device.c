@@ -6,8 +6,7 @@
 
 #include <pthread.h>
 
-/* --- status ------------------------------------------------------------------------------------
- */
+/* --- status ----------------------------------------------------------------------------------- */
 
 /* STAT-08 */
 static void stat_01_initialisation_by_the_book(void **state)
@@ -145,8 +144,7 @@ static void machine_reset_is_a_reset(void **state)
     assert_false(f->running[0]);
 }
 
-/* --- NEEDS_RESET -------------------------------------------------------------------------------
- */
+/* --- NEEDS_RESET ------------------------------------------------------------------------------ */
 
 static void stat_03_04_needs_reset_is_told(void **state)
 {
@@ -246,8 +244,7 @@ static void stat_03_reports_race_with_initialisation(void **state)
     assert_int_equal(virtio_device_status(&f->dev), 0);
 }
 
-/* --- set-up ------------------------------------------------------------------------------------
- */
+/* --- set-up ----------------------------------------------------------------------------------- */
 
 static void init_refuses_bad_queues(void **state)
 {

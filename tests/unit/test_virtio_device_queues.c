@@ -4,8 +4,7 @@
  */
 #include "tests/unit/device_fixture.h"
 
-/* --- queue registers ---------------------------------------------------------------------------
- */
+/* --- queue registers -------------------------------------------------------------------------- */
 
 static void pcic_15_absent_queues(void **state)
 {
@@ -90,8 +89,7 @@ static void drv_init_11_and_ntf_07_kicks(void **state)
     assert_false(kicked(f, 1));
 }
 
-/* --- queue reset -------------------------------------------------------------------------------
- */
+/* --- queue reset ------------------------------------------------------------------------------ */
 
 /* QRST-01, QRST-02, QRST-03, QRST-04: stopped, registers as after a device reset, and back with
  * another size at another place, from its beginning. */

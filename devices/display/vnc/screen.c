@@ -18,8 +18,7 @@
         .width = 640, .height = 480 \
     } /* black, before the guest shows anything */
 
-/* --- on the display's loop, while the server waits ---------------------------------------------
- */
+/* --- on the display's loop, while the server waits -------------------------------------------- */
 
 static void copy_rects(struct vnc_frame *f, const struct vnc_source *source, uint8_t *to)
 {

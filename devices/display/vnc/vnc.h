@@ -118,11 +118,11 @@ struct vnc_screen {
     unsigned listener_count;
     char socket_path[PATH_MAX]; /* "": it has none */
     struct loop_timer frame;
-    uint64_t sent_ns;
+    uint64_t sent_ns;         /* when the last frame was */
     struct loop_timer resize; /* clients want another size */
     uint32_t wanted_width, wanted_height;
-    uint64_t resized_ns;
-    bool stale; /* the buffer is old: nobody looked */
+    uint64_t resized_ns; /* when the guest was asked last */
+    bool stale;          /* the buffer is old: nobody looked */
 
     atomic_uint clients;
 };

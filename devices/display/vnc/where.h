@@ -21,7 +21,7 @@ int vnc_where_parse(const char *text, struct vnc_where *out, struct error *err);
 int vnc_where_find(const struct vnc_where *where, unsigned output, struct addrinfo **found,
                    struct error *err);
 
-/* Whether one could listen there, as far as can be seen without doing it. */
+/* 0 when one could listen there, as far as can be seen without doing it; else an error. */
 int vnc_where_check(const struct vnc_where *where, struct error *err);
 
 #endif
