@@ -37,7 +37,8 @@ struct device_process {
     pthread_t keeper;
     bool kept;      /* there is a keeper, to be joined */
     bool starting;  /* which has yet to say how the start went */
-    bool stopping;  /* its end is no news */
+    bool stopping;  /* it is to end: see is_news */
+    int sent;       /* the last signal it was sent; 0: none */
     pid_t pid;      /* 0: there is none */
     int supervisor; /* our end; -1: none */
     bool started;
@@ -63,6 +64,22 @@ static void describe_end(struct device_process *process, int status)
                  WEXITSTATUS(status));
 }
 
+/* Under the lock. That it ends is expected of one that is being stopped, but not that a signal ends
+ * it which it was not sent: such a one had ended, or was about to, before it was asked to. */
+static bool is_news(const struct device_process *process, int status)
+{
+    if (!process->stopping)
+        return status != 0;
+    return WIFSIGNALED(status) && WTERMSIG(status) != process->sent;
+}
+
+/* Under the lock, with a process. */
+static void send_signal(struct device_process *process, int number)
+{
+    process->sent = number;
+    kill(process->pid, number);
+}
+
 /* Whether it has left our last word to it where it is; and another one. Under the lock, so that
  * nobody has just asked it something. */
 static bool is_deaf(const struct device_process *process)
@@ -85,7 +102,7 @@ static void watch(struct device_process *process, pid_t pid)
         return;
     if (is_deaf(process)) {
         log_warn("device", "%s: its process %d hangs: it is killed", process->name, pid);
-        kill(pid, SIGKILL);
+        send_signal(process, SIGKILL);
     }
     pthread_mutex_unlock(&process->lock);
 }
@@ -111,7 +128,7 @@ static void keep_until_end(struct device_process *process, pid_t pid)
     pthread_mutex_lock(&process->lock);
     waitpid(pid, &status, 0);
     describe_end(process, status);
-    log_at(status && !process->stopping ? LOG_WARN : LOG_INFO, "device", "%s: its process %d %s",
+    log_at(is_news(process, status) ? LOG_WARN : LOG_INFO, "device", "%s: its process %d %s",
            process->name, pid, process->ended);
     process->pid = 0;
     pthread_cond_broadcast(&process->changed);
@@ -145,11 +162,11 @@ static void stop(struct device_process *process)
     process->stopping = true;
     close_fd(&process->supervisor);
     if (process->pid && !process->supervised)
-        kill(process->pid, SIGTERM);
+        send_signal(process, SIGTERM);
     if (!wait_for_end(process, END_MS)) {
         log_warn("device", "%s: its process %d does not end: it is killed", process->name,
                  process->pid);
-        kill(process->pid, SIGKILL);
+        send_signal(process, SIGKILL);
     }
     kept = process->kept;
     process->kept = false;
@@ -203,7 +220,7 @@ static int await_answer(struct device_process *process, struct error *err)
     int ret = receive_answer(process, err);
 
     if ((ret == -ETIMEDOUT || ret == -EPROTO) && process->pid)
-        kill(process->pid, SIGKILL);
+        send_signal(process, SIGKILL);
     return ret;
 }
 
@@ -327,6 +344,7 @@ static int start_keeper(struct device_process *process, struct beginning *beginn
         return error_errno(err, -ret, "cannot start a thread");
     process->kept = process->starting = true;
     process->stopping = false;
+    process->sent = 0;
     process->ended[0] = '\0';
     while (process->starting)
         pthread_cond_wait(&process->changed, &process->lock);

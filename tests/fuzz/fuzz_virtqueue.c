@@ -3,7 +3,7 @@
  * meanwhile.
  *
  *     byte 0      queue size: split, its log2; packed, one less
- *     byte 1      bit 0 EVENT_IDX, bit 1 INDIRECT_DESC, bit 2 IN_ORDER, bit 3 RING_PACKED
+ *     byte 1      bits EVENT_IDX, INDIRECT_DESC, IN_ORDER, RING_PACKED, a record (inflight.h)
  *     bytes 2-3   where the ring starts: split, its free-running indexes; packed, slot and wrap
  *     the rest    operations: a code and its operands (enum operation)
  *
@@ -12,6 +12,7 @@
  * -fsanitize=fuzzer,address,undefined; with -DFUZZ_MAIN instead of fuzzer, inputs are files.
  */
 #include "base/bytes.h"
+#include "virtio/inflight.h"
 #include "virtio/virtqueue.h"
 
 #include <errno.h>
@@ -23,6 +24,11 @@
 #define HIGH_AT       (UINT64_C(4) * GIB)
 #define HIGH_SIZE     (4 * KIB)
 #define SIZE_MAX_LOG2 8
+
+/* Of the buffers in flight, for the largest size. */
+#define RECORD_ENTRIES (1 << SIZE_MAX_LOG2)
+#define RECORD_SIZE \
+    (sizeof(struct inflight_packed) + RECORD_ENTRIES * sizeof(struct inflight_packed_entry))
 
 /* The ring for the largest size; buffers and tables may be anywhere, also on top of it. */
 #define DESC_AT  0x0000
@@ -44,10 +50,12 @@ enum operation {
     RESTART,
     UNPOP,
     SET_BUDGET, /* buffers */
+    SET_RECORD, /* offset (2), value: of a byte */
     OPERATIONS,
 };
 
 static _Alignas(4096) uint8_t ram[RAM_SIZE], high[HIGH_SIZE];
+static _Alignas(INFLIGHT_ALIGNMENT) uint8_t record[RECORD_SIZE];
 
 struct input {
     const uint8_t *data;
@@ -62,7 +70,8 @@ struct fuzz {
     struct virtqueue_buffer *in_flight[1 << SIZE_MAX_LOG2]; /* in the order of pops */
     unsigned count;
     unsigned newest; /* the last ones of these, with none popped after them pushed: for unpop */
-    bool packed;
+    uint64_t budget; /* what it may still hand out */
+    bool packed, recorded;
     uint16_t avail_idx; /* packed: the next slot... */
     bool avail_wrap;    /* ...and the driver's wrap counter */
 };
@@ -145,6 +154,7 @@ static void pop(struct fuzz *f)
     check_buffer(f, b);
     f->in_flight[f->count++] = b;
     f->newest++;
+    f->budget--;
 }
 
 static void unpop(struct fuzz *f)
@@ -158,6 +168,7 @@ static void unpop(struct fuzz *f)
     f->newest--;
     bytes = b->readable_bytes;
     virtqueue_unpop(&f->queue, b);
+    f->budget += f->budget < UINT64_MAX;
     require(bytes == b->readable_bytes, "a buffer changed when it was taken back");
 }
 
@@ -203,8 +214,14 @@ static void start(struct fuzz *f, struct virtqueue_position position)
     f->queue.notify = on_notify;
     f->queue.notify_opaque = f;
     f->count = f->newest = 0;
+    f->budget = UINT64_MAX;
+    f->queue.record = (struct virtqueue_record){f->recorded ? record : NULL, RECORD_ENTRIES};
+    if (virtqueue_start(&f->queue, &f->memory, &f->setup, &f->features, position, NULL) == 0)
+        return;
+    require(f->recorded, "a good queue does not start");
+    memset(record, 0, sizeof(record)); /* it was a bad one */
     require(virtqueue_start(&f->queue, &f->memory, &f->setup, &f->features, position, NULL) == 0,
-            "a good queue does not start");
+            "a good queue does not start with a fresh record");
 }
 
 /* Where it stood; unless buffers are lost that way, and then nobody can go on. */
@@ -300,12 +317,18 @@ static void operate(struct fuzz *f, struct input *in)
         unpop(f);
         break;
     case SET_BUDGET:
-        virtqueue_set_budget(&f->queue, take(in, 1));
+        f->budget = take(in, 1);
+        virtqueue_set_budget(&f->queue, f->budget);
+        break;
+    case SET_RECORD:
+        at = take(in, 2) % sizeof(record);
+        record[at] = (uint8_t)take(in, 1);
         break;
     case OPERATIONS:
         break;
     }
-    require(f->queue.budget == 0 || !f->queue.broken.id, "a budget in a broken queue");
+    require(f->queue.budget + (uint64_t)f->queue.ready == (f->queue.broken.id ? 0 : f->budget),
+            "a wrong budget");
 }
 
 static void begin_packed(struct fuzz *f, struct input *in)
@@ -330,6 +353,8 @@ static void begin(struct fuzz *f, struct input *in)
     unsigned size = (unsigned)take(in, 1), flags = (unsigned)take(in, 1);
 
     f->packed = flags & 8;
+    f->recorded = flags & 16;
+    memset(record, 0, sizeof(record));
     f->setup = (struct virtqueue_setup){
         .index = 7,
         .size = (uint16_t)(f->packed ? size + 1 : 1u << size % (SIZE_MAX_LOG2 + 1)),

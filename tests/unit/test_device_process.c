@@ -422,6 +422,57 @@ static void no_such_program(void **state)
     assert_non_null(strstr(err.text, "'/nonexistent' ended with status 127"));
 }
 
+/* --- what is said of its end ------------------------------------------------------------------ */
+
+/* Start a script, have it stopped when it says something; whether there is this in a warning. */
+static bool is_warned_of(struct fixture *f, const char *script, const char *text)
+{
+    FILE *log = tmpfile();
+    int before = dup(STDERR_FILENO), socket;
+    char **arguments = NULL, line[256];
+    bool found = false;
+
+    arguments_add(&arguments, NULL, "/bin/bash");
+    arguments_add(&arguments, NULL, "-c");
+    arguments_add(&arguments, NULL, "fd=${@: -1}; %s", script);
+    arguments_add(&arguments, NULL, "program");
+    assert_int_equal(device_process_create("test0", arguments, false, &f->process, &err), 0);
+    assert_int_equal(log_configure("warn"), 0);
+    dup2(fileno(log), STDERR_FILENO);
+    socket = device_process_connect(f->process, &err);
+    assert_true(socket >= 0);
+    assert_int_equal(read(socket, line, 1), 1);
+    device_process_destroy(f->process);
+    f->process = NULL;
+    dup2(before, STDERR_FILENO);
+    close(before);
+    close(socket);
+    rewind(log);
+    while (fgets(line, sizeof(line), log))
+        found = found || strstr(line, text);
+    fclose(log);
+    return found;
+}
+
+/* One that is being stopped may be dying for another reason already; nobody else would say so. */
+static void died_while_stopped(void **state)
+{
+    assert_true(is_warned_of(*state,
+                             "trap 'kill -9 $$' TERM; printf 1 >&${fd#*=}; "
+                             "while :; do sleep .01; done",
+                             "was ended by signal 9"));
+}
+
+/* It is no news that one ends as it was told to. */
+static void ended_as_told(void **state)
+{
+    assert_false(is_warned_of(*state, "printf 1 >&${fd#*=}; exec sleep 100", "its process"));
+    assert_false(is_warned_of(*state,
+                              "trap 'exit 1' TERM; printf 1 >&${fd#*=}; "
+                              "while :; do sleep .01; done",
+                              "its process"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -436,6 +487,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(conventions, setup, teardown),
         cmocka_unit_test_setup_teardown(explained, setup, teardown),
         cmocka_unit_test_setup_teardown(no_such_program, setup, teardown),
+        cmocka_unit_test_setup_teardown(died_while_stopped, setup, teardown),
+        cmocka_unit_test_setup_teardown(ended_as_told, setup, teardown),
     };
     int ret;
 

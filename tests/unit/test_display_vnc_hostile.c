@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <libdrm/drm_fourcc.h>
+#include <malloc.h>
 #include <netdb.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -253,6 +254,35 @@ static void paint(void *arg)
     const struct display_rect top = {0, 0, LARGE_WIDTH, 8};
 
     fake_gpu_paint(&f.gpu, 0, &top, *(uint32_t *)arg);
+}
+
+/* Pixels that do not touch each other. */
+static void paint_pixels(void *arg)
+{
+    unsigned *row = arg;
+
+    for (uint32_t i = 0; i < 32; i++)
+        fake_gpu_paint(&f.gpu, 0, &(struct display_rect){2 * i, *row, 1, 1}, RED);
+    *row += 2;
+}
+
+/* What changed is kept for a client that asks for nothing, but not in any number of pieces. */
+static void test_idle_client_takes_no_memory(void **state)
+{
+    static uint32_t pixels[WIDTH * HEIGHT];
+    int fd = connect_client();
+    size_t before;
+
+    (void)state;
+    get_picture(fd, pixels);
+    before = mallinfo2().uordblks;
+    for (unsigned row = 0; row < 2 * 100;) {
+        loop_call(f.loop, paint_pixels, &row);
+        usleep(20000);
+    }
+    print_message("%zu bytes before, %zu after\n", before, mallinfo2().uordblks);
+    assert_true(mallinfo2().uordblks < before + 100 * KIB);
+    close(fd);
 }
 
 /* Connected, and then: one that takes nothing of much, one that takes nothing and asks for answers,
@@ -560,6 +590,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_pointer_far_away, setup, teardown),
         cmocka_unit_test(test_end_does_not_wait),
         cmocka_unit_test_setup_teardown(test_client_waits_for_a_descriptor, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_idle_client_takes_no_memory, setup, teardown),
         cmocka_unit_test_setup_teardown(test_others_do_not_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sizes_are_asked_for_now_and_then, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unwanted_messages_are_dropped, setup, teardown),

@@ -117,11 +117,7 @@ static bool hear(struct vnc_client *c, bool ended)
 
     for (int i = 0; i < MESSAGES && more; i++)
         more = hear_one(c, ended);
-    if (is_gone(c))
-        return false;
-    simplify(c->rfb->requestedRegion, REGION);
-    simplify(c->rfb->modifiedRegion, REGION);
-    return more;
+    return more && !is_gone(c);
 }
 
 /* --- telling ---------------------------------------------------------------------------------- */
@@ -225,6 +221,8 @@ void vnc_client_serve(struct vnc_client *c, uint32_t events)
         return;
     vnc_patience_begin(patience, c->fd.fd);
     more = events && hear(c, events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR));
+    simplify(c->rfb->requestedRegion, REGION); /* also of one that says nothing for long */
+    simplify(c->rfb->modifiedRegion, REGION);
     if (is_due(c) && has_room(c))
         tell_some(c);
     vnc_patience_end(patience);
