@@ -436,7 +436,7 @@ static bool is_warned_of(struct fixture *f, const char *script, const char *text
     arguments_add(&arguments, NULL, "-c");
     arguments_add(&arguments, NULL, "fd=${@: -1}; %s", script);
     arguments_add(&arguments, NULL, "program");
-    assert_int_equal(device_process_create("test0", arguments, false, &f->process, &err), 0);
+    assert_int_equal(device_process_create("test0", arguments, false, 0, &f->process, &err), 0);
     assert_int_equal(log_configure("warn"), 0);
     dup2(fileno(log), STDERR_FILENO);
     socket = device_process_connect(f->process, &err);
